@@ -1,0 +1,39 @@
+"""The panels of the app: loaded when first asked for, then kept."""
+
+from __future__ import annotations
+
+import threading
+
+from xray_models.panel import Panel
+from xray_models.tasks import Task, choose, load_tasks
+
+
+class Panels:
+    """Every task's panel, one load each however many ask at once."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = load_tasks()
+        self._panels: dict[str, Panel] = {}
+        self._locks = {name: threading.Lock() for name in self.tasks}
+
+    def get(self, task: str) -> Panel:
+        """Returns a task's panel, loading it if need be; raises `TaskError` for an unknown task."""
+        choose("task", task, self.tasks)
+        with self._locks[task]:
+            if task not in self._panels:
+                self._panels[task] = Panel.load(self.tasks[task])
+            return self._panels[task]
+
+    def warm(self, task: str) -> None:
+        """Loads a panel in the background, so that the first image does not wait for it."""
+        threading.Thread(target=self.get, args=(task,), daemon=True).start()
+
+    def default(self) -> str:
+        """The first task of which a model is on this machine; else the synthetic one."""
+        ready = [name for name in self.tasks if self.available(name)]
+        return ready[0] if ready else "phantom"
+
+    def available(self, task: str) -> list[str]:
+        """Names of a task's models whose weights are on this machine (or are pinned on the Hub)."""
+        refs = self.tasks[task].models
+        return [ref.name for ref in refs if ref.path is None or (ref.path / "model.safetensors").is_file()]

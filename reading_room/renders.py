@@ -1,0 +1,72 @@
+"""Pictures for the page: the image for the screen, and a heatmap as a transparent layer over it."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+
+from xray_models.attribution import Heatmap
+from xray_models.images import Radiograph, to_display
+
+LONGEST = 896  # pixels of the picture on the page
+_LAYER = 320  # pixels of a heatmap layer: maps are smooth, the browser enlarges them
+_UNSIGNED, _SIGNED = colormaps["inferno"], colormaps["PuOr_r"]  # both told apart by colour-blind readers
+
+
+def to_uri(picture: Image.Image, kind: str = "PNG") -> str:
+    """Encodes a picture as a data URI; nothing but pixels is in it."""
+    file = io.BytesIO()
+    picture.save(file, kind, **({"quality": 92} if kind == "JPEG" else {}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def show_image(image: Radiograph, longest: int = LONGEST) -> str:
+    """The image for the screen, as a data URI."""
+    return to_uri(Image.fromarray(to_display(image, longest)), "JPEG")
+
+
+def color_map(values: np.ndarray, signed: bool) -> np.ndarray:
+    """Colours a heatmap.
+
+    Args:
+        values: (h, w) in [0, 1], or in [-1, 1] where signed.
+        signed: purple for the label and orange against it, instead of dark to bright.
+
+    Returns:
+        (h, w, 4) uint8; the stronger the value, the more opaque.
+    """
+    colors = _SIGNED((values + 1) / 2) if signed else _UNSIGNED(np.clip(values, 0, 1))
+    strength = np.abs(values)
+    colors[..., 3] = np.clip(1.6 * strength, 0, 1) * (strength > 0.08)
+    return (colors * 255).round().astype(np.uint8)
+
+
+def show_layer(heatmap: Heatmap) -> str:
+    """A heatmap as a transparent layer of the image's aspect, as a data URI."""
+    return to_uri(Image.fromarray(color_map(_shrink(heatmap.values, _LAYER), heatmap.signed)))
+
+
+def show_overlay(image: Radiograph, heatmap: Heatmap, opacity: float = 0.55) -> str:
+    """The image with a heatmap over it, as one opaque PNG data URI."""
+    base = Image.fromarray(to_display(image, LONGEST)).convert("RGBA")
+    layer = Image.fromarray(color_map(heatmap.values, heatmap.signed)).resize(base.size, Image.Resampling.BILINEAR)
+    alpha = layer.getchannel("A").point(lambda a: round(a * opacity))
+    layer.putalpha(alpha)
+    return to_uri(Image.alpha_composite(base, layer).convert("RGB"))
+
+
+def show_heatmap(heatmap: Heatmap) -> str:
+    """A heatmap on the image's own grid as an opaque 8-bit PNG data URI: 0 to 255, or 128 +- 127 where signed."""
+    levels = 127.5 + 127.5 * heatmap.values if heatmap.signed else 255 * heatmap.values
+    return to_uri(Image.fromarray(np.clip(levels, 0, 255).round().astype(np.uint8)))
+
+
+def _shrink(values: np.ndarray, longest: int) -> np.ndarray:
+    height, width = values.shape
+    scale = min(1.0, longest / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))

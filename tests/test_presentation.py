@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+from dicom_samples import RAMP, SMALL, build, build_table, read, write
+
+from xray_models.images import (
+    encode_png,
+    read_image,
+)
+
+
+def test_a_window_maps_to_the_full_output_range():
+    radiograph = read(WindowCenter=2048, WindowWidth=2001)
+    expected = np.clip((RAMP - 2047.5) / 2000 + 0.5, 0, 1) * 65535  # PS3.3, C.11.2.1.2.1
+    np.testing.assert_allclose(radiograph.pixels, expected, atol=0.51)
+    assert (radiograph.format, radiograph.bits, radiograph.warnings) == ("DICOM", 16, ())
+
+
+def test_a_window_is_not_stretched_again():
+    radiograph = read(RAMP // 4, WindowCenter=2048, WindowWidth=4096)
+    np.testing.assert_allclose(radiograph.pixels, (RAMP // 4) * (65535 / 4095), atol=0.51)
+    assert read_image(encode_png(radiograph)).sha256 == radiograph.sha256
+
+
+@pytest.mark.parametrize(
+    "function, expected",
+    [
+        ("LINEAR", lambda x: np.clip((x - 999.5) / 799 + 0.5, 0, 1)),
+        ("LINEAR_EXACT", lambda x: np.clip((x - 1000) / 800 + 0.5, 0, 1)),
+        ("SIGMOID", lambda x: 1 / (1 + np.exp(-4 * (x - 1000) / 800))),
+    ],
+)
+def test_window_functions(function, expected):
+    pixels = read(WindowCenter=[1000, 7], WindowWidth=[800, 9], VOILUTFunction=function).pixels
+    np.testing.assert_allclose(pixels, expected(RAMP.astype(float)) * 65535, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"WindowWidth": 0},
+        {"WindowWidth": 0.5},
+        {"WindowWidth": -4, "VOILUTFunction": "SIGMOID"},
+        {"WindowWidth": 100, "VOILUTFunction": "OTHER"},
+        {"WindowWidth": None},
+    ],
+)
+def test_a_bad_window_is_ignored_with_a_warning(window):
+    radiograph = read(WindowCenter=1000, **window)
+    assert (radiograph.pixels.min(), radiograph.pixels.max()) == (0, 65535)
+    assert any("window is not valid" in warning for warning in radiograph.warnings)
+
+
+def test_without_a_window_lowest_to_highest_with_a_warning():
+    radiograph = read(RAMP // 2 + 500)
+    expected = (RAMP // 2) * (65535 / (RAMP // 2).max())
+    np.testing.assert_allclose(radiograph.pixels, expected, atol=0.51)
+    assert any("no window" in warning for warning in radiograph.warnings)
+
+
+def test_8_bits_without_a_window_stay_as_they_are():
+    radiograph = read(SMALL // 2 + 20, bits=8)
+    np.testing.assert_array_equal(radiograph.pixels, SMALL // 2 + 20)
+    assert (radiograph.bits, radiograph.warnings) == (8, ())
+
+
+@pytest.mark.parametrize("elements", [{"WindowCenter": 2000, "WindowWidth": 3000}, {}])
+def test_monochrome1_is_the_negative(elements):
+    positive = read(**elements).pixels
+    for inverted in (
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"PresentationLUTShape": "INVERSE"},
+        {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
+    ):
+        np.testing.assert_allclose(read(**elements, **inverted).pixels, 65535.0 - positive, atol=1)
+
+
+def test_padding_is_black_and_does_not_count():
+    pixels = RAMP // 2 + 100
+    pixels[:5] = 4000
+    for kind in ("MONOCHROME1", "MONOCHROME2"):
+        shown = read(pixels, PixelPaddingValue=4000, PhotometricInterpretation=kind).pixels
+        assert set(np.unique(shown[:5])) == {0}
+        assert (shown[5:].min(), shown[5:].max()) == (0, 65535)
+    pixels[0] = 4090
+    assert not read(pixels, PixelPaddingValue=4000, PixelPaddingRangeLimit=4095).pixels[:5].any()
+
+
+def test_signed_pixels_and_rescaling():
+    pixels = RAMP.astype(np.int16) - 1000
+    window = {"WindowCenter": 1000.5, "WindowWidth": 2001}
+    shown = read(pixels, bits=13, RescaleSlope=0.5, RescaleIntercept=500, **window).pixels
+    np.testing.assert_allclose(shown, np.clip((RAMP * 0.5) / 2000, 0, 1) * 65535, atol=1)
+
+
+def test_modality_table_then_voi_table():
+    modality = build_table(np.arange(4096)[::-1], bits=12)
+    shown = read(ModalityLUTSequence=modality, WindowCenter=2048, WindowWidth=4096).pixels
+    np.testing.assert_allclose(shown, (4095 - RAMP) * (65535 / 4095), atol=0.51)
+    voi = build_table(np.linspace(0, 255, 1001).astype(int), first=1000, bits=8)
+    shown = read(VOILUTSequence=voi, WindowCenter=1, WindowWidth=1).pixels  # a table goes before a window
+    expected = np.floor(np.clip((RAMP - 1000.0) / 1000, 0, 1) * 255) * 257
+    np.testing.assert_allclose(shown, expected, atol=258)
+    assert (shown[RAMP < 1000] == 0).all()
+    assert (shown[RAMP >= 2000] == 65535).all()
+
+
+def test_other_data_in_the_unused_bits_is_cleared():
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    np.testing.assert_array_equal(read(RAMP | 0x8000, **window).pixels, read(**window).pixels)
+
+
+def test_colour_becomes_luma():
+    grey = np.repeat(SMALL[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read(grey, bits=8).pixels, SMALL)
+    red = np.zeros((40, 40, 3), np.uint8)
+    red[..., 0] = 255
+    assert set(np.unique(read(red, bits=8).pixels)) == {76}
+    ybr = np.full((40, 40, 3), 128, np.uint8)
+    ybr[..., 0] = 200
+    assert set(np.unique(read(ybr, bits=8, PhotometricInterpretation="YBR_FULL").pixels)) == {200}
+    deep = np.repeat(RAMP[..., None], 3, axis=2)
+    np.testing.assert_allclose(read(deep, bits=12).pixels, RAMP * (65535 / 4095), atol=1)
+
+
+def test_palette_colour():
+    ds = build(SMALL, bits=8, PhotometricInterpretation="PALETTE COLOR")
+    for name in ("Red", "Green", "Blue"):
+        ds.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
+        ds.add_new(f"{name}PaletteColorLookupTableData", "OW", (np.arange(256, dtype="<u2") * 200).tobytes())
+    np.testing.assert_array_equal(read_image(write(ds)).pixels, SMALL.astype(np.uint16) * 200)

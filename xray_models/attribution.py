@@ -1,0 +1,133 @@
+"""Where a model looked: Captum's attributions as heatmaps on the image's own grid, for CNN and ViT alike.
+
+A heatmap shows what moved a score. It does not show where disease is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
+from torch import nn
+
+from xray_models.architectures import Parts
+from xray_models.checkpoints import Checkpoint
+from xray_models.images import InputSpec, Radiograph, from_input, to_input
+from xray_models.tasks import choose
+
+STEPS = 32  # of the path of Integrated Gradients
+WINDOW = 7  # an occluding square is a seventh of the input's side
+_AT_ONCE = 16  # inputs in one forward of a method that needs many
+
+
+@dataclasses.dataclass(frozen=True)
+class Heatmap:
+    """What moved the score of one label.
+
+    Attributes:
+        values: (H, W) float32 on the image's grid, in [-1, 1] where `signed`, else in [0, 1]; 0 where the model
+            did not look or could not see. Scaled by its largest absolute value.
+        method: a key of `METHODS`.
+        label: the label whose score is explained.
+        signed: whether negative values (against the label) can occur.
+    """
+
+    values: np.ndarray
+    method: str
+    label: str
+    signed: bool
+
+    @property
+    def peak(self) -> tuple[int, int]:
+        """Row and column of the largest value, in image pixels."""
+        row, column = np.unravel_index(int(self.values.argmax()), self.values.shape)
+        return int(row), int(column)
+
+
+def explain(model: Checkpoint, image: Radiograph, label: str, method: str = "grad_cam") -> Heatmap:
+    """Explains one model's score of one label on one image.
+
+    Args:
+        model: a loaded model.
+        image: the image.
+        label: one of the model's labels.
+        method: a key of `METHODS`.
+
+    Raises:
+        TaskError: for an unknown method or label.
+    """
+    compute = METHODS[choose("method", method, METHODS)]
+    labels = [model.model.config.id2label[index] for index in sorted(model.model.config.id2label)]
+    target = labels.index(choose("label", label, labels))
+    inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
+    plane = compute(model.parts, inputs, target, model.spec).float().cpu().numpy()  # (h', w')
+    values = from_input(plane, image.pixels.shape, model.spec)
+    largest = float(np.abs(values).max())
+    scaled = (values / largest if largest > 0 else values).astype(np.float32)
+    return Heatmap(scaled, method, label, signed=method != "grad_cam")
+
+
+class _Head(nn.Module):
+    """Map (B, D, h, w) and tokens without a place to logits; `entry` is the layer that Captum hooks."""
+
+    def __init__(self, parts: Parts):
+        super().__init__()
+        self.entry = nn.Identity()
+        self.parts = parts
+
+    def forward(self, grid: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
+        return self.parts.head(self.parts.from_map(self.entry(grid), prefix))
+
+
+def _grad_cam(parts: Parts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
+    """Grad-CAM (Selvaraju et al., 2017) at the last features that have a place; needs the head's gradient alone."""
+    with torch.no_grad():
+        grid, prefix = parts.to_map(parts.body(inputs))
+    head = _Head(parts)
+    grid = grid.detach().clone().requires_grad_()
+    maps = LayerGradCam(head, head.entry).attribute(
+        grid, target=target, additional_forward_args=(prefix,), relu_attributions=True
+    )
+    return maps[0, 0].detach()
+
+
+def _integrated_gradients(parts: Parts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
+    """Integrated Gradients (Sundararajan et al., 2017) from a black image, summed over channels."""
+    method = IntegratedGradients(lambda pixels: parts.head(parts.body(pixels)))
+    values = method.attribute(
+        inputs, baselines=_black(inputs, spec), target=target, n_steps=STEPS, internal_batch_size=_AT_ONCE
+    )
+    return values[0].sum(dim=0).detach()
+
+
+@torch.no_grad()
+def _occlusion(parts: Parts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
+    """Occlusion (Zeiler & Fergus, 2014): how far the score falls when a grey square hides a place."""
+    _, channels, height, width = inputs.shape
+    window = (channels, height // WINDOW, width // WINDOW)
+    method = Occlusion(lambda pixels: parts.head(parts.body(pixels)))
+    values = method.attribute(
+        inputs,
+        target=target,
+        sliding_window_shapes=window,
+        strides=(channels, window[1] // 2, window[2] // 2),
+        baselines=inputs.mean(dim=(2, 3), keepdim=True).expand_as(inputs),
+        perturbations_per_eval=_AT_ONCE,
+    )
+    return values[0, 0]
+
+
+def _black(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    mean, std = (torch.tensor(numbers, device=inputs.device).view(1, -1, 1, 1) for numbers in (spec.mean, spec.std))
+    return (-mean / std).expand_as(inputs)
+
+
+METHODS: dict[str, Callable[[Parts, torch.Tensor, int, InputSpec], torch.Tensor]] = {
+    "grad_cam": _grad_cam,
+    "integrated_gradients": _integrated_gradients,
+    "occlusion": _occlusion,
+}
+"""Name to `(parts, inputs (1, C, h, w), label number, spec) -> (h', w')` map in the input's plane."""

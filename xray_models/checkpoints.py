@@ -1,0 +1,204 @@
+"""A model's folder, on disk and on the Hub alike: weights, config, processor, reference, card.
+
+    model.safetensors           float16; normalisation layers and the classifier float32
+    config.json                 labels, architecture, and under `second_read` what calibration fitted
+    preprocessor_config.json    the image processor (timm models keep theirs in config.json)
+    reference.safetensors       embeddings of the out-of-distribution reference
+    README.md                   the model card
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Resampling
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+from torch import nn
+from transformers import AutoModelForImageClassification, PreTrainedModel, ViTImageProcessorPil
+
+from xray_models.architectures import Parts, split_model
+from xray_models.calibration import Reference
+from xray_models.images import InputSpec
+from xray_models.tasks import ModelRef, Task, TaskError
+
+_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A model, loaded and ready to answer.
+
+    Attributes:
+        name: the model's name in its panel.
+        revision: commit on the Hub, or the first 12 digits of the weights' sha256.
+        model: in evaluation mode.
+        parts: its body, pool and classifier.
+        spec: the input that it takes.
+        conformal: probability from which a label belongs to the prediction set; None where not fitted.
+        reference: what is in distribution; None where not fitted.
+    """
+
+    name: str
+    revision: str
+    model: PreTrainedModel
+    parts: Parts
+    spec: InputSpec
+    conformal: float | None
+    reference: Reference | None
+
+
+def round_weights(model: PreTrainedModel) -> None:
+    """Rounds weights to what `save_checkpoint` stores, in place: what is calibrated is what is shipped."""
+    kept = _kept_names(model)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name not in kept and tensor.is_floating_point():
+                tensor.copy_(tensor.half())
+
+
+def save_checkpoint(
+    model: PreTrainedModel, spec: InputSpec, folder: Path, fitted: dict[str, Any], reference: Reference
+) -> None:
+    """Writes a model's folder, without its card.
+
+    Args:
+        model: trained, calibrated, its weights rounded.
+        spec: the input that it was trained on.
+        folder: made if missing.
+        fitted: extra keys of `config.json`'s `second_read`.
+        reference: the out-of-distribution reference.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.second_read = {
+        **model.config.second_read,
+        **fitted,
+        "ood_threshold": reference.threshold,
+    }
+    model.config.architectures = [type(model).__name__]
+    model.config.dtype = torch.float32  # stored in half, computed in single precision
+    model.config.save_pretrained(folder)
+    kept = _kept_names(model)
+    state = {
+        name: (tensor if name in kept or not tensor.is_floating_point() else tensor.half()).contiguous().cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    save_arrays({"embeddings": reference.embeddings.astype(np.float16)}, folder / "reference.safetensors")
+    if model.config.model_type != "timm_wrapper":
+        processor = ViTImageProcessorPil(
+            size={"height": spec.height, "width": spec.width},
+            image_mean=list(spec.mean),
+            image_std=list(spec.std),
+            resample=Resampling[spec.resample.upper()],
+        )
+        processor.save_pretrained(folder)
+
+
+def _kept_names(model: nn.Module) -> set[str]:
+    """Names of tensors that stay in single precision: small ones, where half would cost accuracy."""
+    classifier = split_model(model).classifier
+    return {
+        f"{name}.{key}"
+        for name, module in model.named_modules()
+        if isinstance(module, _NORMS) or module is classifier
+        for key in module.state_dict()
+    }
+
+
+def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
+    """Loads one model of a task from its local folder or, pinned, from the Hub's local cache.
+
+    Raises:
+        TaskError: when the checkpoint is missing, carries other labels, or lacks what the panel needs.
+        OSError: when its files cannot be read.
+    """
+    source, options = _locate(task, ref)
+    model = AutoModelForImageClassification.from_pretrained(
+        source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True, **options
+    ).eval()
+    task.check_labels(model.config.id2label, f"model {ref.name!r}")
+    folder = Path(source) if not options else _snapshot(source, options["revision"])
+    info = getattr(model.config, "second_read", None) or {}
+    reference = None
+    if (folder / "reference.safetensors").is_file() and "ood_threshold" in info:
+        embeddings = load_arrays(folder / "reference.safetensors")["embeddings"].astype(np.float32)
+        reference = Reference(embeddings, info["ood_threshold"])
+    return Checkpoint(
+        name=ref.name,
+        revision=ref.revision or _digest(folder / "model.safetensors"),
+        model=model,
+        parts=split_model(model),
+        spec=read_spec(model, folder),
+        conformal=info.get("conformal_threshold"),
+        reference=reference,
+    )
+
+
+def _locate(task: Task, ref: ModelRef) -> tuple[str, dict[str, str]]:
+    if ref.path is None:
+        return str(ref.repo), {"revision": str(ref.revision)}
+    if not (ref.path / "config.json").is_file():
+        raise TaskError(
+            f"no weights in checkpoints/{ref.checkpoint}. Train them: python -m xray_models.train "
+            f"--task {task.name} --model {ref.name} --out checkpoints/{ref.checkpoint}"
+        )
+    return str(ref.path), {}
+
+
+def _snapshot(repo: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def read_spec(model: PreTrainedModel, folder: Path) -> InputSpec:
+    """Reads the input that a checkpoint takes from its own preprocessing configuration.
+
+    Raises:
+        TaskError: when the preprocessing is one that the panel cannot reproduce.
+    """
+    if model.config.model_type == "timm_wrapper":
+        return _timm_spec(model.config.pretrained_cfg)
+    raw = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+    size, crop = raw["size"], raw.get("crop_size")
+    common = {
+        "mean": tuple(raw["image_mean"]),
+        "std": tuple(raw["image_std"]),
+        "resample": Resampling(raw["resample"]).name.lower(),
+    }
+    if raw.get("do_center_crop") and crop and "shortest_edge" in size:
+        share = crop["height"] / size["shortest_edge"]
+        return InputSpec(crop["height"], crop["width"], fit="crop", crop=share, **common)
+    if "height" in size:
+        return InputSpec(size["height"], size["width"], **common)
+    raise TaskError(f"the image processor resizes to {size}; the panel knows height and width, or a centre crop.")
+
+
+def _timm_spec(config: dict[str, Any]) -> InputSpec:
+    fits = {"squash": "squash", "center": "crop"}
+    mode = config.get("crop_mode") or "center"
+    if mode not in fits:
+        raise TaskError(f"timm's crop_mode is {mode!r}; the panel knows {', '.join(fits)}.")
+    _, height, width = config["input_size"]
+    return InputSpec(
+        height,
+        width,
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        resample=config["interpolation"],
+        fit=fits[mode],
+        crop=config.get("crop_pct") or 1.0,
+    )

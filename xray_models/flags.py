@@ -1,0 +1,356 @@
+"""The flag ledger: a CSV that is also a data set.
+
+Every process appends to its own folder below the ledger, so there is one writer per file:
+
+    flags/<process>/metadata.csv       one row, one flag; flushed to the disk before `append` returns
+    flags/<process>/<sha256>.png       the flagged images, pixels only
+
+`datasets.load_dataset("imagefolder", data_dir="flags")` loads the whole tree. For that, a cell of a text column
+must never look like a number or like nothing to a CSV reader; such rare texts are written as JSON strings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import hashlib
+import hmac
+import io
+import json
+import os
+import re
+import secrets
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xray_models.images import Radiograph, encode_png
+from xray_models.tasks import Task, choose
+
+APP_VERSION = "0.1.0"
+SCHEMA_VERSION = 1
+REASONS = ("wrong label", "several findings", "poor quality", "not this body part", "other")
+_STATUSES = ("open", "accepted", "rejected")
+_COMMENT_LIMIT = 4000  # characters
+_NOTHING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
+_NOTHING |= {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+class FlagError(ValueError):
+    """A flag that cannot be recorded; the message says what to change."""
+
+
+class LedgerError(OSError):
+    """The disk refused a flag: it is not saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A reader's record that an image needs another label. Field for field a row of the CSV.
+
+    Attributes:
+        reader: who flags.
+        task: name of the task.
+        corrected_label: the label that the reader gives.
+        image_sha256: the image's name, as in `Radiograph.sha256`.
+        confidence: the reader's, in [0, 1].
+        reason: one of `REASONS`.
+        comment: free text.
+        regions: boxes in image pixels, each {"x", "y", "width", "height"}.
+        opinions: model to label, probs and revision, as shown to the reader.
+        consensus_label: the panel's label, or "" where none answered.
+        disagreement: the panel's, in [0, 1], or None.
+        first_label: the reader's label before the panel spoke (blinded mode), else "".
+        first_confidence: the reader's confidence then, in [0, 1], or None.
+        mode: "open" or "blinded".
+        seconds: from opening the image to the flag, or None.
+        status: "open", "accepted" or "rejected".
+        decides: the flag that this row adjudicates, else "".
+        source_name_hash: keyed hash of the file's name, from `hash_name`.
+        flag_id: made when left empty; writing the same id twice records one flag.
+        created_at: UTC, ISO 8601; set when left empty.
+    """
+
+    reader: str
+    task: str
+    corrected_label: str
+    image_sha256: str
+    confidence: float = 1.0
+    reason: str = "wrong label"
+    comment: str = ""
+    regions: tuple[Mapping[str, float], ...] = ()
+    opinions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    consensus_label: str = ""
+    disagreement: float | None = None
+    first_label: str = ""
+    first_confidence: float | None = None
+    mode: str = "open"
+    seconds: float | None = None
+    status: str = "open"
+    decides: str = ""
+    source_name_hash: str = ""
+    flag_id: str = ""
+    created_at: str = ""
+
+
+FIELDS = (
+    "file_name flag_id created_at reader task image_sha256 source_name_hash consensus_label disagreement "
+    "first_label first_confidence corrected_label confidence reason comment regions opinions mode seconds status "
+    "decides app_version schema_version"
+).split()
+_NUMBERS = {"disagreement", "first_confidence", "confidence", "seconds"}
+
+
+def check_flag(flag: Flag, task: Task) -> None:
+    """Raises `FlagError` or `TaskError` unless a flag makes sense for its task."""
+    choose("label", flag.corrected_label, task.labels)
+    choose("reason", flag.reason, REASONS)
+    choose("status", flag.status, _STATUSES)
+    choose("mode", flag.mode, ("open", "blinded"))
+    if not flag.reader.strip():
+        raise FlagError("the reader's name is empty; enter a name or initials, so that the flag can be discussed.")
+    if len(flag.reader) > 80:
+        raise FlagError(f"the reader's name has {len(flag.reader)} characters; at most 80.")
+    if len(flag.comment) > _COMMENT_LIMIT:
+        raise FlagError(f"the comment has {len(flag.comment)} characters; at most {_COMMENT_LIMIT}.")
+    for name in ("confidence", "first_confidence", "disagreement"):
+        value = getattr(flag, name)
+        if value is not None and not 0 <= value <= 1:
+            raise FlagError(f"{name} is {value}; it must be in [0, 1].")
+
+
+class Ledger:
+    """Appends flags to this process's own file below `root`.
+
+    Args:
+        root: folder of the ledger; made with the first flag.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        self.folder = self.root / f"{stamp}-{os.getpid()}-{secrets.token_hex(4)}"
+        mend(self.root)
+
+    def append(self, flag: Flag, image: Radiograph, task: Task) -> str:
+        """Records a flag; when this returns, row and image are on the disk.
+
+        Args:
+            flag: what the reader said; `flag_id` and `created_at` are filled in when empty.
+            image: the flagged image.
+            task: the flag's task.
+
+        Returns:
+            The flag's id.
+
+        Raises:
+            FlagError: when the flag does not make sense.
+            LedgerError: when it could not be written; then it is not in the ledger.
+        """
+        check_flag(flag, task)
+        if flag.image_sha256 != image.sha256:
+            raise FlagError("the flag names another image than the one given; flag the image that is shown.")
+        flag = dataclasses.replace(
+            flag,
+            flag_id=flag.flag_id or f"flag-{secrets.token_hex(8)}",
+            created_at=flag.created_at or datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+        with self._lock:
+            try:
+                self._open()
+                self._write_image(image)
+                self._write_row(_to_row(flag))
+            except OSError as error:
+                raise LedgerError(f"the flag is not saved: {error.strerror or error}. Free the disk and retry.") from error
+        return flag.flag_id
+
+    def _open(self) -> None:
+        if self._file is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self.folder / "metadata.csv", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for life: tells `mend` that the writer lives
+        _sync_folder(self.root)
+
+    def _write_image(self, image: Radiograph) -> None:
+        target = self.folder / f"{image.sha256}.png"
+        if target.exists():
+            return
+        draft = target.with_suffix(".draft")
+        with draft.open("wb") as file:
+            file.write(encode_png(image))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(target)
+        _sync_folder(self.folder)
+
+    def _write_row(self, row: Mapping[str, str]) -> None:
+        assert self._file is not None
+        before = os.fstat(self._file).st_size
+        data = _to_line(row.values()) if before else _to_line(FIELDS) + _to_line(row.values())
+        try:
+            if os.write(self._file, data) != len(data):
+                raise OSError(28, "the disk is full")
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, before)
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _to_row(flag: Flag) -> dict[str, str]:
+    values = dataclasses.asdict(flag) | {
+        "file_name": f"{flag.image_sha256}.png",
+        "regions": json.dumps([dict(box) for box in flag.regions]),
+        "opinions": json.dumps(flag.opinions, ensure_ascii=False, sort_keys=True),
+        "app_version": APP_VERSION,
+        "schema_version": str(SCHEMA_VERSION),
+    }
+    return {name: _to_cell(name, values[name]) for name in FIELDS}
+
+
+def _to_cell(name: str, value: Any) -> str:
+    if name in _NUMBERS:
+        return "" if value is None else repr(float(value))
+    if name == "schema_version":
+        return str(value)
+    text = _CONTROL.sub(" ", str(value))
+    return json.dumps(text, ensure_ascii=False) if _looks_typed(text) else text
+
+
+def _looks_typed(text: str) -> bool:
+    """Whether a CSV reader might take a text for a number, a truth value or nothing."""
+    bare = text.strip()
+    if bare in _NOTHING or bare.lower() in ("true", "false") or text.startswith('"'):
+        return True
+    try:
+        float(bare)
+    except ValueError:
+        return False
+    return True
+
+
+def _from_cell(cell: str) -> str:
+    return json.loads(cell) if cell.startswith('"') else cell
+
+
+def _to_line(cells: Any) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+def _whole(data: bytes) -> int:
+    """Length of the whole rows of a CSV: up to the last line end that is not inside quotes."""
+    end = len(data)
+    while end and (data[end - 1 : end] != b"\n" or data.count(b'"', 0, end) % 2):
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    return end
+
+
+def mend(root: Path) -> int:
+    """Cuts off rows that dead processes left half written (they were never acknowledged); returns how many."""
+    mended = 0
+    for path in sorted(root.glob("*/metadata.csv")):
+        with path.open("r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # its writer lives
+            data = file.read()
+            if (whole := _whole(data)) < len(data):
+                file.truncate(whole)
+                mended += 1
+    return mended
+
+
+def read_flags(root: str | Path) -> pd.DataFrame:
+    """Reads a ledger: all processes' flags, each once, oldest first.
+
+    Args:
+        root: folder of the ledger; may be missing.
+
+    Returns:
+        One flag a row: the columns of `FIELDS` as text, and `path` of the flagged image. Numbers stay text.
+    """
+    rows = []
+    for path in sorted(Path(root).glob("*/metadata.csv")):
+        data = path.read_bytes()
+        text = io.StringIO(data[: _whole(data)].decode(), newline="")
+        for row in csv.DictReader(text):
+            rows.append({k: _from_cell(v) for k, v in row.items()} | {"path": str(path.parent / row["file_name"])})
+    frame = pd.DataFrame(rows, columns=[*FIELDS, "path"])
+    frame = frame.drop_duplicates("flag_id").sort_values(["created_at", "flag_id"])
+    return frame.reset_index(drop=True)
+
+
+def export_csv(root: str | Path) -> str:
+    """All flags as one CSV for a spreadsheet; a cell that could run as a formula starts with an apostrophe."""
+    frame = read_flags(root)[FIELDS]
+    return frame.map(lambda cell: f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell).to_csv(index=False)
+
+
+def apply_relabels(rows: pd.DataFrame, root: str | Path, task: Task) -> pd.DataFrame:
+    """Applies a ledger's relabels to a manifest: the last flag of an image that was not rejected counts.
+
+    Args:
+        rows: a manifest's rows. Test images keep their labels, so that figures before and after compare.
+        root: folder of the ledger.
+        task: only its flags are applied.
+
+    Returns:
+        The rows with new labels, and flagged images that the data set does not hold as training images.
+    """
+    flags = read_flags(root)
+    verdicts = dict(flags.loc[flags["decides"] != "", ["decides", "status"]].itertuples(index=False))
+    status = [verdicts.get(flag_id, own) for flag_id, own in zip(flags["flag_id"], flags["status"], strict=True)]
+    flags = flags[(flags["task"] == task.name) & (pd.Series(status, index=flags.index) != "rejected")]
+    last = flags.drop_duplicates("image_sha256", keep="last").set_index("image_sha256")
+    rows = rows.copy()
+    open_rows = (rows["split"] != "test") & rows["sha256"].isin(last.index)
+    rows.loc[open_rows, "label"] = rows.loc[open_rows, "sha256"].map(last["corrected_label"])
+    added = last[~last.index.isin(rows["sha256"])].reset_index()
+    added = pd.DataFrame(
+        {
+            "path": added["path"],
+            "label": added["corrected_label"],
+            "official": "",
+            "sha256": added["image_sha256"],
+            "group": range(int(rows["group"].max()) + 1, int(rows["group"].max()) + 1 + len(added)),
+            "split": "train",
+        }
+    )
+    return pd.concat([rows, added], ignore_index=True)
+
+
+def hash_name(name: str) -> str:
+    """Hashes a file's name with a key that stays on this machine, since names may hold a patient's.
+
+    The key is made once, in `$XDG_CONFIG_HOME/second-read/name.key` (default below `~/.config`).
+    """
+    path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "second-read" / "name.key"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        draft.touch(mode=0o600)
+        draft.write_bytes(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):  # another process was first: its key counts
+            os.link(draft, path)
+        draft.unlink()
+    return "name-" + hmac.new(path.read_bytes(), name.encode(), hashlib.sha256).hexdigest()[:16]

@@ -1,0 +1,119 @@
+"""From an image file to a model's input, and from a model's heatmap back to the image.
+
+Everything that opens an image file or prepares pixels for a model goes through this module, so that
+training, evaluation and the browser see the same numbers.
+"""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from xray_models.dicom import is_dicom, read_dicom
+from xray_models.inputs import InputSpec, from_input, normalise, to_input, to_uint8
+from xray_models.pictures import read_picture
+from xray_models.radiograph import (
+    ImageError,
+    OversizedImage,
+    Radiograph,
+    TruncatedImage,
+    UnsupportedImage,
+    encode_png,
+    from_pixels,
+    to_display,
+)
+
+__all__ = [
+    "ImageError",
+    "InputSpec",
+    "OversizedImage",
+    "Radiograph",
+    "TruncatedImage",
+    "UnsupportedImage",
+    "encode_png",
+    "from_input",
+    "from_pixels",
+    "normalise",
+    "read_image",
+    "to_display",
+    "to_input",
+    "to_uint8",
+]
+
+MAX_BYTES = 512 * 2**20
+
+SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
+    b"BM": "BMP",
+}
+REFUSED = {
+    b"GIF8": "a GIF",
+    b"%PDF": "a PDF",
+    b"PK": "an archive",
+    b"\x1f\x8b": "an archive",
+    b"<": "an SVG, XML or HTML text",
+    b"\x00\x00\x00\x0cjP": "a bare JPEG 2000 file",
+    b"\xff\x4f\xff\x51": "a bare JPEG 2000 file",
+}
+
+
+def read_image(source: str | os.PathLike | bytes | BinaryIO, max_pixels: int = 40_000_000) -> Radiograph:
+    """Read a PNG, JPEG, TIFF, BMP, WebP or DICOM file; its content decides which, not its name.
+
+    Args:
+        source: A path, the file's bytes, or an open binary file.
+        max_pixels: The largest picture that is decoded, height times width.
+
+    Raises:
+        UnsupportedImage: The content is not an image in one of these formats.
+        TruncatedImage: The file ends early or is damaged.
+        OversizedImage: More than `max_pixels`, or a file above 512 MiB.
+        ImageError: The file cannot be opened.
+    """
+    data = _read_bytes(source)
+    format = _find_format(data)
+    if format == "DICOM":
+        return read_dicom(data, max_pixels)
+    return read_picture(data, format, max_pixels)
+
+
+def _read_bytes(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    elif isinstance(source, str | os.PathLike):
+        try:
+            with Path(source).open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise ImageError(
+                f"The image file cannot be opened: {error.strerror}. Check the path and its permissions."
+            ) from None
+    else:
+        data = source.read(MAX_BYTES + 1)
+        if not isinstance(data, bytes):
+            raise ImageError("The image file was opened as text. Open it in binary mode ('rb').")
+    if len(data) > MAX_BYTES:
+        raise OversizedImage(
+            f"The file has more than {MAX_BYTES // 2**20} MiB. Export one picture at a lower resolution."
+        )
+    return data
+
+
+def _find_format(data: bytes) -> str:
+    """The format by the first bytes. DICOM comes first: its preamble may hold a TIFF header."""
+    if is_dicom(data):
+        return "DICOM"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    for signature, format in SIGNATURES.items():
+        if data.startswith(signature):
+            return format
+    names = (name for signature, name in REFUSED.items() if data.startswith(signature))
+    name = next(names, "not an image of a known format") if data else "empty"
+    raise UnsupportedImage(
+        f"The file is {name}. PNG, JPEG, TIFF, BMP, WebP and DICOM are read. Export it as one of them."
+    )

@@ -1,0 +1,125 @@
+"""DICOM's way from stored values to grey values, as a workstation shows them first.
+
+The order is that of PS3.4, N.2: modality LUT, VOI LUT or window, polarity. All three act on single values,
+so they are computed once per stored value instead of once per pixel.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from scipy.special import expit
+
+from xray_models.radiograph import convert_to_luma
+
+
+def render_colour(colour: np.ndarray, ds: Dataset) -> np.ndarray:
+    """(H, W, 3) RGB -> (H, W) luma over the whole 8 or 16 bits."""
+    if colour.dtype == np.uint16 and ds.PhotometricInterpretation != "PALETTE COLOR":
+        spread = np.arange(65536) * (65535 / (2**ds.BitsStored - 1))
+        colour = np.rint(np.minimum(spread, 65535)).astype(np.uint16)[colour]
+    return convert_to_luma(colour)
+
+
+def render_grey(pixels: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarray:
+    """(H, W) stored values -> (H, W) uint8, or uint16 if more than 8 bits are stored.
+
+    Without a window or LUT, values of up to 8 bits keep their full range, as in any 8-bit picture; deeper
+    ones are spread from the lowest to the highest, with a warning.
+    """
+    depth = ds.BitsStored
+    first, last = int(pixels.min()), int(pixels.max())
+    if depth <= 8:
+        lowest = -(2 ** (depth - 1)) if ds.PixelRepresentation else 0
+        first, last = min(first, lowest), max(last, lowest + 2**depth - 1)
+    stored = np.arange(first, last + 1)
+    index = pixels.astype(np.int32) - first
+    padding = _find_padding(stored, ds)
+    present = np.zeros(stored.shape, bool)
+    present[index] = True
+    values = _apply_modality(stored.astype(np.float64), ds)
+    shown = _apply_voi(values, ds, warnings)
+    if shown is None:
+        shown = _scale_to_range(values, np.ones_like(present) if depth <= 8 else present & ~padding)
+        if depth > 8:
+            warnings.append("The file has no window. Its darkest pixel was made black, its brightest white.")
+    if ds.PhotometricInterpretation == "MONOCHROME1" or ds.get("PresentationLUTShape") == "INVERSE":
+        shown = 1 - shown
+    shown[padding] = 0
+    white, dtype = (255, np.uint8) if depth <= 8 else (65535, np.uint16)
+    return np.rint(shown * white).astype(dtype)[index]
+
+
+def _find_padding(stored: np.ndarray, ds: Dataset) -> np.ndarray:
+    """Which stored values mean "outside the picture" (PS3.3, C.7.5.1.1.2)."""
+    value = ds.get("PixelPaddingValue")
+    if not isinstance(value, int):
+        return np.zeros(stored.shape, bool)
+    limit = ds.get("PixelPaddingRangeLimit")
+    low, high = sorted((value, limit if isinstance(limit, int) else value))
+    return (stored >= low) & (stored <= high)
+
+
+def _apply_modality(stored: np.ndarray, ds: Dataset) -> np.ndarray:
+    """Stored values -> the modality's values, by LUT or by slope and intercept (PS3.3, C.11.1)."""
+    if ds.get("ModalityLUTSequence"):
+        return _look_up(stored, ds, "ModalityLUTSequence")[0]
+    slope, intercept = _read_number(ds, "RescaleSlope"), _read_number(ds, "RescaleIntercept")
+    return stored * (1 if slope is None else slope) + (intercept or 0)
+
+
+def _apply_voi(values: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarray | None:
+    """The modality's values -> [0, 1], by LUT or window (PS3.3, C.11.2); None where the file has neither."""
+    if ds.get("VOILUTSequence"):
+        entries, white = _look_up(values, ds, "VOILUTSequence")
+        return np.clip(entries / white, 0, 1)
+    if "WindowCenter" not in ds and "WindowWidth" not in ds:
+        return None
+    centre, width = _read_number(ds, "WindowCenter"), _read_number(ds, "WindowWidth")
+    function = ds.get("VOILUTFunction") or "LINEAR"
+    least = {"LINEAR": 1, "LINEAR_EXACT": 1e-9, "SIGMOID": 1e-9}.get(function, math.inf)
+    if centre is None or width is None or width < least:
+        warnings.append("The file's window is not valid and was ignored.")
+        return None
+    if function == "SIGMOID":
+        return expit(4 * (values - centre) / width)
+    if function == "LINEAR":
+        centre, width = centre - 0.5, max(width - 1, 1e-9)
+    return np.clip((values - centre) / width + 0.5, 0, 1)
+
+
+def _look_up(values: np.ndarray, ds: Dataset, keyword: str) -> tuple[np.ndarray, int]:
+    """Values -> entries of the sequence's first table, and the entry that means white (PS3.3, C.11.1.1).
+
+    pydicom's own functions take the index in the type of the entries, which wraps for 8-bit tables.
+    """
+    item = ds[keyword].value[0]
+    _, first, depth = (int(number) for number in item.LUTDescriptor)
+    table: Any = item.LUTData
+    if isinstance(table, bytes):
+        order = "<" if ds.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        table = np.frombuffer(table, f"{order}u2")
+    table = np.asarray(table, dtype=np.float64)
+    return table[np.clip(np.rint(values) - first, 0, len(table) - 1).astype(int)], 2**depth - 1
+
+
+def _scale_to_range(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Values -> [0, 1], from the lowest to the highest of those that count."""
+    if not counted.any():
+        return np.zeros_like(values)
+    low, high = values[counted].min(), values[counted].max()
+    return np.clip((values - low) / ((high - low) or 1), 0, 1)
+
+
+def _read_number(ds: Dataset, keyword: str) -> float | None:
+    """An element's first value; None if it is absent, empty or not a finite number."""
+    value = ds.get(keyword)
+    if isinstance(value, MultiValue):
+        value = value[0] if value else None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

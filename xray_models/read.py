@@ -1,0 +1,70 @@
+"""A panel's reading in the terminal: `python -m xray_models.read IMAGE ... --task covid [--json]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from xray_models.images import ImageError, read_image
+from xray_models.panel import Panel, Reading
+from xray_models.tasks import TaskError
+
+
+def render_text(reading: Reading) -> str:
+    """A reading as lines for a terminal."""
+    lines = [f"  ! {warning}" for warning in reading.image["warnings"]]
+    said = reading.consensus
+    if said is not None and said.in_distribution is False:
+        lines.append("  ! unlike the images that these models were trained on: do not rely on any label")
+    for opinion in reading.opinions:
+        if opinion.probs is None:
+            lines.append(f"  {opinion.model:<16} unavailable: {opinion.reason}")
+            continue
+        probs = "  ".join(f"{label} {p:.3f}" for label, p in opinion.probs.items())
+        lines.append(f"  {opinion.model:<16} {opinion.label:<18} {probs}")
+    if said is None:
+        lines.append("  no model answered")
+    else:
+        probs = "  ".join(f"{label} {p:.3f}" for label, p in said.probs.items())
+        lines.append(f"  {'consensus':<16} {said.label:<18} {probs}  disagreement {said.disagreement:.2f}")
+        lines.append(f"  {said.answered} of {said.asked} models answered")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: 0 when every image was read, 1 when one was not, 2 for a wrong command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m xray_models.read",
+        description="Every model's opinion on images. For research; not a medical device.",
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, TIFF, BMP, WebP or DICOM")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--models", nargs="+", help="only these models (default: the whole panel)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        panel = Panel.load(options.task, options.models)
+    except TaskError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    failed = False
+    for path in options.images:
+        try:
+            reading = panel.read(read_image(path))
+        except ImageError as error:
+            sys.stderr.write(f"{path}: not read: {error}\n")
+            failed = True
+            continue
+        text = json.dumps(reading.to_json(), ensure_ascii=False) if options.json else f"{path}\n{render_text(reading)}"
+        sys.stdout.write(text + "\n")
+        failed = failed or reading.consensus is None
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,293 @@
+"""Tasks and their models, read from `hub_configs/*.yaml` into frozen dataclasses.
+
+A task is a question with a fixed, ordered list of labels. Adding a task is adding one YAML file. Whatever is
+misspelt, missing or contradictory in such a file is a `TaskError` that names the value, what is valid and the fix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "hub_configs"
+CHECKPOINTS = ROOT / "checkpoints"
+
+_T = TypeVar("_T")
+_REVISION = re.compile(r"[0-9a-f]{40}")
+
+
+class TaskError(ValueError):
+    """A task, a model or a setting that does not exist or does not fit; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Where a task's images come from and how their publisher lays them out.
+
+    Attributes:
+        layout: name of a reader in `xray_models.datasets.LAYOUTS`.
+        source: publisher and identifier, shown when the data are missing and in every model card.
+        licence: licence of the images.
+        citation: what to cite.
+        root: folder below the data folder in which the layout starts.
+        splits: the publisher's split folders, our name to theirs, for `split_folders`.
+        patient: regular expression that finds a patient's id in a file name, or "" where names carry none.
+    """
+
+    layout: str
+    source: str
+    licence: str
+    citation: str
+    root: str = ""
+    splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    patient: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """How images are divided: fractions in (0, 1), whole groups at a time.
+
+    Attributes:
+        seed: seed of the division.
+        validation: fraction of the images for validation.
+        test: fraction of the images for the test.
+        group: `auto` (near-copies, mirrored ones too, and patient ids stay together) or `none`.
+    """
+
+    seed: int = 7
+    validation: float = 0.15
+    test: float = 0.15
+    group: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.group not in ("auto", "none"):
+            raise TaskError(f"split.group is {self.group!r}; valid: auto, none.")
+        if not (0 < self.validation and 0 < self.test and self.validation + self.test < 1):
+            raise TaskError(
+                f"split.validation is {self.validation} and split.test is {self.test}; "
+                "both must be above 0 and together below 1."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a model is trained. Every field is also an option of `python -m xray_models.train`.
+
+    Attributes:
+        epochs: passes over the training images, at most.
+        learning_rate: peak learning rate of AdamW.
+        batch_size: images per step.
+        weight_decay: AdamW's decoupled weight decay.
+        augment: name of a policy in `xray_models.augment.POLICIES`.
+        schedule: `cosine` (with warm-up) or `plateau` (halved when validation stalls).
+        warmup: fraction of the steps over which the rate rises (cosine only).
+        patience: epochs without a better validation loss before training stops.
+        class_weights: weigh the loss by inverse class frequency.
+        label_smoothing: mass moved from the true label to the others, in [0, 1).
+        width: channels relative to the published network (ResNet only), for small starter models.
+        images: how many phantoms to draw (task `phantom` only).
+    """
+
+    epochs: int = 10
+    learning_rate: float = 3e-4
+    batch_size: int = 32
+    weight_decay: float = 0.05
+    augment: str = "radiograph"
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    patience: int = 5
+    class_weights: bool = True
+    label_smoothing: float = 0.0
+    width: float = 1.0
+    images: int = 4000
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("cosine", "plateau"):
+            raise TaskError(f"schedule is {self.schedule!r}; valid: cosine, plateau.")
+        for name in ("epochs", "learning_rate", "batch_size", "patience", "width", "images"):
+            if getattr(self, name) <= 0:
+                raise TaskError(f"{name} is {getattr(self, name)}; it must be above 0.")
+        if not 0 <= self.label_smoothing < 1 or not 0 <= self.warmup < 1:
+            raise TaskError("label_smoothing and warmup must be in [0, 1).")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelRef:
+    """Where one model of a task lies: a local checkpoint, or a pinned repository on the Hub.
+
+    Attributes:
+        name: the model's name in the panel, also its architecture's name unless `architecture` says otherwise.
+        checkpoint: folder below `checkpoints/`.
+        repo: `owner/name` on the Hub.
+        revision: 40 hexadecimal digits, required with `repo`.
+        architecture: entry of `xray_models.architectures.ARCHITECTURES`.
+        train: what differs from the task's training recipe.
+    """
+
+    name: str
+    checkpoint: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+    architecture: str = ""
+    train: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint is None) == (self.repo is None):
+            raise TaskError(f"model {self.name!r} needs either `checkpoint:` or `repo:`, and not both.")
+        if self.repo is not None and not _REVISION.fullmatch(self.revision or ""):
+            raise TaskError(
+                f"model {self.name!r} comes from the Hub at revision {self.revision!r}; pin it with "
+                "`revision:` and the 40 hexadecimal digits of a commit, so that its weights cannot change."
+            )
+        if not self.architecture:
+            object.__setattr__(self, "architecture", self.name)
+
+    @property
+    def path(self) -> Path | None:
+        """The local checkpoint's folder, or None for a model on the Hub."""
+        return None if self.checkpoint is None else CHECKPOINTS / self.checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A question with a fixed, ordered list of labels.
+
+    Attributes:
+        name: the YAML file's stem.
+        title: what people read.
+        modality: kind of image.
+        labels: in the order of the logits.
+        positive: the labels that a reader must not miss.
+        dataset: where the images come from.
+        split: how they are divided.
+        recipe: how models are trained.
+        models: the panel.
+    """
+
+    name: str
+    title: str
+    modality: str
+    labels: tuple[str, ...]
+    positive: tuple[str, ...]
+    dataset: Dataset
+    split: Split
+    recipe: Recipe
+    models: tuple[ModelRef, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise TaskError(f"labels {list(self.labels)} must be at least two, all different.")
+        for label in self.positive:
+            choose("label under `positive:`", label, self.labels)
+
+    def model(self, name: str) -> ModelRef:
+        """Returns the model of this name; raises `TaskError` with the valid names."""
+        by_name = {ref.name: ref for ref in self.models}
+        return by_name[choose(f"model of task {self.name!r}", name, by_name)]
+
+    def recipe_of(self, name: str) -> Recipe:
+        """Returns the task's recipe with what the model's entry changes."""
+        return dataclasses.replace(self.recipe, **self.model(name).train)
+
+    def check_labels(self, id2label: Mapping[int, str], where: str) -> None:
+        """Raises `TaskError` unless a checkpoint's labels are this task's, in the same order."""
+        found = [id2label[index] for index in sorted(id2label)]
+        if found != list(self.labels):
+            raise TaskError(
+                f"{where} has the labels {found}, but task {self.name!r} has {list(self.labels)}, in this order. "
+                f"Use a model trained for {self.name!r}, or correct `labels:` in hub_configs/{self.name}.yaml."
+            )
+
+
+def choose(what: str, name: str, valid: Iterable[str]) -> str:
+    """Returns `name` if it is among `valid`; else raises `TaskError` that lists them and the nearest."""
+    names = list(valid)
+    if name in names:
+        return name
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise TaskError(f"Unknown {what}: {name!r}. Valid: {', '.join(names) or 'none'}.{hint}")
+
+
+def task_names(configs: Path = CONFIGS) -> list[str]:
+    """Names of all tasks, sorted."""
+    return sorted(path.stem for path in configs.glob("*.yaml"))
+
+
+def load_task(name: str, configs: Path = CONFIGS) -> Task:
+    """Reads one task.
+
+    Args:
+        name: a name from `task_names`.
+        configs: folder with the YAML files.
+
+    Returns:
+        The frozen task.
+
+    Raises:
+        TaskError: for an unknown name, an unknown or missing key, or values that contradict each other.
+    """
+    choose("task", name, task_names(configs))
+    path = configs / f"{name}.yaml"
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise TaskError(f"{path.name} is not valid YAML: {error}") from error
+    try:
+        return _build_task(name, raw)
+    except TaskError as error:
+        raise TaskError(f"{path.name}: {error}") from error
+
+
+def load_tasks(configs: Path = CONFIGS) -> dict[str, Task]:
+    """Reads every task, by name."""
+    return {name: load_task(name, configs) for name in task_names(configs)}
+
+
+def _build_task(name: str, raw: Any) -> Task:
+    keys = {"title", "modality", "labels", "positive", "dataset", "split", "train", "models"}
+    _check_keys("", raw, allowed=keys, required=keys - {"split", "train"})
+    models = raw["models"] or {}
+    recipe = _build(Recipe, "train.", raw.get("train", {}))
+    for model, entry in models.items():
+        _build(Recipe, f"models.{model}.train.", entry.get("train", {}))
+    return Task(
+        name=name,
+        title=raw["title"],
+        modality=raw["modality"],
+        labels=tuple(str(label) for label in raw["labels"]),
+        positive=tuple(str(label) for label in raw["positive"]),
+        dataset=_build(Dataset, "dataset.", raw["dataset"]),
+        split=_build(Split, "split.", raw.get("split", {})),
+        recipe=recipe,
+        models=tuple(_build(ModelRef, f"models.{model}.", {"name": model, **entry}) for model, entry in models.items()),
+    )
+
+
+def _build(cls: type[_T], where: str, raw: Any) -> _T:
+    """Builds a dataclass from a mapping, every key checked."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    required = {
+        f.name
+        for f in fields
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    _check_keys(where, raw, allowed={f.name for f in fields}, required=required)
+    return cls(**raw)
+
+
+def _check_keys(where: str, raw: Any, allowed: set[str], required: set[str]) -> None:
+    if not isinstance(raw, Mapping):
+        raise TaskError(f"`{where.rstrip('.') or 'the file'}` must be a mapping of keys, not {raw!r}.")
+    for key in raw:
+        choose(f"key `{where}{key}`; key", str(key), sorted(allowed))
+    missing = sorted(required - set(raw))
+    if missing:
+        raise TaskError(f"the key `{where}{missing[0]}` is missing.")
