@@ -1,1 +1,1 @@
-"""Judges opinions: metrics with intervals, agreement, plots and a report. `python -m evaluation.run --help`."""
+"""Judges opinions: metrics with intervals, plots and a report. Try `python -m evaluation.run --help`."""

@@ -5,9 +5,9 @@ Every function of `METRICS` and `LABEL_METRICS` is called in one of two ways:
     accuracy(probs, labels)            -> a number          (label metrics: (K,))
     accuracy(probs, labels, weights)   -> (R,) numbers      (label metrics: (R, K))
 
-`probs` is (N, K), rows that sum to 1; `labels` is (N,), true label numbers; `weights` is (R, N), how often each of
-R resamples holds each image. A metric that a resample leaves undefined is NaN there. Macro means are taken over the
-labels that occur in `labels`. A new metric is one more function below `@_score`.
+`probs` is (N, K), rows that sum to 1; `labels` is (N,), true label numbers; `weights` is (R, N), how often each
+of R resamples holds each image. A metric that a resample leaves undefined is NaN there. Macro means are taken
+over the labels that occur in `labels`. A new metric is one more function below `@_score`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def macro_f1(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.n
 
 @_score
 def mcc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Matthews correlation for several labels, in [-1, 1] (Gorodkin, 2004); 0 where only one label was called."""
+    """Matthews correlation of all labels, in [-1, 1] (Gorodkin, 2004); 0 where only one label was called."""
     tables = _confusion(probs, labels, weights)
     hits, actual, called = _margins(tables / np.maximum(tables.sum(axis=(1, 2), keepdims=True), 1))
     covariance = hits.sum(axis=1) - (actual * called).sum(axis=1)
@@ -111,7 +111,7 @@ def mcc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarra
 
 @_score
 def auroc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve, in [0, 1]; the mean of each label against the rest (Hand & Till, 2001, eq. 1).
+    """Area under the ROC curve, in [0, 1]; the mean of each label against the rest (Fawcett, 2006).
 
     With two labels that is the area of either of them.
     """
@@ -136,8 +136,8 @@ def brier(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndar
 def ece(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Any:
     """Expected calibration error, in [0, 1], as `xray_models.calibration.calibration_error` defines it.
 
-    Resamples keep the bins of the whole sample. Chance pushes the error of a resample up, never below 0, so the
-    interval of a well calibrated model lies rather high.
+    Resamples keep the bins of the whole sample. The error is never below 0, so chance pushes that of a resample
+    up, and the interval of a well calibrated model lies rather high.
     """
     if weights is None:
         return calibration_error(probs, labels, _BINS)

@@ -1,4 +1,4 @@
-"""Predictions as a table: one row for each image and model, read from a file, written to one, put into arrays."""
+"""Predictions: one row for each image and model, read from a file, written to one, put into arrays."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Table:
         truth: (N,) true label numbers.
         answers: by model, in the panel's order; the last is the consensus.
         disagreement: (N,) Jensen-Shannon divergence of the opinions, in [0, 1].
-        split: (N,) bool, where not all models name the same label.
+        divided: (N,) bool, where not all models name the same label.
     """
 
     labels: tuple[str, ...]
@@ -87,7 +87,7 @@ class Table:
     truth: np.ndarray
     answers: dict[str, Answers]
     disagreement: np.ndarray
-    split: np.ndarray
+    divided: np.ndarray
 
     @property
     def models(self) -> dict[str, Answers]:
@@ -116,7 +116,7 @@ def tabulate(task: Task, cases: Iterable[Case]) -> Table:
         truth=np.array([task.labels.index(case.label) for case in kept]),
         answers=answers,
         disagreement=np.array([consensus.disagreement for consensus in together]),
-        split=np.array([len(consensus.votes) > 1 for consensus in together]),
+        divided=np.array([len(consensus.votes) > 1 for consensus in together]),
     )
 
 
@@ -172,22 +172,31 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
     rows = pd.concat([_read_rows(path, task) for path in paths], ignore_index=True)
     rows = rows[rows["model"] != CONSENSUS]
     if rows.empty:
-        raise PredictionError("The files hold no prediction of a model. Give one row for each image and model.")
+        raise PredictionError(
+            "The files hold no prediction of a model. Give one row for each image and model."
+        )
     twice = rows[rows.duplicated(["image", "model"])]
     if not twice.empty:
         first = twice.iloc[0]
-        raise PredictionError(f"Model {first['model']!r} has two rows for image {first['image']!r}. Keep one.")
+        raise PredictionError(
+            f"Model {first['model']!r} has two rows for image {first['image']!r}. Keep one."
+        )
     for column in ("label", "group"):
         several = rows.groupby("image")[column].nunique()
         if (several > 1).any():
             raise PredictionError(
-                f"Image {several.idxmax()!r} has more than one {column}. Give each image one, the same for every model."
+                f"Image {several.idxmax()!r} has more than one {column}. Give it the same one for every model."
             )
     columns = [f"p:{label}" for label in task.labels]
     cases = []
     for image, part in rows.groupby("image", sort=False):
         opinions = tuple(
-            Opinion(str(model), revision or None, label=label, probs=dict(zip(task.labels, map(float, p), strict=True)))
+            Opinion(
+                str(model),
+                revision or None,
+                label=label,
+                probs=dict(zip(task.labels, map(float, p), strict=True)),
+            )
             for model, revision, label, p in zip(
                 part["model"], part["revision"], part["predicted"], part[columns].to_numpy(), strict=True
             )
@@ -210,20 +219,28 @@ def _read_rows(path: Path, task: Task) -> pd.DataFrame:
         )
     strange = [name for name in rows.columns if name.startswith("p:") and name not in columns]
     if strange:
-        raise PredictionError(f"{path}: {strange[0]!r} is no label of task {task.name!r}. Valid: {', '.join(columns)}.")
+        raise PredictionError(
+            f"{path}: {strange[0]!r} is no label of task {task.name!r}. Valid: {', '.join(columns)}."
+        )
     for column in ("label", "predicted"):
         known = rows[column].isin(task.labels)
         _check_rows(path, known, f"its {column} is none of {', '.join(task.labels)}")
     probs = rows[columns].apply(pd.to_numeric, errors="coerce").astype(np.float64)
-    _check_rows(path, probs.ge(0).all(axis=1) & probs.le(1).all(axis=1), "a probability is no number from 0 to 1")
+    _check_rows(
+        path, probs.ge(0).all(axis=1) & probs.le(1).all(axis=1), "a probability is no number from 0 to 1"
+    )
     total = probs.sum(axis=1)
     _check_rows(path, (total - 1).abs() <= _TOLERANCE, f"its probabilities must sum to 1 within {_TOLERANCE}")
-    predicted = probs.to_numpy()[np.arange(len(rows)), rows["predicted"].map(task.labels.index).to_numpy(dtype=int)]
+    predicted = probs.to_numpy()[
+        np.arange(len(rows)), rows["predicted"].map(task.labels.index).to_numpy(dtype=int)
+    ]
     _check_rows(path, probs.max(axis=1) <= predicted + 1e-6, "predicted is not its most probable label")
-    return rows.assign(**probs)  # type: ignore[arg-type]
+    return rows.assign(**probs)
 
 
 def _check_rows(path: Path, good: pd.Series, problem: str) -> None:
     """Raises for the first row that is not good, counted as a spreadsheet counts them."""
     if not good.all():
-        raise PredictionError(f"{path}, row {int(good.idxmin()) + 2}: {problem}. Correct the file.")
+        raise PredictionError(
+            f"{path}, row {int(np.flatnonzero(~good)[0]) + 2}: {problem}. Correct the file."
+        )

@@ -26,8 +26,8 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
         seed: of the resamples.
 
     Returns:
-        The keys `n`, `labels`, `models`, `pairs`, `agreement` and `in_distribution` of `metrics.json`, as plain
-        data; None where a number is not defined.
+        The keys `n`, `groups`, `labels`, `models`, `pairs`, `agreement` and `in_distribution` of `metrics.json`,
+        as plain data; None where a number is not defined.
     """
     intervals = bootstrap(partial(_measure, table), table.groups, resamples, seed)
     return {
@@ -46,7 +46,9 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
         ],
         "agreement": {
             "fleiss_kappa": _plain(intervals["fleiss",]) if ("fleiss",) in intervals else None,
-            "cohen_kappa": {f"{a}|{b}": _plain(intervals["cohen", a, b]) for a, b in combinations(table.models, 2)},
+            "cohen_kappa": {
+                f"{a}|{b}": _plain(intervals["cohen", a, b]) for a, b in combinations(table.models, 2)
+            },
         },
         "in_distribution": {name: _share(answers.familiar) for name, answers in table.answers.items()},
     }
@@ -89,7 +91,7 @@ def _pick(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> Any:
-    return values.mean() if weights is None else mean_of(values, weights)
+    return mean_of(values, np.ones((1, len(values))))[0] if weights is None else mean_of(values, weights)
 
 
 def _both_right(table: Table, a: str, b: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -100,8 +102,8 @@ def _both_right(table: Table, a: str, b: str) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _compare(table: Table, a: str, b: str) -> float:
-    first, second, _ = _both_right(table, a, b)
-    return compare_mcnemar(first, second)
+    first, second, both = _both_right(table, a, b)
+    return compare_mcnemar(first, second) if both.any() else np.nan
 
 
 def _describe(table: Table, name: str, intervals: Mapping[Any, Interval]) -> dict[str, Any]:
@@ -110,12 +112,20 @@ def _describe(table: Table, name: str, intervals: Mapping[Any, Interval]) -> dic
     entry: dict[str, Any] = {metric: _plain(intervals[name, metric]) for metric in METRICS}
     for metric in LABEL_METRICS:
         columns = zip(*intervals[name, metric], strict=True)
-        entry[metric] = {k: _plain(Interval(*column)) for k, column in zip(table.labels, columns, strict=True)}
+        entry[metric] = {
+            k: _plain(Interval(*column)) for k, column in zip(table.labels, columns, strict=True)
+        }
     for metric in ("coverage", "set_size"):
         entry[metric] = _plain(intervals[name, metric]) if (name, metric) in intervals else None
     rows = answers.answered
-    counts = confusion(table.truth[rows], answers.predicted[rows], len(table.labels), np.ones((1, rows.sum())))
-    return entry | {"confusion": counts[0].astype(int).tolist(), "n": int(rows.sum()), "revision": answers.revision}
+    counts = confusion(
+        table.truth[rows], answers.predicted[rows], len(table.labels), np.ones((1, rows.sum()))
+    )
+    return entry | {
+        "confusion": counts[0].astype(int).tolist(),
+        "n": int(rows.sum()),
+        "revision": answers.revision,
+    }
 
 
 def _share(values: np.ndarray) -> float | None:
@@ -130,5 +140,3 @@ def _plain(interval: Interval) -> dict[str, float | None]:
 def _number(value: Any) -> float | None:
     """A float of six digits behind the point; None for NaN."""
     return None if np.isnan(value) else round(float(value), _DIGITS) + 0.0
-
-

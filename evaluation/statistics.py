@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap intervals over groups, and an exact test of two models on the same images."""
+"""How sure a number is: bootstrap intervals over groups, and an exact test of two models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Measure = Callable[[np.ndarray | None], Mapping[Any, Any]]
 
 
 def resample_groups(groups: np.ndarray, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Draws groups with replacement, as many as there are (Field & Welsh, 2007, "Bootstrapping clustered data").
+    """Draws groups with replacement, as many as there are (Field & Welsh, 2007).
 
     Args:
         groups: (N,) group of each image; images of one group are drawn together.
@@ -52,8 +52,8 @@ def bootstrap(measure: Measure, groups: np.ndarray, resamples: int, seed: int = 
     All of it is measured on the same resamples, so differences between models are paired.
 
     Args:
-        measure: gives every quantity by name: from None, its value on the whole sample, a number or an array of
-            any shape S; from (r, N) weights, an array of shape (r, *S), NaN where a resample leaves it undefined.
+        measure: gives every quantity by name: from None, its value on the whole sample, a number or an array
+            of any shape S; from (r, N) weights, an array of shape (r, *S), NaN where undefined.
         groups: (N,) group of each image.
         resamples: how many resamples.
         seed: of the draws.

@@ -14,8 +14,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 from xray_models import phantom, tasks
 from xray_models.architectures import build_model
 from xray_models.calibration import fit_reference
-from xray_models.checkpoints import read_spec, save_checkpoint
-from xray_models.images import InputSpec, from_pixels
+from xray_models.checkpoints import save_checkpoint
+from xray_models.images import from_pixels
 from xray_models.tasks import ModelRef, load_task
 
 XRAY_DATA = os.environ.get("XRAY_DATA")
@@ -58,11 +58,10 @@ def untrained(tmp_path_factory):
     rng = np.random.default_rng(0)
     refs = []
     for name, width in (("simple_cnn", 0.25), ("resnet18", 0.125), ("vit_tiny", 1.0)):
-        model = build_model(name, task.labels, width).eval()
+        model, spec = build_model(name, task.labels, dataclasses.replace(task.recipe, width=width))
         size = {"simple_cnn": 128 // 4, "resnet18": 512 // 8, "vit_tiny": 192}[name]
         reference = fit_reference(rng.normal(size=(50, size)), rng.normal(size=(40, size)))
-        spec = read_spec(model, folder) if name == "resnet18" else InputSpec()
-        save_checkpoint(model, spec, folder / name, {"conformal_threshold": 0.2}, reference)
+        save_checkpoint(model.eval(), spec, folder / name, {"conformal_threshold": 0.2}, reference)
         refs.append(ModelRef(name, checkpoint=str(folder / name)))
     return dataclasses.replace(task, models=tuple(refs))
 

@@ -12,11 +12,11 @@ Policy = Callable[[torch.Tensor], torch.Tensor]
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
 
-def _none() -> Policy:
+def _none(size: tuple[int, int]) -> Policy:
     return v2.Identity()
 
 
-def _radiograph() -> Policy:
+def _radiograph(size: tuple[int, int]) -> Policy:
     """Small changes of position and exposure, as between two visits, and cut-out.
 
     No flips: a mirrored chest is another finding (situs inversus), and side markers would read backwards.
@@ -30,5 +30,20 @@ def _radiograph() -> Policy:
     )
 
 
-POLICIES: dict[str, Callable[[], Policy]] = {"none": _none, "radiograph": _radiograph}
-"""Name to a maker of a policy, which takes and returns one (1, H, W) uint8 image."""
+def _covid(size: tuple[int, int]) -> Policy:
+    """The COVID project's: rotation, flips, resized crops and exposure.
+
+    Flips, since none of its four labels depends on the side: viral and bacterial opacities come on both.
+    """
+    return v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomRotation(20, interpolation=_BILINEAR),
+            v2.RandomResizedCrop(size, scale=(0.75, 1.0), ratio=(0.9, 1.1), antialias=True),
+            v2.ColorJitter(brightness=0.2, contrast=0.25),
+        ]
+    )
+
+
+POLICIES: dict[str, Callable[[tuple[int, int]], Policy]] = {"none": _none, "radiograph": _radiograph, "covid": _covid}
+"""Name to a maker of a policy: from (height, width) to what takes and returns one (1, H, W) uint8 image."""

@@ -40,7 +40,7 @@ _STATUSES = ("open", "accepted", "rejected")
 _COMMENT_LIMIT = 4000  # characters
 _NOTHING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
 _NOTHING |= {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 class FlagError(ValueError):
@@ -230,8 +230,13 @@ def _to_cell(name: str, value: Any) -> str:
         return "" if value is None else repr(float(value))
     if name == "schema_version":
         return str(value)
-    text = _CONTROL.sub(" ", str(value))
+    text = _clean(str(value))
     return json.dumps(text, ensure_ascii=False) if _looks_typed(text) else text
+
+
+def _clean(text: str) -> str:
+    """Line ends as one character, no control characters, no halves of characters: what every CSV reader keeps."""
+    return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _looks_typed(text: str) -> bool:

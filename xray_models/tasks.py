@@ -92,6 +92,7 @@ class Recipe:
         class_weights: weigh the loss by inverse class frequency.
         label_smoothing: mass moved from the true label to the others, in [0, 1).
         width: channels relative to the published network (ResNet only), for small starter models.
+        image_size: height and width of the model's input, in pixels.
         images: how many phantoms to draw (task `phantom` only).
     """
 
@@ -106,12 +107,13 @@ class Recipe:
     class_weights: bool = True
     label_smoothing: float = 0.0
     width: float = 1.0
+    image_size: int = 224
     images: int = 4000
 
     def __post_init__(self) -> None:
         if self.schedule not in ("cosine", "plateau"):
             raise TaskError(f"schedule is {self.schedule!r}; valid: cosine, plateau.")
-        for name in ("epochs", "learning_rate", "batch_size", "patience", "width", "images"):
+        for name in ("epochs", "learning_rate", "batch_size", "patience", "width", "image_size", "images"):
             if getattr(self, name) <= 0:
                 raise TaskError(f"{name} is {getattr(self, name)}; it must be above 0.")
         if not 0 <= self.label_smoothing < 1 or not 0 <= self.warmup < 1:

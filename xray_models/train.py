@@ -40,7 +40,7 @@ from xray_models.architectures import ARCHITECTURES, build_model, split_model
 from xray_models.augment import POLICIES
 from xray_models.calibration import Reference
 from xray_models.cards import render_card
-from xray_models.checkpoints import read_spec, round_weights, save_checkpoint
+from xray_models.checkpoints import round_weights, save_checkpoint
 from xray_models.images import InputSpec, normalise
 from xray_models.tasks import Recipe, Task, TaskError, choose, load_task
 
@@ -60,7 +60,7 @@ class ImageSet(Dataset):
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, spec: InputSpec, augment: str = "none"):
         self.pixels, self.labels, self.spec = pixels, labels, spec
-        self.augment = POLICIES[choose("augmentation policy", augment, POLICIES)]()
+        self.augment = POLICIES[choose("augmentation policy", augment, POLICIES)]((spec.height, spec.width))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -283,8 +283,7 @@ def train(task: Task, name: str, recipe: Recipe, options: argparse.Namespace) ->
     set_seed(options.seed)
     architecture = task.model(name).architecture
     weights = _find_weights(architecture, options.weights) if recipe.width == 1 else None
-    model = build_model(architecture, task.labels, recipe.width, weights)
-    spec = read_spec(model, options.out) if model.config.model_type == "timm_wrapper" else InputSpec()
+    model, spec = build_model(architecture, task.labels, recipe, weights)
     sets = load_splits(task, recipe, spec, options.data, options.flags)
     _log.info(
         "%s images; started from %s", {k: len(v) for k, v in sets.items()}, weights.name if weights else "random weights"

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 
 from xray_models.architectures import simple_cnn, timm_cnn, vit
 from xray_models.architectures.parts import Parts
-from xray_models.tasks import TaskError, choose
+from xray_models.images import InputSpec
+from xray_models.tasks import Recipe, TaskError, choose
 
 __all__ = ["ARCHITECTURES", "Architecture", "Parts", "build_model", "split_model"]
 
@@ -30,20 +31,22 @@ class Architecture:
 
     Attributes:
         title: what people read.
-        build: `(labels, width, weights) -> model`; `weights` is an ImageNet safetensors file or None.
+        build: `(labels, recipe, weights) -> model`; `weights` is an ImageNet safetensors file or None.
         split: `model -> Parts`.
         weights: file name of the ImageNet weights that start a fine-tune, or "" where there are none.
     """
 
     title: str
-    build: Callable[[Sequence[str], float, Path | None], PreTrainedModel]
+    build: Callable[[Sequence[str], Recipe, Path | None], PreTrainedModel]
     split: Callable[[PreTrainedModel], Parts]
     weights: str = ""
 
 
-def _build_simple_cnn(labels: Sequence[str], width: float, weights: Path | None) -> PreTrainedModel:
-    channels = [round(width * filters) for filters in (32, 64, 128)]
-    config = simple_cnn.SimpleCnnConfig(channels=channels, id2label=dict(enumerate(labels)))
+def _build_simple_cnn(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
+    channels = [round(recipe.width * filters) for filters in (32, 64, 128)]
+    config = simple_cnn.SimpleCnnConfig(
+        channels=channels, image_size=recipe.image_size, id2label=dict(enumerate(labels))
+    )
     return simple_cnn.SimpleCnnForImageClassification(config)
 
 
@@ -71,25 +74,28 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def build_model(
-    name: str, labels: Sequence[str], width: float = 1.0, weights: Path | None = None
-) -> PreTrainedModel:
+    name: str, labels: Sequence[str], recipe: Recipe, weights: Path | None = None
+) -> tuple[PreTrainedModel, InputSpec]:
     """Builds an untrained (or ImageNet-started) model whose config carries the labels and the architecture.
 
     Args:
         name: a key of `ARCHITECTURES`.
         labels: the task's labels, in the order of the logits.
-        width: channels relative to the published network, where the architecture allows it.
+        recipe: its `width` and `image_size` shape the model.
         weights: safetensors file with ImageNet weights, or None for random weights.
 
+    Returns:
+        The model, and the input that it takes.
+
     Raises:
-        TaskError: for an unknown architecture.
+        TaskError: for an unknown architecture, or a width or size that it cannot have.
     """
     architecture = ARCHITECTURES[choose("architecture", name, ARCHITECTURES)]
-    model = architecture.build(labels, width, weights)
+    model = architecture.build(labels, recipe, weights)
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {label: index for index, label in enumerate(labels)}
     model.config.second_read = {"architecture": name}
-    return model
+    return model, InputSpec(recipe.image_size, recipe.image_size)
 
 
 def split_model(model: PreTrainedModel) -> Parts:

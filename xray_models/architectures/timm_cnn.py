@@ -12,9 +12,9 @@ from torch import nn
 from transformers import PreTrainedModel, TimmWrapperConfig, TimmWrapperForImageClassification
 
 from xray_models.architectures.parts import Parts
+from xray_models.tasks import Recipe, TaskError
 
 _PREPROCESSING = {
-    "input_size": [3, 224, 224],
     "interpolation": "bicubic",
     "crop_pct": 1.0,
     "crop_mode": "squash",
@@ -24,20 +24,20 @@ _PREPROCESSING = {
 _RESNET_CHANNELS = (64, 128, 256, 512)
 
 
-def builder(architecture: str, **model_args: Any) -> Callable[[Sequence[str], float, Path | None], PreTrainedModel]:
+def builder(architecture: str, **model_args: Any) -> Callable[[Sequence[str], Recipe, Path | None], PreTrainedModel]:
     """Returns a builder of a timm architecture; `model_args` go to `timm.create_model`."""
 
-    def build(labels: Sequence[str], width: float, weights: Path | None) -> PreTrainedModel:
+    def build(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
         args = dict(model_args)
-        if width != 1.0:
+        if recipe.width != 1.0:
             if not architecture.startswith("resnet"):
-                raise ValueError(f"width is {width}; only the ResNets can be made narrower. Leave it at 1.0.")
-            args["channels"] = [round(width * channels) for channels in _RESNET_CHANNELS]
+                raise TaskError(f"width is {recipe.width}; of timm's CNNs only a ResNet can be narrowed. Leave it at 1.")
+            args["channels"] = [round(recipe.width * channels) for channels in _RESNET_CHANNELS]
         config = TimmWrapperConfig(
             architecture=architecture,
             id2label=dict(enumerate(labels)),
             model_args=args or None,
-            pretrained_cfg=dict(_PREPROCESSING),
+            pretrained_cfg={**_PREPROCESSING, "input_size": [3, recipe.image_size, recipe.image_size]},
         )
         model = TimmWrapperForImageClassification(config)
         if weights is not None:
@@ -60,7 +60,7 @@ def _load_imagenet(network: nn.Module, weights: Path) -> None:
     ]
     if missing or report.unexpected_keys:
         wrong = (missing + list(report.unexpected_keys))[0]
-        raise ValueError(f"{weights.name} does not fit this architecture; the first key that differs is {wrong}.")
+        raise TaskError(f"{weights.name} does not fit this architecture; the first key that differs is {wrong}.")
 
 
 def split(model: PreTrainedModel) -> Parts:

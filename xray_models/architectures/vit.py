@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification
 
 from xray_models.architectures.parts import Parts
+from xray_models.tasks import Recipe, TaskError
 
 _RENAMES = (
     (r"^blocks\.(\d+)\.attn\.proj\.", r"vit.layers.\1.attention.o_proj."),
@@ -25,10 +26,12 @@ _RENAMES = (
 )
 
 
-def build_tiny(labels: Sequence[str], width: float, weights: Path | None) -> PreTrainedModel:
+def build_tiny(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
     """Builds ViT-Ti/16 (Touvron et al., 2021): 12 blocks, 3 heads, 192 channels, 224 pixels."""
-    if width != 1.0:
-        raise ValueError(f"width is {width}; a ViT cannot be made narrower. Leave it at 1.0.")
+    if recipe.width != 1.0 or recipe.image_size != 224:
+        raise TaskError(
+            f"width is {recipe.width} and image_size {recipe.image_size}; ViT-Ti/16 has width 1 and 224 pixels."
+        )
     config = ViTConfig(
         hidden_size=192,
         num_attention_heads=3,
@@ -61,7 +64,7 @@ def _load_imagenet(model: nn.Module, weights: Path) -> None:
     wrong = [name for name in report.missing_keys if not name.startswith("classifier.")]
     wrong += report.unexpected_keys
     if wrong:
-        raise ValueError(f"{weights.name} is not a ViT-Ti/16; the first key that differs is {wrong[0]}.")
+        raise TaskError(f"{weights.name} is not a ViT-Ti/16; the first key that differs is {wrong[0]}.")
 
 
 def split(model: PreTrainedModel) -> Parts:

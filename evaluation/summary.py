@@ -1,0 +1,102 @@
+"""What an evaluation found, in words and in numbers as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evaluation.predictions import CONSENSUS, Table
+from xray_models.tasks import Task
+
+TITLES = {
+    "accuracy": "Accuracy, %",
+    "balanced_accuracy": "Balanced accuracy, %",
+    "macro_f1": "Macro F1",
+    "mcc": "MCC",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "brier": "Brier score",
+    "ece": "Calibration error, %",
+    "nll": "Log loss",
+    "sensitivity": "Sensitivity, %",
+    "specificity": "Specificity, %",
+    "coverage": "Coverage, %",
+    "set_size": "Labels per set",
+}
+
+
+def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
+    """Says how the panel does: its accuracy, the finding it misses most, its best model, its disagreements.
+
+    Args:
+        task: the task.
+        table: the answers.
+        scores: the content of `metrics.json`.
+
+    Returns:
+        Plain sentences, not escaped for HTML.
+    """
+    names, together = list(table.models), scores["models"][CONSENSUS]
+    kind = {"all": "images", "given": "images"}.get(scores["split"], f"{scores['split']} images")
+    who = f"the consensus of {len(names)} models" if len(names) > 1 else f"{names[0]}, the only model,"
+    sentences = [
+        f"On {len(table.images):,} {kind}, {who} is right in {format_percent(together['accuracy'])}."
+    ]
+    found = {label: together["sensitivity"][label] for label in task.positive}
+    shown = {label: share for label, share in found.items() if share["value"] is not None}
+    if shown:
+        weakest = min(shown, key=lambda label: shown[label]["value"])
+        share = format_percent(shown[weakest])
+        sentences.append(
+            f"The finding it misses most is {weakest}: it names {share} of the images that show it."
+        )
+    if len(names) > 1:
+        sentences += [_compare_best(scores, names), _describe_divided(table)]
+    return sentences
+
+
+def _compare_best(scores: Mapping[str, Any], names: Sequence[str]) -> str:
+    best = max(names, key=lambda name: scores["models"][name]["accuracy"]["value"])
+    pair = next(pair for pair in scores["pairs"] if (pair["a"], pair["b"]) == (best, CONSENSUS))
+    value, low, high = (100 * number for number in pair["accuracy_difference"].values())
+    points = f"{abs(value):.1f} points {'more' if value > 0 else 'less'} than the consensus"
+    compared = points if f"{abs(value):.1f}" != "0.0" else "as often as the consensus"
+    doubt = ", so that may be chance" if low <= 0 <= high else ""
+    return (
+        f"The best single model, {best}, is right in {format_percent(scores['models'][best]['accuracy'])}, "
+        f"{compared} (interval of the difference: {_signed(low)} to {_signed(high)}{doubt})."
+    )
+
+
+def _describe_divided(table: Table) -> str:
+    right = table.answers[CONSENSUS].predicted == table.truth
+    divided, agreed = right[table.divided], right[~table.divided]
+    if not len(divided):
+        return "All models name the same label on every image."
+    elsewhere = f", on the others in {100 * agreed.mean():.1f} %" if len(agreed) else ""
+    return (
+        f"The models disagree on {len(divided):,} images; on these the consensus is right in "
+        f"{100 * divided.mean():.1f} %{elsewhere}."
+    )
+
+
+def format_value(value: float | None, metric: str) -> str:
+    """A number of a metric: per cent with one digit where its title says so, else three digits; – for None."""
+    if value is None:
+        return "–"
+    percent = TITLES.get(metric, "").endswith("%")
+    return (f"{100 * value:.1f}" if percent else f"{value:.3f}").replace("-", "−")
+
+
+def format_range(found: Mapping[str, Any], metric: str) -> str:
+    """The bounds of an interval, "93.4 to 96.7"."""
+    return f"{format_value(found['low'], metric)} to {format_value(found['high'], metric)}"
+
+
+def format_percent(found: Mapping[str, Any]) -> str:
+    """A share with its interval, "95.2 % (93.4 to 96.7)"."""
+    return f"{format_value(found['value'], 'accuracy')} % ({format_range(found, 'accuracy')})"
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.1f}".replace("-", "−")

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import has_starters
+from xray_models import attribution, phantom
+from xray_models.checkpoints import load_checkpoint
+from xray_models.images import from_pixels, to_input
+from xray_models.panel import Panel
+from xray_models.tasks import TaskError
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2], ids=["simple_cnn", "resnet18", "vit_tiny"])
+def model(request, untrained):
+    return load_checkpoint(untrained, untrained.models[request.param])
+
+
+@pytest.mark.parametrize("method", attribution.METHODS)
+def test_a_heatmap_lies_on_the_images_own_grid(model, method):
+    pixels = phantom.draw_phantom("Nodule", 3, size=200).pixels[:150]
+    heatmap = attribution.explain(model, from_pixels(pixels), "Nodule", method)
+    assert heatmap.values.shape == (150, 200)
+    assert np.isfinite(heatmap.values).all()
+    assert np.abs(heatmap.values).max() == pytest.approx(1, abs=1e-5) or not heatmap.values.any()
+    assert heatmap.values.min() >= (-1 if heatmap.signed else 0)
+    assert heatmap.signed == (method != "grad_cam")
+
+
+def test_grad_cam_on_the_head_is_grad_cam_on_the_whole_model(model, image):
+    """Against the formula of Selvaraju et al., with the gradient through the full model."""
+    inputs = to_input(image, model.spec)[None]
+    features = model.parts.body(inputs).detach().requires_grad_()
+    model.parts.head(features)[0, 2].backward()
+    grid, _ = model.parts.to_map(features.detach())
+    gradient, _ = model.parts.to_map(features.grad)
+    expected = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * grid).sum(dim=1))[0]
+    got = attribution.METHODS["grad_cam"](model.parts, inputs, 2, model.spec)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_integrated_gradients_add_up_to_the_change_of_the_score(untrained, image, monkeypatch):
+    monkeypatch.setattr(attribution, "STEPS", 200)
+    model = load_checkpoint(untrained, untrained.models[2])
+    inputs = to_input(image, model.spec)[None]
+    black = attribution._black(inputs, model.spec)
+    total = attribution.METHODS["integrated_gradients"](model.parts, inputs, 1, model.spec).sum()
+    with torch.no_grad():
+        score = [model.parts.head(model.parts.body(x))[0, 1] for x in (inputs, black)]
+    assert float(total) == pytest.approx(float(score[0] - score[1]), abs=2e-3)
+
+
+def test_occlusion_finds_the_place_that_the_score_comes_from(untrained):
+    """A model whose score is the brightness of one corner."""
+
+    class Corner(torch.nn.Module):
+        def forward(self, pixels):
+            return pixels[:, :, :64, 160:].mean(dim=(1, 2, 3), keepdim=True).expand(-1, 1, 1, 1)
+
+    head = torch.nn.Linear(1, 4)
+    torch.nn.init.ones_(head.weight)
+    parts = attribution.Parts(Corner(), torch.nn.Flatten(), head)
+    spec = load_checkpoint(untrained, untrained.models[0]).spec
+    inputs = torch.zeros(1, 3, 224, 224)
+    inputs[:, :, :64, 160:] = 1
+    plane = attribution.METHODS["occlusion"](parts, inputs, 0, spec)
+    rows, columns = np.nonzero(plane.numpy() > 0.5 * float(plane.max()))
+    assert rows.max() < 96
+    assert columns.min() > 128
+
+
+def test_unknown_methods_and_labels_are_named(model, image):
+    with pytest.raises(TaskError, match="Valid: grad_cam"):
+        attribution.explain(model, image, "Nodule", "gradcam")
+    with pytest.raises(TaskError, match="Valid: Normal"):
+        attribution.explain(model, image, "nodule")
+
+
+def test_the_best_cnn_looks_at_the_lesion():
+    """On phantoms the place of each lesion is known: the Grad-CAM maximum of correct calls lies in it."""
+    if not has_starters("phantom"):
+        pytest.skip("no starter models of phantom")
+    panel = Panel.load("phantom", device="cpu")
+    cnns = [c for c in panel.checkpoints.values() if c.parts.prefix is None]
+    best = max(cnns, key=lambda c: c.model.config.second_read["test"]["accuracy"])
+    inside = []
+    for seed in range(900_000, 900_120):  # far from the training set's seeds
+        drawn = phantom.draw_phantom(phantom.LABELS[1 + seed % 3], seed)
+        image = from_pixels(drawn.pixels)
+        opinion = Panel(panel.task, [best]).read(image).opinions[0]
+        if opinion.label == drawn.label:
+            inside.append(drawn.mask[attribution.explain(best, image, drawn.label).peak])
+    assert len(inside) >= 90
+    assert np.mean(inside) >= 0.9

@@ -1,0 +1,224 @@
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xray_models import flags, phantom
+from xray_models.flags import Flag, FlagError, Ledger, LedgerError
+from xray_models.images import from_pixels, read_image
+from xray_models.tasks import TaskError, load_task
+
+TASK = load_task("phantom")
+
+
+def flag(image, **changes):
+    fields = {"reader": "AB", "task": "phantom", "corrected_label": "Nodule", "image_sha256": image.sha256}
+    return Flag(**{**fields, **changes})
+
+
+def load_as_data_set(folder, tmp_path):
+    from datasets import load_dataset
+
+    return load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(tmp_path / "hf"))["train"]
+
+
+def test_a_flag_comes_back_whole(tmp_path, image):
+    opinions = {"resnet18": {"label": "Normal", "probs": {"Normal": 0.75}, "revision": "abc"}}
+    boxes = ({"x": 3.0, "y": 4.0, "width": 10.0, "height": 12.5},)
+    comment = 'two lines,\n"quoted"; ünïcode'
+    given_flag = flag(image, comment=comment, opinions=opinions, regions=boxes, confidence=0.8, disagreement=0.25)
+    flag_id = Ledger(tmp_path).append(given_flag, image, TASK)
+    row = flags.read_flags(tmp_path).iloc[0]
+    assert row["flag_id"] == flag_id
+    assert row["comment"] == comment
+    assert json.loads(row["opinions"]) == opinions
+    assert json.loads(row["regions"]) == [dict(boxes[0])]
+    assert float(row["confidence"]) == 0.8
+    assert row["created_at"].endswith("+00:00")
+    assert read_image(row["path"]).sha256 == image.sha256 == row["image_sha256"]
+
+
+def test_columns_are_those_of_the_design():
+    assert flags.FIELDS == (
+        "file_name flag_id created_at reader task image_sha256 source_name_hash consensus_label disagreement "
+        "first_label first_confidence corrected_label confidence reason comment regions opinions mode seconds "
+        "status decides app_version schema_version"
+    ).split()
+
+
+def test_the_ledger_is_a_data_set(tmp_path, image):
+    """Several processes' folders, empty and number-like texts, one image flagged twice."""
+    other = from_pixels(phantom.draw_phantom("Normal", 9, 96).pixels)
+    first, second = Ledger(tmp_path / "flags"), Ledger(tmp_path / "flags")
+    first.append(flag(image, comment="", reader="007"), image, TASK)
+    second.append(flag(image, comment="12", reader="NA", corrected_label="Normal", disagreement=0.5), image, TASK)
+    second.append(flag(other, comment="seen", corrected_label="Effusion"), other, TASK)
+    rows = load_as_data_set(tmp_path / "flags", tmp_path)
+    assert sorted(rows["corrected_label"]) == ["Effusion", "Nodule", "Normal"]
+    assert rows[0]["image"].size in ((160, 160), (96, 96))
+    assert sorted(flags.read_flags(tmp_path / "flags")["reader"]) == ["007", "AB", "NA"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40))
+def test_no_text_looks_like_a_number_or_nothing_to_a_csv_reader(text):
+    cell = flags._to_cell("comment", text)
+    line = flags._to_line(["comment", "x"]) + flags._to_line([cell, "x"])
+    column = pd.read_csv(io.BytesIO(line))["comment"]
+    assert isinstance(column.iloc[0], str)
+    read = next(csv.DictReader(io.StringIO(line.decode(), newline="")))["comment"]
+    assert flags._from_cell(read) == flags._clean(text)
+
+
+def test_the_same_id_twice_is_one_flag(tmp_path, image):
+    ledger = Ledger(tmp_path)
+    for _ in range(2):
+        assert ledger.append(flag(image, flag_id="flag-1"), image, TASK) == "flag-1"
+    assert len(flags.read_flags(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"corrected_label": "nodule"}, TaskError, "Valid: Normal"),
+        ({"reader": "  "}, FlagError, "name is empty"),
+        ({"reader": "x" * 81}, FlagError, "at most 80"),
+        ({"comment": "x" * 4001}, FlagError, "at most 4000"),
+        ({"confidence": 80}, FlagError, r"in \[0, 1\]"),
+        ({"reason": "because"}, TaskError, "Valid: wrong label"),
+        ({"image_sha256": "0" * 64}, FlagError, "another image"),
+    ],
+)
+def test_a_senseless_flag_is_refused_and_leaves_nothing(tmp_path, image, changes, error, says):
+    with pytest.raises(error, match=says):
+        Ledger(tmp_path / "flags").append(flag(image, **changes), image, TASK)
+    assert not (tmp_path / "flags").exists()
+
+
+def test_nothing_of_the_file_is_kept_but_pixels(tmp_path, image):
+    name_hash = flags.hash_name("MUELLER_ANNA_19700101.dcm")
+    Ledger(tmp_path).append(flag(image, source_name_hash=name_hash), image, TASK)
+    kept = b"".join(path.read_bytes() + path.name.encode() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"MUELLER" not in kept
+    assert flags.hash_name("MUELLER_ANNA_19700101.dcm") == name_hash != flags.hash_name("x.dcm")
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_row(tmp_path, image, monkeypatch):
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:20]))
+    with pytest.raises(LedgerError, match="not saved"):
+        ledger.append(flag(image, comment="lost"), image, TASK)
+    monkeypatch.undo()
+    ledger.append(flag(image, comment="kept"), image, TASK)
+    assert list(flags.read_flags(tmp_path)["comment"]) == ["", "kept"]
+
+
+def test_a_row_that_was_cut_off_is_left_out_and_mended(tmp_path, image):
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image, comment="one\ntwo"), image, TASK)
+    file = ledger.folder / "metadata.csv"
+    whole = file.read_bytes()
+    os.close(ledger._file)  # as when the process dies
+    for cut in (b"abc.png,flag-2,2026", b'abc.png,flag-2,2026,"a\n'):
+        file.write_bytes(whole + cut)
+        assert len(flags.read_flags(tmp_path)) == 1
+        assert flags.mend(tmp_path) == 1
+        assert file.read_bytes() == whole
+    assert flags.mend(tmp_path) == 0
+
+
+def test_a_living_writers_file_is_not_mended(tmp_path, image):
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    with (ledger.folder / "metadata.csv").open("ab") as file:
+        file.write(b"half a row")
+    assert flags.mend(tmp_path) == 0
+
+
+def test_the_export_cannot_run_as_a_formula(tmp_path, image):
+    Ledger(tmp_path).append(flag(image, comment="=HYPERLINK(1)", reader="@x"), image, TASK)
+    row = next(csv.DictReader(io.StringIO(flags.export_csv(tmp_path))))
+    assert row["comment"] == "'=HYPERLINK(1)"
+    assert row["reader"] == "'@x"
+
+
+def test_relabels_reach_training_but_never_the_test_images(tmp_path, image):
+    shas = [image.sha256, "b" * 64]
+    rows = pd.DataFrame(
+        {"path": ["a", "b"], "label": "Normal", "official": "", "sha256": shas, "group": [0, 1], "split": ["train", "test"]}
+    )
+    unseen = from_pixels(np.full((40, 40), 7, np.uint8))
+    rejected = from_pixels(np.full((40, 40), 9, np.uint8))
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image, corrected_label="Effusion"), image, TASK)
+    ledger.append(flag(image, corrected_label="Nodule"), image, TASK)
+    ledger.append(flag(unseen, corrected_label="Consolidation"), unseen, TASK)
+    wrong = ledger.append(flag(rejected), rejected, TASK)
+    ledger.append(flag(rejected, decides=wrong, status="rejected"), rejected, TASK)
+    out = flags.apply_relabels(rows, tmp_path, TASK)
+    assert list(out["label"]) == ["Nodule", "Normal", "Consolidation"]
+    assert list(out["split"]) == ["train", "test", "train"]
+    assert Path(out["path"].iloc[2]).is_file()
+    rows.loc[0, "split"] = "test"
+    assert flags.apply_relabels(rows, tmp_path, TASK)["label"].iloc[0] == "Normal"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from xray_models.flags import Flag, Ledger
+from xray_models.images import from_pixels
+from xray_models.tasks import load_task
+import numpy as np
+image = from_pixels(np.full((40, 40), int(sys.argv[2]), np.uint8))
+ledger, task = Ledger(Path(sys.argv[1])), load_task("phantom")
+for number in range(500):
+    comment = "text, with \\n lines " * 200  # rows of several pages
+    flag = Flag(reader=sys.argv[2], task="phantom", corrected_label="Nodule", image_sha256=image.sha256,
+                comment=comment, flag_id=f"flag-{sys.argv[2]}-{number}")
+    print(ledger.append(flag, image, task), flush=True)
+"""
+
+
+def test_two_processes_one_killed_lose_nothing_that_was_acknowledged(tmp_path):
+    folder = tmp_path / "flags"
+    start = [sys.executable, "-c", WRITER, str(folder)]
+    killed, lives = (subprocess.Popen([*start, str(k)], stdout=subprocess.PIPE, text=True) for k in (1, 2))
+    acknowledged = [killed.stdout.readline().strip() for _ in range(150)]
+    os.kill(killed.pid, signal.SIGKILL)
+    acknowledged += killed.stdout.read().split()
+    acknowledged += lives.communicate(timeout=120)[0].split()
+    assert killed.wait() == -signal.SIGKILL
+    assert 650 <= len(acknowledged) < 1000
+    rows = flags.read_flags(folder)
+    assert set(acknowledged) <= set(rows["flag_id"])
+    assert len(rows) - len(acknowledged) in (0, 1)  # one may be on the disk whose word did not get out
+    assert not rows["flag_id"].duplicated().any()
+    assert rows["comment"].map(len).eq(len("text, with \n lines " * 200)).all()
+    Ledger(folder)  # mends what the killed process left
+    assert len(load_as_data_set(folder, tmp_path)) == len(rows)
+
+
+def test_appending_does_not_slow_down_with_the_ledger(tmp_path, image):
+    """A row is appended, never rewritten: the first bytes stay where they are."""
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    file = ledger.folder / "metadata.csv"
+    inode, first = file.stat().st_ino, file.read_bytes()
+    time.sleep(0.01)
+    ledger.append(flag(image), image, TASK)
+    assert file.stat().st_ino == inode
+    assert file.read_bytes().startswith(first)

@@ -1,0 +1,172 @@
+import dataclasses
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+
+from tests.conftest import has_starters
+from xray_models import phantom
+from xray_models.checkpoints import load_checkpoint
+from xray_models.images import encode_png, from_pixels, read_image, to_input
+from xray_models.panel import Panel, agree, disagreement, within
+from xray_models.tasks import ModelRef, TaskError, load_task
+
+
+@pytest.fixture(scope="module")
+def panel(untrained):
+    return Panel.load(untrained, device="cpu")
+
+
+def test_a_reading_has_every_models_opinion(panel, image):
+    reading = panel.read(image)
+    assert [opinion.model for opinion in reading.opinions] == ["simple_cnn", "resnet18", "vit_tiny"]
+    for opinion in reading.opinions:
+        assert opinion.status == "ok"
+        assert list(opinion.probs) == list(panel.task.labels)
+        assert sum(opinion.probs.values()) == pytest.approx(1, abs=1e-5)
+        assert opinion.label == max(opinion.probs, key=opinion.probs.get)
+        assert set(opinion.prediction_set) == {label for label, p in opinion.probs.items() if p >= 0.2}
+        assert opinion.in_distribution in (True, False)
+    mean = np.mean([list(opinion.probs.values()) for opinion in reading.opinions], axis=0)
+    assert list(reading.consensus.probs.values()) == pytest.approx(list(mean))
+    assert sum(reading.consensus.votes.values()) == 3
+
+
+def test_json_is_what_the_design_says(panel, image):
+    raw = json.loads(json.dumps(panel.read(image).to_json()))
+    assert raw["schema"] == 1
+    assert raw["image"] == {
+        "sha256": image.sha256,
+        "height": 160,
+        "width": 160,
+        "bits": 8,
+        "format": "PNG",
+        "warnings": [],
+    }
+    opinion = raw["opinions"][0]
+    assert {"model", "revision", "status", "label", "probs", "prediction_set", "in_distribution", "milliseconds"} == set(
+        opinion
+    )
+    assert {"label", "probs", "votes", "disagreement", "prediction_set"} <= set(raw["consensus"])
+
+
+def test_one_image_and_many_give_the_same_numbers(panel):
+    images = [from_pixels(phantom.draw_phantom("Effusion", seed, 96 + seed).pixels) for seed in range(20)]
+    for one, many in zip(map(panel.read, images), panel.read_many(iter(images)), strict=True):
+        assert one.image == many.image
+        for a, b in zip(one.opinions, many.opinions, strict=True):
+            assert list(a.probs.values()) == pytest.approx(list(b.probs.values()), abs=1e-5)
+
+
+def test_broken_models_never_silence_the_others(untrained, image, tmp_path):
+    good = untrained.models[0]
+    shutil.copytree(good.path, tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    other = dataclasses.replace(untrained, models=(ModelRef("simple_cnn", checkpoint=str(good.path)),))
+    models = (good, ModelRef("missing", checkpoint=str(tmp_path / "no")), ModelRef("cut", checkpoint=str(tmp_path / "cut")))
+    reading = Panel.load(dataclasses.replace(other, models=models), device="cpu").read(image)
+    ok, missing, cut = reading.opinions
+    assert ok.status == "ok"
+    assert missing.status == cut.status == "unavailable"
+    assert "python -m xray_models.train --task phantom --model missing" in missing.reason
+    assert cut.reason and cut.probs is None
+    assert (reading.consensus.answered, reading.consensus.asked) == (1, 3)
+    assert reading.consensus.label == ok.label
+
+
+def test_labels_that_differ_from_the_task_make_a_model_unavailable(untrained, image):
+    swapped = dataclasses.replace(untrained, labels=untrained.labels[::-1])
+    reading = Panel.load(swapped, device="cpu").read(image)
+    assert reading.consensus is None
+    assert all("in this order" in opinion.reason for opinion in reading.opinions)
+    assert reading.to_json()["consensus"] is None
+
+
+def test_not_a_number_and_too_slow_are_unavailable(untrained, image):
+    broken = load_checkpoint(untrained, untrained.models[0])
+    with torch.no_grad():
+        broken.parts.classifier.bias.fill_(float("nan"))
+    slow = load_checkpoint(untrained, untrained.models[1])
+    slow.parts.classifier.register_forward_hook(lambda *_: time.sleep(1))
+    fine = load_checkpoint(untrained, untrained.models[2])
+    panel = Panel(untrained, [broken, slow, fine])
+    panel.timeout = 0.5
+    fine.parts.body(torch.zeros(1, 3, 224, 224))  # the first call is slow
+    reasons = [opinion.reason for opinion in panel.read(image).opinions]
+    assert reasons == ["its output is not a number", "no answer within 0.5 s", None]
+
+
+def test_unknown_models_and_tasks_are_named():
+    with pytest.raises(TaskError, match="Valid: "):
+        Panel.load("covid", ["resnet19"])
+    with pytest.raises(TaskError, match="Unknown task"):
+        Panel.load("lungs")
+
+
+@given(st.lists(st.lists(st.floats(0.001, 1), min_size=3, max_size=3), min_size=2, max_size=2))
+def test_disagreement_of_two_is_scipys_divergence(rows):
+    probs = np.array(rows) / np.sum(rows, axis=1, keepdims=True)
+    assert disagreement(probs) == pytest.approx(jensenshannon(*probs, base=3) ** 2, abs=1e-9)
+
+
+def test_disagreement_of_known_cases():
+    assert disagreement(np.eye(4)) == pytest.approx(1)
+    assert disagreement(np.tile([0.7, 0.2, 0.1], (5, 1))) == pytest.approx(0)
+    assert disagreement(np.array([[0.3, 0.7]])) == 0
+    assert agree(load_task("covid"), []) is None
+
+
+def test_within_hands_errors_on():
+    assert within(1, lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        within(1, lambda: 1 / 0)
+    with pytest.raises(TimeoutError):
+        within(0.05, lambda: time.sleep(0.5))
+
+
+def test_one_tensor_in_training_evaluation_and_page(untrained, phantoms, monkeypatch):
+    """The same file gives the same tensor, bit for bit, on every way in."""
+    from xray_models import datasets
+    from xray_models.train import ImageSet
+
+    path = sorted(phantoms.glob("Nodule/*.png"))[0]
+    image = read_image(path)
+    panel = Panel.load(untrained, device="cpu")
+    spec = next(iter(panel.checkpoints.values())).spec
+    arrays = datasets.load_arrays([str(path)], spec)
+    trained_on = ImageSet(arrays.pixels, np.array([0]), spec)[0]["pixel_values"]
+    seen = []
+    body = next(iter(panel.checkpoints.values())).parts.body
+    body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    panel.read(image)
+    list(panel.read_many([read_image(encode_png(image))]))
+    for tensor in (to_input(image, spec), seen[0][0], seen[1][0]):
+        assert torch.equal(tensor, trained_on)
+
+
+@pytest.mark.parametrize("task", ["covid", "phantom"])
+def test_the_panel_and_the_pipeline_give_the_same_probabilities(task):
+    """50 images through transformers' own pipeline, as a user of the checkpoint would run it."""
+    from PIL import Image
+    from transformers import pipeline
+
+    if not has_starters(task):
+        pytest.skip(f"no starter models of {task}")
+    drawn = [phantom.draw_phantom(phantom.LABELS[seed % 4], seed, size=224 + 3 * seed).pixels for seed in range(50)]
+    panel = Panel.load(task, device="cpu")
+    readings = list(panel.read_many([from_pixels(pixels) for pixels in drawn]))
+    for index, (name, checkpoint) in enumerate(panel.checkpoints.items()):
+        classify = pipeline("image-classification", str(panel.task.model(name).path), device="cpu")
+        answers = classify([Image.fromarray(pixels) for pixels in drawn], top_k=len(panel.task.labels))
+        for reading, answer in zip(readings, answers, strict=True):
+            theirs = {row["label"]: row["score"] for row in answer}
+            ours = reading.opinions[index].probs
+            assert max(abs(ours[label] - theirs[label]) for label in ours) <= 1e-3, name
+        assert checkpoint.model.dtype == torch.float32
