@@ -5,9 +5,9 @@ Every function of `METRICS` and `LABEL_METRICS` is called in one of two ways:
     accuracy(probs, labels)            -> a number          (label metrics: (K,))
     accuracy(probs, labels, weights)   -> (R,) numbers      (label metrics: (R, K))
 
-`probs` is (N, K), rows that sum to 1; `labels` is (N,), true label numbers; `weights` is (R, N), how often each
-of R resamples holds each image. A metric that a resample leaves undefined is NaN there. Macro means are taken
-over the labels that occur in `labels`. A new metric is one more function below `@_score`.
+`probs` is (N, K), rows that sum to 1; `labels` is (N,), true label numbers; `weights` is (R, N), how often
+each of R resamples holds each image. A metric that a resample leaves undefined is NaN there. Macro means are
+taken over the labels that occur in `labels`. A new metric is one more function below `@_score`.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ def mcc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarra
 def auroc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve, in [0, 1]; the mean of each label against the rest (Fawcett, 2006).
 
-    With two labels that is the area of either of them.
+    With two labels that is the area of either of them; the second's scores are used.
     """
     present = np.unique(labels)
-    columns = present[:1] if probs.shape[1] == 2 else present
+    columns = present[-1:] if probs.shape[1] == 2 else present
     return np.stack([label_auroc(probs[:, k], labels == k, weights) for k in columns], axis=1).mean(axis=1)
 
 
@@ -136,8 +136,8 @@ def brier(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndar
 def ece(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Any:
     """Expected calibration error, in [0, 1], as `xray_models.calibration.calibration_error` defines it.
 
-    Resamples keep the bins of the whole sample. The error is never below 0, so chance pushes that of a resample
-    up, and the interval of a well calibrated model lies rather high.
+    Resamples keep the bins of the whole sample. The error is never below 0, so chance pushes that of a
+    resample up, and the interval of a well calibrated model lies rather high.
     """
     if weights is None:
         return calibration_error(probs, labels, _BINS)

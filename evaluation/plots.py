@@ -45,7 +45,7 @@ class Plot(NamedTuple):
 
     title: str
     draw: Callable[[Axes], None]
-    size: tuple[float, float] = (3.6, 3.4)
+    size: tuple[float, float] = (3.0, 2.9)
 
 
 def list_plots(table: Table, scores: Mapping[str, Any]) -> dict[str, list[Plot]]:
@@ -60,9 +60,9 @@ def list_plots(table: Table, scores: Mapping[str, Any]) -> dict[str, list[Plot]]
         for each label).
     """
     models = scores["models"]
-    wide = 1.7 + 0.42 * len(models)
+    height = 0.6 + 0.28 * len(models)
     return {
-        "accuracy": [Plot("Accuracy", lambda axes: _draw_intervals(axes, models), (3.6, wide))],
+        "accuracy": [Plot("Accuracy", lambda axes: _draw_intervals(axes, models), (3.9, height))],
         "confusion": [
             Plot(name, _drawing(_draw_confusion, np.array(models[name]["confusion"]), table.labels))
             for name in models
@@ -89,7 +89,7 @@ def save_png(plots: Sequence[Plot], path: Path) -> None:
 
 
 def render_svg(plot: Plot) -> str:
-    """Draws a plot as an `<svg>` element in the page's font and colours (`--ink`, `--rule`, `--series-1`…)."""
+    """Draws a plot as an `<svg>` in the page's font and colours (`--ink`, `--rule`, `--series-1`, …)."""
     file = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=plot.size, layout="constrained")

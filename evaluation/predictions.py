@@ -185,7 +185,7 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
         several = rows.groupby("image")[column].nunique()
         if (several > 1).any():
             raise PredictionError(
-                f"Image {several.idxmax()!r} has more than one {column}. Give it the same one for every model."
+                f"Image {several.idxmax()!r} has more than one {column}. Give it the same for every model."
             )
     columns = [f"p:{label}" for label in task.labels]
     cases = []

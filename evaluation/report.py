@@ -170,8 +170,8 @@ def _case(table: Table, index: int, thumbnails: Mapping[str, bytes]) -> str:
             number = int(answers.predicted[index])
             mark = "right" if number == truth else "wrong"
             confidence = 100 * answers.probs[index, number]
-            said = f'<dd class="{mark}">{_escape(table.labels[number])} {confidence:.0f} %</dd>'
-            lines.append(f"<dt>{_escape(name)}</dt>{said}")
+            said = f'<dd class="{mark}">{_escape(table.labels[number])}</dd>'
+            lines.append(f'<dt>{_escape(name)}</dt>{said}<dd class="share">{confidence:.0f} %</dd>')
     return (
         f'<article class="case{"" if shown else " bare"}">{shown}<div><p class="file">{_escape(image)}</p>'
         f'<p class="truth">True label: {_escape(table.labels[truth])}</p>'
@@ -193,9 +193,14 @@ def _agreement(scores: Mapping[str, Any]) -> str:
         ]
         for pair in scores["pairs"]
     ]
-    text = f"Fleiss’ kappa of all models: {format_value(fleiss['value'], 'kappa')} ({format_range(fleiss, 'kappa')})."
-    caption = "Difference of accuracy in points, on the same images; exact McNemar test, each for itself."
-    return f"<p>{text}</p>" + _tabulate(["Difference", "p (McNemar)", "Cohen’s kappa"], rows, caption)
+    kappa = f"{format_value(fleiss['value'], 'kappa')} ({format_range(fleiss, 'kappa')})"
+    caption = (
+        "Difference of accuracy in points, on the same images; exact McNemar test, each for itself; kappa "
+        "between models only, since the consensus contains them."
+    )
+    return f"<p>Fleiss’ kappa of all models: {kappa}.</p>" + _tabulate(
+        ["Difference", "p (McNemar)", "Cohen’s kappa"], rows, caption, "Pair"
+    )
 
 
 def _probability(p: float | None) -> str:
@@ -253,7 +258,7 @@ def _tabulate(
         for name, *cells in rows
     )
     return (
-        f'<div class="scroll"><table class="{kind}"><caption>{_escape(caption)}</caption>'
+        f'<p class="note above">{_escape(caption)}</p><div class="scroll"><table class="{kind}">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

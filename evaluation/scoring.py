@@ -26,8 +26,8 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
         seed: of the resamples.
 
     Returns:
-        The keys `n`, `groups`, `labels`, `models`, `pairs`, `agreement` and `in_distribution` of `metrics.json`,
-        as plain data; None where a number is not defined.
+        The keys `n`, `groups`, `labels`, `models`, `pairs`, `agreement` and `in_distribution` of
+        `metrics.json`, as plain data; None where a number is not defined.
     """
     intervals = bootstrap(partial(_measure, table), table.groups, resamples, seed)
     return {

@@ -81,7 +81,7 @@ def _describe_divided(table: Table) -> str:
 
 
 def format_value(value: float | None, metric: str) -> str:
-    """A number of a metric: per cent with one digit where its title says so, else three digits; – for None."""
+    """A metric's number: per cent with one digit where its title says so, else three digits; – for None."""
     if value is None:
         return "–"
     percent = TITLES.get(metric, "").endswith("%")
@@ -95,7 +95,9 @@ def format_range(found: Mapping[str, Any], metric: str) -> str:
 
 def format_percent(found: Mapping[str, Any]) -> str:
     """A share with its interval, "95.2 % (93.4 to 96.7)"."""
-    return f"{format_value(found['value'], 'accuracy')} % ({format_range(found, 'accuracy')})"
+    return (
+        f"{format_value(found['value'], 'accuracy')}\N{NO-BREAK SPACE}% ({format_range(found, 'accuracy')})"
+    )
 
 
 def _signed(points: float) -> str:

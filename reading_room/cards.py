@@ -105,7 +105,7 @@ def render_bars(probs: Mapping[str, float], top: str | None) -> str:
     """Calibrated probabilities as bars, in the task's order."""
     rows = "".join(
         f'<div class="sr-bar{" sr-top" if label == top else ""}"><span>{plain(label)}</span>'
-        f'<i style="--p:{p:.4f}"></i><b>{_percent(p)}</b></div>'
+        f'<b>{_percent(p)}</b><i style="--p:{p:.4f}"></i></div>'
         for label, p in probs.items()
     )
     return f'<div class="sr-bars">{rows}</div>'

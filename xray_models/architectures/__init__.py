@@ -51,8 +51,7 @@ def _build_simple_cnn(labels: Sequence[str], recipe: Recipe, weights: Path | Non
 
 
 def _split_simple_cnn(model: PreTrainedModel) -> Parts:
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), model.dropout)
-    return Parts(model.features, pool, model.classifier)
+    return Parts(model.features, nn.Sequential(model.pool, model.dropout), model.classifier)
 
 
 ARCHITECTURES: dict[str, Architecture] = {

@@ -1,4 +1,4 @@
-"""The small CNN of the COVID project: 32, 64, 128 filters, global average pooling, one linear layer."""
+"""The small CNN of the COVID project: 32, 64, 128 filters, global pooling, one linear layer."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ class SimpleCnnConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
 
+class BothPools(nn.Module):
+    """Mean and maximum of each channel: the one for what is spread out, the other for what is small."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) to (B, 2 C)."""
+        return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+
+
 class SimpleCnnForImageClassification(PreTrainedModel):
     """Three stages of two 3x3 convolutions, each stage halving the resolution.
 
@@ -53,7 +61,8 @@ class SimpleCnnForImageClassification(PreTrainedModel):
             width = channels
         self.features = nn.Sequential(*stages)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(width, config.num_labels)
+        self.pool = BothPools()
+        self.classifier = nn.Linear(2 * width, config.num_labels)
         self.post_init()
 
     @torch.no_grad()
@@ -68,7 +77,7 @@ class SimpleCnnForImageClassification(PreTrainedModel):
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **_: Any
     ) -> ImageClassifierOutput:
         """Classifies (B, C, H, W) inputs; returns logits (B, labels), and the loss where labels are given."""
-        pooled = self.features(pixel_values).mean(dim=(2, 3))  # (B, C, H, W) -> (B, 128)
+        pooled = self.pool(self.features(pixel_values))  # (B, C, H, W) -> (B, 256)
         logits = self.classifier(self.dropout(pooled))  # (B, labels)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return ImageClassifierOutput(loss=loss, logits=logits)

@@ -1,0 +1,158 @@
+"""The API of the reading room, called as a user of `gradio_client` would."""
+
+import base64
+import csv
+import io
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from reading_room import room as rooms
+from reading_room.app import build_app, launch_options
+from xray_models.flags import FIELDS
+from xray_models.images import encode_png, read_image
+
+
+@pytest.fixture(scope="module")
+def served(untrained, tmp_path_factory):
+    """A running reading room whose phantom task has the untrained models."""
+    with pytest.MonkeyPatch.context() as patch:
+        from reading_room import panels
+
+        patch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})
+        ledger = tmp_path_factory.mktemp("ledger")
+        app = build_app(ledger, "phantom")
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options())
+    yield Client(url, verbose=False), ledger
+    app.close()
+
+
+@pytest.fixture
+def file(tmp_path, image):
+    path = tmp_path / "DOE_JANE.png"
+    path.write_bytes(encode_png(image))
+    return handle_file(str(path))
+
+
+def test_tasks(served, untrained):
+    tasks = served[0].predict(api_name="/tasks")
+    assert tasks["phantom"]["labels"] == list(untrained.labels)
+    assert [model["model"] for model in tasks["phantom"]["models"]] == ["simple_cnn", "resnet18", "vit_tiny"]
+    assert all(model["available"] for model in tasks["phantom"]["models"])
+
+
+def test_read(served, file, image):
+    reading = served[0].predict(file, "phantom", api_name="/read")
+    assert reading["schema"] == 1
+    assert reading["image"]["sha256"] == image.sha256
+    assert [opinion["status"] for opinion in reading["opinions"]] == ["ok"] * 3
+    assert reading["consensus"]["label"] in reading["consensus"]["probs"]
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "integrated_gradients", "occlusion"])
+def test_explain(served, file, image, method):
+    answer = served[0].predict(file, "phantom", "resnet18", method, "Nodule", api_name="/explain")
+    for name in ("heatmap", "overlay"):
+        kind, data = answer[name].split(",", 1)
+        assert kind == "data:image/png;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == image.pixels.shape[::-1]
+    assert answer["stats"]["label"] == "Nodule"
+    assert answer["stats"]["method"] == method
+    assert 0 <= answer["stats"]["peak"]["row"] < image.pixels.shape[0]
+
+
+def test_explain_without_a_label_takes_the_models_own(served, file):
+    reading = served[0].predict(file, "phantom", api_name="/read")
+    answer = served[0].predict(file, "phantom", "vit_tiny", "grad_cam", "", api_name="/explain")
+    assert answer["stats"]["label"] == reading["opinions"][2]["label"]
+
+
+def test_flag_and_flags(served, file):
+    client, ledger = served
+    reading = client.predict(file, "phantom", api_name="/read")
+    record = {
+        "task": "phantom",
+        "image_sha256": reading["image"]["sha256"],
+        "reader": "AB",
+        "corrected_label": "Effusion",
+        "confidence": 0.7,
+        "comment": "=1+1",
+    }
+    flag_id = client.predict(record, api_name="/flag")
+    rows = list(csv.DictReader(io.StringIO(client.predict(api_name="/flags"))))
+    assert list(rows[0]) == FIELDS
+    row = next(row for row in rows if row["flag_id"] == flag_id)
+    assert row["corrected_label"] == "Effusion"
+    assert row["comment"] == "'=1+1"
+    assert row["consensus_label"] == reading["consensus"]["label"]
+    assert "resnet18" in row["opinions"]
+    kept = [path for path in ledger.rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} == {".csv", ".png"}
+    assert not any(b"DOE_JANE" in path.read_bytes() for path in kept)
+
+
+def test_rank_puts_the_most_split_first_and_loses_no_file(served, tmp_path, phantoms):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no image")
+    paths = [bad, *sorted(phantoms.glob("*/*.png"))[:4]]
+    rows = served[0].predict([handle_file(str(path)) for path in paths], "phantom", api_name="/rank")
+    scores = [row["disagreement"] for row in rows]
+    assert scores[-1] is None and rows[-1]["file"] == 0
+    assert scores[:-1] == sorted(scores[:-1], reverse=True)
+    assert sorted(row["file"] for row in rows) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda c, f: c.predict(f, "phantm", api_name="/read"), "Did you mean 'phantom'"),
+        (lambda c, f: c.predict(f, "phantom", "resnet", "grad_cam", "", api_name="/explain"), "Did you mean 'resnet18'"),
+        (lambda c, f: c.predict(f, "phantom", "resnet18", "cam", "", api_name="/explain"), "Valid: grad_cam"),
+        (lambda c, f: c.predict({"task": "phantom"}, api_name="/flag"), "is missing"),
+        (lambda c, f: c.predict({"lable": 1}, api_name="/flag"), "Unknown key of a flag"),
+        (
+            lambda c, f: c.predict(
+                {"task": "phantom", "image_sha256": "0" * 64, "reader": "A", "corrected_label": "Nodule"}, api_name="/flag"
+            ),
+            "Read it again",
+        ),
+    ],
+)
+def test_wrong_calls_get_a_sentence(served, file, call, says):
+    with pytest.raises(AppError, match=says):
+        call(served[0], file)
+
+
+def test_what_is_not_an_image_is_refused(served, tmp_path):
+    path = tmp_path / "x.png"
+    path.write_text("<svg onload=alert(1)>")
+    with pytest.raises(AppError, match="SVG"):
+        served[0].predict(handle_file(str(path)), "phantom", api_name="/read")
+
+
+def test_the_upload_does_not_stay_on_the_server(untrained, tmp_path, image, monkeypatch):
+    from reading_room import panels
+
+    monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})
+    path = tmp_path / "upload.png"
+    path.write_bytes(encode_png(image))
+    room = rooms.Room(tmp_path / "flags")
+    assert room.read(str(path), "phantom")["image"]["sha256"] == image.sha256
+    assert not path.exists()
+
+
+def test_only_the_documented_endpoints_are_public(served):
+    named = served[0].view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(named) == {"/tasks", "/read", "/explain", "/rank", "/flag", "/flags"}
+
+
+def test_sixteen_bits_survive_the_way_in(served, tmp_path):
+    pixels = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    path = tmp_path / "deep.png"
+    Image.fromarray(pixels).save(path)
+    reading = served[0].predict(handle_file(str(path)), "phantom", api_name="/read")
+    assert reading["image"]["bits"] == 16
+    assert reading["image"]["sha256"] == read_image(path).sha256

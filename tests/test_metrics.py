@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+
+from evaluation.agreement import cohen_kappa, fleiss_kappa
+from evaluation.metrics import LABEL_METRICS, METRICS, confusion, label_auroc
+from xray_models.calibration import calibration_error
+
+
+def draw(seed: int, n: int = 150, classes: int = 4, digits: int = 1):
+    """Coarse probabilities, so that scores tie, with labels that they tell something about, and weights."""
+    rng = np.random.default_rng(seed)
+    labels = np.r_[np.arange(classes), rng.integers(classes, size=n - classes)]
+    logits = np.round(rng.normal(size=(n, classes)) + 1.2 * np.eye(classes)[labels], digits)
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return probs, labels, rng.integers(0, 4, size=n).astype(float) + 0.25
+
+
+def one_against_rest(score):
+    def macro(probs, labels, weights):
+        values = [score(labels == k, probs[:, k], sample_weight=weights) for k in range(probs.shape[1])]
+        return np.mean(values)
+
+    return macro
+
+
+def classified(score, **options):
+    return lambda probs, labels, weights: score(
+        labels, probs.argmax(axis=1), sample_weight=weights, **options
+    )
+
+
+def brier(probs, labels, weights):
+    return oracle.brier_score_loss(labels, probs, sample_weight=weights, labels=range(4), scale_by_half=False)
+
+
+ORACLES = {
+    "accuracy": classified(oracle.accuracy_score),
+    "balanced_accuracy": classified(oracle.balanced_accuracy_score),
+    "macro_f1": classified(oracle.f1_score, average="macro"),
+    "mcc": classified(oracle.matthews_corrcoef),
+    "auroc": one_against_rest(oracle.roc_auc_score),
+    "auprc": one_against_rest(oracle.average_precision_score),
+    "brier": brier,
+    "nll": lambda probs, labels, weights: oracle.log_loss(labels, probs, sample_weight=weights),
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"ece"}))
+def test_metrics_equal_scikit_learn(name):
+    probs, labels, weights = draw(1)
+    assert METRICS[name](probs, labels) == pytest.approx(ORACLES[name](probs, labels, None), abs=1e-12)
+    several = METRICS[name](probs, labels, np.stack([weights, np.ones_like(weights)]))
+    assert several[0] == pytest.approx(ORACLES[name](probs, labels, weights), abs=1e-12)
+    assert several[1] == pytest.approx(METRICS[name](probs, labels), abs=1e-12)
+
+
+def test_label_metrics_equal_scikit_learn():
+    probs, labels, weights = draw(2)
+    predicted = probs.argmax(axis=1)
+    for k in range(4):
+        truth, called = labels == k, predicted == k
+        recall = oracle.recall_score(truth, called, sample_weight=weights)
+        assert LABEL_METRICS["sensitivity"](probs, labels, weights[None])[0, k] == pytest.approx(recall)
+        other = oracle.recall_score(~truth, ~called, sample_weight=weights)
+        assert LABEL_METRICS["specificity"](probs, labels, weights[None])[0, k] == pytest.approx(other)
+
+
+def test_calibration_error_is_the_one_that_is_stored_with_the_weights():
+    probs, labels, _ = draw(3)
+    plain = METRICS["ece"](probs, labels)
+    assert plain == calibration_error(probs, labels)
+    assert METRICS["ece"](probs, labels, np.ones((1, len(labels))))[0] == pytest.approx(plain)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 5))
+def test_weights_count_images(seed, classes):
+    """A whole-number weight is the same as so many copies of the image."""
+    probs, labels, weights = draw(seed, n=40, classes=classes)
+    times = weights.astype(int) + (np.arange(len(labels)) < classes)  # keeps every label
+    copies = np.repeat(np.arange(len(labels)), times)
+    for name, metric in (METRICS | LABEL_METRICS).items():
+        if name == "ece":
+            continue  # bins of the copies lie elsewhere
+        weighted = metric(probs, labels, times[None].astype(np.float32))[0]
+        np.testing.assert_allclose(weighted, metric(probs[copies], labels[copies]), atol=2e-5, err_msg=name)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_auroc_depends_on_the_order_of_scores_alone(seed):
+    probs, labels, weights = draw(seed, n=60, classes=2)
+    ranks = np.unique(probs[:, 1], return_inverse=True)[1]
+    area = label_auroc(probs[:, 1], labels == 1, weights[None])
+    assert label_auroc(ranks**3, labels == 1, weights[None]) == pytest.approx(area)
+    assert label_auroc(-ranks, labels == 1, weights[None]) == pytest.approx(1 - area)
+
+
+def test_two_labels_give_the_positive_label_s_area():
+    probs, labels, _ = draw(4, classes=2)
+    assert METRICS["auroc"](probs, labels) == pytest.approx(oracle.roc_auc_score(labels, probs[:, 1]))
+
+
+def test_a_resample_without_a_label_is_undefined_for_macro_means():
+    probs, labels, weights = draw(5)
+    lacking = np.stack([weights, np.where(labels == 2, 0, weights)])
+    for name in ("balanced_accuracy", "macro_f1", "auroc", "auprc"):
+        assert np.isnan(METRICS[name](probs, labels, lacking)).tolist() == [False, True]
+    assert np.isfinite(METRICS["accuracy"](probs, labels, lacking)).all()
+    assert np.isnan(LABEL_METRICS["sensitivity"](probs, labels, lacking)[1]).tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_label_that_never_occurs_is_left_out_of_macro_means():
+    probs, labels, _ = draw(6)
+    kept = labels != 3
+    expected = np.mean([oracle.roc_auc_score(labels[kept] == k, probs[kept, k]) for k in range(3)])
+    assert METRICS["auroc"](probs[kept], labels[kept]) == pytest.approx(expected)
+
+
+def test_confusion_has_the_truth_in_rows():
+    counts = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, np.array([[1.0, 2.0, 3.0]]))
+    assert counts.tolist() == [[[1, 2], [0, 3]]]
+
+
+def test_cohen_kappa_equals_scikit_learn():
+    rng = np.random.default_rng(0)
+    first, weights = rng.integers(3, size=80), rng.random(80)
+    second = np.where(rng.random(80) < 0.6, first, rng.integers(3, size=80))
+    assert cohen_kappa(first, second, 3) == pytest.approx(oracle.cohen_kappa_score(first, second))
+    weighted = oracle.cohen_kappa_score(first, second, sample_weight=weights)
+    assert cohen_kappa(first, second, 3, weights[None])[0] == pytest.approx(weighted)
+    assert np.isnan(cohen_kappa(np.zeros(5, int), np.zeros(5, int), 3))
+
+
+def test_fleiss_kappa_equals_the_published_example():
+    """Fleiss (1971): 14 raters, 10 subjects, 5 categories, kappa 0.210."""
+    counts = np.array(
+        [
+            [0, 0, 0, 0, 14],
+            [0, 2, 6, 4, 2],
+            [0, 0, 3, 5, 6],
+            [0, 3, 9, 2, 0],
+            [2, 2, 8, 1, 1],
+            [7, 7, 0, 0, 0],
+            [3, 2, 6, 3, 0],
+            [2, 5, 3, 2, 2],
+            [6, 5, 2, 1, 0],
+            [0, 2, 2, 3, 7],
+        ]
+    )
+    assert fleiss_kappa(counts) == pytest.approx(0.20993, abs=1e-5)

@@ -1,0 +1,187 @@
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.plots import list_plots, render_svg, save_png
+from evaluation.predictions import Case, tabulate
+from evaluation.report import list_cases, render_report
+from evaluation.scoring import score
+from evaluation.summary import format_value, summarise
+from xray_models.panel import Opinion, agree
+from xray_models.tasks import load_task
+
+TASK = dataclasses.replace(load_task("phantom"), title="Chest <b>& more")
+EVIL = '<script>alert("x")</script>'
+FAULTS = pd.DataFrame([[EVIL, "Nodule", "the file ends <early>"]], columns=["image", "label", "reason"])
+
+
+def make_case(number: int, said: list[str]) -> Case:
+    opinions = []
+    for model, label in zip(("first", "sec<ond"), said, strict=False):
+        probs = dict.fromkeys(TASK.labels, 0.1) | {label: 0.7}
+        opinions.append(Opinion(model, "rev", label=label, probs=probs, prediction_set=(label,)))
+    return Case(
+        f"{EVIL}{number}.png", str(number), TASK.labels[number % 4], tuple(opinions), agree(TASK, opinions)
+    )
+
+
+def make_table(models: int = 2):
+    cases = []
+    for number in range(40):
+        truth = TASK.labels[number % 4]
+        wrong = TASK.labels[(number + 1) % 4]
+        said = [truth if number % 5 else wrong, truth if number % 8 else wrong]
+        cases.append(make_case(number, said[:models]))
+    return tabulate(TASK, cases)
+
+
+def judge(table):
+    more = {
+        "task": "phantom",
+        "split": "test",
+        "command": f"python -m evaluation.run --task {EVIL}",
+        "seed": 0,
+        "resamples": 200,
+        "unavailable": {"third": f"no weights {EVIL}"},
+        "faults": 1,
+    }
+    return score(table, 200, 0) | more
+
+
+@pytest.fixture(scope="module")
+def judged():
+    table = make_table()
+    return table, judge(table)
+
+
+@pytest.fixture(scope="module")
+def page(judged):
+    table, scores = judged
+    thumbnail = {table.images[list_cases(table)[0]]: b"\xff\xd8\xff"}
+    return render_report(TASK, table, scores, FAULTS, thumbnail)
+
+
+class Tags(HTMLParser):
+    """Collects every tag with its attributes, and checks that tags close in order."""
+
+    void = frozenset({"meta", "img", "br"})
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_nothing_from_outside(page):
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    names = {tag for tag, _ in tags.found}
+    assert not names & {"script", "link", "iframe", "object"}
+    links = [
+        value
+        for _, attrs in tags.found
+        for key, value in attrs.items()
+        if key in ("src", "href", "xlink:href")
+    ]
+    assert all(link.startswith(("data:image/", "#")) for link in links)
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_every_name_is_escaped(page):
+    assert EVIL not in page
+    assert "sec<ond" not in page
+    assert "Chest <b>" not in page
+    assert "&lt;script&gt;" in page
+    assert "the file ends &lt;early&gt;" in page
+
+
+def test_the_page_says_what_was_measured(page, judged):
+    _, scores = judged
+    text = re.sub(r"<[^>]+>", " ", page)
+    found = scores["models"]["consensus"]["accuracy"]
+    assert f"right in {100 * found['value']:.1f}\N{NO-BREAK SPACE}%" in text
+    for expected in (
+        "Not a medical device",
+        "Apache-2.0",
+        "third: no weights",
+        "200 resamples, seed 0",
+        "Fleiss",
+    ):
+        assert expected in text
+    assert page.count("<article") == min(12, int(make_table().divided.sum()))
+    assert page.count("data:image/jpeg") == 1
+
+
+def test_the_same_input_gives_the_same_page(page, judged):
+    table, scores = judged
+    thumbnail = {table.images[list_cases(table)[0]]: b"\xff\xd8\xff"}
+    assert render_report(TASK, table, scores, FAULTS, thumbnail) == page
+
+
+def test_the_most_divided_images_come_first(judged):
+    table, _ = judged
+    chosen = list_cases(table)
+    assert table.divided[chosen].all()
+    assert (np.diff(table.disagreement[chosen]) <= 0).all()
+
+
+def test_summary_counts_right(judged):
+    table, scores = judged
+    sentences = summarise(TASK, table, scores)
+    assert sentences[0].startswith("On 40 test images, the consensus of 2 models is right in")
+    assert "The best single model, sec<ond, is right in 87.5\N{NO-BREAK SPACE}%" in sentences[2]
+    assert f"disagree on {int(table.divided.sum())} images" in sentences[3]
+
+
+def test_a_panel_of_one_has_no_agreement():
+    table = make_table(models=1)
+    scores = judge(table)
+    assert scores["agreement"]["fleiss_kappa"] is None
+    assert "There is only one model." in render_report(TASK, table, scores, FAULTS, {})
+    assert "first, the only model," in summarise(TASK, table, scores)[0]
+
+
+def test_plots_take_the_page_s_colours(judged, tmp_path):
+    plots = list_plots(*judged)
+    assert {name: len(found) for name, found in plots.items()} == {
+        "accuracy": 1,
+        "confusion": 3,
+        "roc": 4,
+        "reliability": 3,
+    }
+    for name, found in plots.items():
+        svg = render_svg(found[0])
+        assert svg.startswith("<svg")
+        assert "var(--ink)" in svg
+        assert not re.search(r"#(?!ffffff)[0-9a-f]{6}[;\"]", svg), name
+        save_png(found, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "text"),
+    [
+        (0.9518, "accuracy", "95.2"),
+        (0.9518, "auroc", "0.952"),
+        (-0.021, "mcc", "−0.021"),
+        (None, "auroc", "–"),
+    ],
+)
+def test_numbers_are_written_as_people_write_them(value, metric, text):
+    assert format_value(value, metric) == text

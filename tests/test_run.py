@@ -1,0 +1,225 @@
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from evaluation import run
+from xray_models import datasets, phantom
+from xray_models.images import Radiograph, read_image
+from xray_models.panel import Panel
+from xray_models.tasks import ModelRef
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Phantoms of which one is no image."""
+    folder = phantom.write_dataset(tmp_path_factory.mktemp("run") / "phantom", 40, seed=3, size=64)
+    (folder / "Nodule" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nand no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def task(untrained):
+    """The two smaller untrained models, and one that is not there."""
+    missing = ModelRef("densenet121", checkpoint="phantom/none")
+    return dataclasses.replace(untrained, models=(*untrained.models[:2], missing))
+
+
+@pytest.fixture(scope="module")
+def done(task, data, tmp_path_factory):
+    """A finished evaluation: the exit status and the folder."""
+    out = tmp_path_factory.mktemp("reports") / "phantom"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "load_task", lambda name: task)
+        words = [
+            "--task",
+            "phantom",
+            "--data",
+            str(data),
+            "--split",
+            "all",
+            "--out",
+            str(out),
+            "--resamples",
+            "100",
+        ]
+        status = run.main(words)
+    return status, out
+
+
+def test_everything_is_written(done):
+    status, out = done
+    assert status == 0
+    written = {path.name for path in out.iterdir()}
+    plots = {"accuracy.png", "confusion.png", "roc.png", "reliability.png"}
+    assert written == plots | {"metrics.json", "predictions.csv", "faults.csv", "report.html"}
+
+
+def test_metrics_agree_with_the_predictions(done, task):
+    _, out = done
+    rows = pd.read_csv(out / "predictions.csv")
+    scores = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert scores["n"] == 40
+    assert scores["labels"] == list(task.labels)
+    for model in ("simple_cnn", "resnet18", "consensus"):
+        part, found = rows[rows["model"] == model], scores["models"][model]
+        assert len(part) == 40
+        accuracy = accuracy_score(part["label"], part["predicted"])
+        assert found["accuracy"]["value"] == pytest.approx(accuracy, abs=1e-6)
+        assert found["accuracy"]["low"] <= accuracy <= found["accuracy"]["high"]
+        probs = part[[f"p:{label}" for label in task.labels]].to_numpy()
+        areas = [roc_auc_score(part["label"] == label, probs[:, k]) for k, label in enumerate(task.labels)]
+        assert found["auroc"]["value"] == pytest.approx(np.mean(areas), abs=1e-6)
+        assert np.sum(found["confusion"]) == 40
+        assert np.trace(found["confusion"]) == round(40 * accuracy)
+        assert set(found["sensitivity"]) == set(task.labels)
+    assert {(pair["a"], pair["b"]) for pair in scores["pairs"]} == {
+        ("simple_cnn", "resnet18"),
+        ("simple_cnn", "consensus"),
+        ("resnet18", "consensus"),
+    }
+    assert set(scores["agreement"]["cohen_kappa"]) == {"simple_cnn|resnet18"}
+
+
+def test_predictions_are_the_panel_s(done, task, data):
+    _, out = done
+    rows = pd.read_csv(out / "predictions.csv")
+    row = rows[rows["model"] == "resnet18"].iloc[7]
+    reading = Panel.load(task, ["resnet18"]).read(read_image(data / row["image"]))
+    probs = reading.opinions[0].probs
+    assert row[[f"p:{label}" for label in task.labels]].tolist() == pytest.approx(
+        list(probs.values()), abs=1e-5
+    )
+    assert row["revision"] == reading.opinions[0].revision
+    assert not rows["image"].str.startswith("/").any()
+    assert (rows["image"].str.split("/").str[0] == rows["label"]).all()
+
+
+def test_what_is_left_out_is_named(done):
+    _, out = done
+    scores = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert list(scores["unavailable"]) == ["densenet121"]
+    assert scores["faults"] == 1
+    faults = pd.read_csv(out / "faults.csv")
+    assert faults["image"].tolist() == ["Nodule/broken.png"]
+    assert faults["reason"].str.len().min() > 10
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Nodule/broken.png" in page
+    assert "densenet121" in page
+
+
+def test_no_folder_of_this_machine_is_told(done, data):
+    _, out = done
+    for name in ("metrics.json", "predictions.csv", "faults.csv", "report.html"):
+        text = (out / name).read_text(encoding="utf-8")
+        assert str(data) not in text, name
+        assert str(out) not in text, name
+    command = json.loads((out / "metrics.json").read_text())["command"]
+    assert "--data DATA --split all --out OUT" in command
+
+
+def test_a_second_run_writes_the_same(done, task, data, tmp_path, monkeypatch):
+    _, out = done
+    monkeypatch.setattr(run, "load_task", lambda name: task)
+    words = [
+        "--task",
+        "phantom",
+        "--data",
+        str(data),
+        "--split",
+        "all",
+        "--out",
+        str(tmp_path),
+        "--resamples",
+        "100",
+    ]
+    assert run.main(words) == 0
+    for name in ("metrics.json", "faults.csv", "confusion.png"):
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
+
+
+def test_predictions_made_elsewhere_score_the_same(done, tmp_path, capsys):
+    _, out = done
+    words = ["--task", "phantom", "--predictions", str(out / "predictions.csv"), "--out", str(tmp_path)]
+    assert run.main([*words, "--resamples", "100"]) == 0
+    again, first = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, out))
+    for model, found in again["models"].items():
+        assert found["auroc"] == first["models"][model]["auroc"]
+        assert found["accuracy"] == first["models"][model]["accuracy"]
+        assert found["coverage"] is None
+    assert again["split"] == "given"
+    assert "predictions.csv" not in again["command"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == ["simple_cnn", "resnet18", "consensus"]
+    assert lines[-1] == str(tmp_path / "report.html")
+
+
+def test_damage_between_listing_and_reading_stops_nothing(task, data):
+    manifest = datasets.open_dataset(task, data)
+    rows = manifest.part("all").head(20).copy()
+    rows.loc[3, "path"] = str(data / "Nodule" / "broken.png")
+    rows.loc[5, "path"] = str(data / "Normal" / "gone.png")
+    cases, faults = run.collect_cases(Panel.load(task, ["simple_cnn"]), rows, data)
+    assert len(cases) == 18
+    assert faults["image"].tolist() == ["Nodule/broken.png", "Normal/gone.png"]
+    truth = {
+        run._relative(path, data): label for path, label in zip(rows["path"], rows["label"], strict=True)
+    }
+    assert all(truth[case.image] == case.label for case in cases)
+
+
+def test_images_are_read_in_order_and_few_at_a_time(tmp_path, monkeypatch):
+    for number in range(60):
+        Image.new("L", (40, 40 + number)).save(tmp_path / f"{number:02d}.png")
+    begun = []
+    monkeypatch.setattr(run, "read_image", lambda path: begun.append(path) or read_image(path))
+    stream = run.read_ahead(map(str, sorted(tmp_path.glob("*.png"))))
+    first = next(stream)
+    assert isinstance(first, Radiograph)
+    assert len(begun) <= 20
+    assert [image.pixels.shape[0] for image in stream] == list(range(41, 100))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--task", "phantm"], "Unknown task: 'phantm'"),
+        (["--task", "phantom", "--models", "resnet"], "Did you mean 'resnet18'?"),
+        (["--task", "covid", "--predictions", "nothing.csv"], "nothing.csv cannot be read"),
+    ],
+)
+def test_mistakes_end_with_status_2_and_a_sentence(words, message, capsys, tmp_path):
+    assert run.main([*words, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--split", "tset"], "'train', 'validation', 'test', 'all'"), (["--resamples", "0"], "above 0")],
+)
+def test_bad_options_name_the_valid_ones(words, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run.main(["--task", "phantom", *words])
+    assert stop.value.code == 2
+    assert message.replace("'", "") in capsys.readouterr().err.replace("'", "")
+
+
+def test_a_panel_without_models_says_how_to_get_one(task, data, tmp_path, monkeypatch, capsys):
+    empty = dataclasses.replace(task, models=task.models[2:])
+    monkeypatch.setattr(run, "load_task", lambda name: empty)
+    assert run.main(["--task", "phantom", "--data", str(data), "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "densenet121" in error
+    assert "python -m xray_models.train" in error
+
+
+def test_missing_data_is_explained(task, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "load_task", lambda name: task)
+    assert run.main(["--task", "phantom", "--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
+    assert "There is no data for task 'phantom'" in capsys.readouterr().err

@@ -1,0 +1,132 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from xray_models import phantom, train
+from xray_models.checkpoints import load_checkpoint
+from xray_models.flags import Flag, Ledger
+from xray_models.images import InputSpec, read_image
+from xray_models.panel import Panel
+from xray_models.tasks import ModelRef, load_task
+
+SMALL = ["--task", "phantom", "--model", "simple_cnn", "--epochs", "2", "--width", "0.25", "--image-size", "48"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, phantoms):
+    out = tmp_path_factory.mktemp("runs") / "model"
+    assert train.main([*SMALL, "--data", str(phantoms), "--out", str(out)]) == 0
+    return out
+
+
+def test_a_trained_folder_is_a_model_anyone_can_load(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {"config.json", "model.safetensors", "preprocessor_config.json", "reference.safetensors", "README.md"}
+    task = load_task("phantom")
+    model = load_checkpoint(task, ModelRef("simple_cnn", checkpoint=str(trained)))
+    assert model.spec == InputSpec(48, 48)
+    assert model.conformal == 0.0  # eight validation images are too few to rule a label out
+    assert model.reference.embeddings.shape[1] == model.parts.classifier.in_features
+    assert model.model.config.id2label == dict(enumerate(phantom.LABELS))
+    state = load_file(trained / "model.safetensors")
+    assert state["features.0.0.weight"].dtype == torch.float16
+    assert state["classifier.weight"].dtype == torch.float32
+    assert model.model.dtype == torch.float32
+
+
+def test_the_card_says_what_people_need(trained):
+    info = json.loads((trained / "config.json").read_text())["second_read"]
+    card = (trained / "README.md").read_text()
+    assert f"| accuracy | {info['test']['accuracy']:.4f} |" in card
+    assert f"On the {info['counts']['test']} images" in card
+    assert sum(info["counts"].values()) == 60
+    for words in ("Not a medical device", "Apache-2.0", "sensitivity", "--epochs 2", "Known limits"):
+        assert words in card
+    assert "--data DATA" in card  # this machine's folders are nobody's business
+
+
+def test_the_same_seed_gives_the_same_model(trained, phantoms, tmp_path):
+    assert train.main([*SMALL, "--data", str(phantoms), "--out", str(tmp_path / "again")]) == 0
+    first, again = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "again"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert train.main([*SMALL, "--data", str(phantoms), "--out", str(tmp_path / "other"), "--seed", "1"]) == 0
+    other = load_file(tmp_path / "other" / "model.safetensors")
+    assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
+
+
+def test_a_killed_training_goes_on_to_the_same_end(trained, phantoms, tmp_path):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "xray_models.train", *SMALL, "--data", str(phantoms), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not list(out.glob(".training/checkpoint-*/trainer_state.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "model.safetensors").exists()
+    assert train.main([*SMALL, "--data", str(phantoms), "--out", str(out), "--resume"]) == 0
+    first, resumed = (load_file(folder / "model.safetensors") for folder in (trained, out))
+    assert all(torch.equal(first[name], resumed[name]) for name in first)
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
+    for step, text in ((5, '{"epoch": 1}'), (10, '{"epo')):
+        folder = tmp_path / ".training" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "trainer_state.json").write_text(text)
+    assert train.last_progress(tmp_path).endswith("checkpoint-5")
+    assert train.last_progress(tmp_path / "none") is None
+
+
+def test_flags_are_learned_from(phantoms, tmp_path):
+    task = load_task("phantom")
+    plain = train.load_splits(task, task.recipe, InputSpec(48, 48), phantoms)
+    rows = train.datasets.open_dataset(task, phantoms).rows
+    wrong = rows[(rows["split"] == "train") & (rows["label"] == "Normal")].iloc[0]
+    image = read_image(wrong["path"])
+    flag = Flag(reader="AB", task="phantom", corrected_label="Effusion", image_sha256=image.sha256)
+    Ledger(tmp_path).append(flag, image, task)
+    flagged = train.load_splits(task, task.recipe, InputSpec(48, 48), phantoms, tmp_path)
+    changed = np.flatnonzero(plain["train"].labels != flagged["train"].labels)
+    assert len(changed) == 1
+    assert task.labels[flagged["train"].labels[changed[0]]] == "Effusion"
+
+
+def test_class_weights_balance_the_loss():
+    labels = np.array([0] * 90 + [1] * 10)
+    loss = train._loss(labels, 2, load_task("phantom").recipe)
+    logits = torch.zeros(100, 2, requires_grad=True)
+    loss({"logits": logits}, torch.from_numpy(labels)).backward()
+    pull = logits.grad[:, 0]
+    assert float(pull[:90].sum()) == pytest.approx(-float(pull[90:].sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--task", "phantom", "--model", "resnet19"], "Did you mean 'resnet18'"),
+        (["--task", "phantom", "--model", "simple_cnn", "--augment", "radiographs"], "Did you mean 'radiograph'"),
+        (["--task", "phantom", "--model", "simple_cnn", "--epochs", "0"], "epochs is 0"),
+        (["--task", "covid", "--model", "simple_cnn", "--data", "/nowhere"], "There is no data"),
+    ],
+)
+def test_wrong_commands_are_sentences(words, says, phantoms, tmp_path, capsys):
+    data = [] if "--data" in words else ["--data", str(phantoms)]
+    assert train.main([*words, *data, "--out", str(tmp_path / "m")]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_trained_model_answers_in_a_panel(trained, image):
+    import dataclasses
+
+    task = dataclasses.replace(load_task("phantom"), models=(ModelRef("simple_cnn", checkpoint=str(trained)),))
+    assert Panel.load(task, device="cpu").read(image).consensus is not None
