@@ -7,9 +7,7 @@ import numpy as np
 from evaluation.metrics import confusion, mean_of
 
 
-def cohen_kappa(
-    first: np.ndarray, second: np.ndarray, classes: int, weights: np.ndarray | None = None
-) -> np.ndarray:
+def cohen_kappa(first: np.ndarray, second: np.ndarray, classes: int, weights: np.ndarray | None = None) -> np.ndarray:
     """Agreement of two labellings beyond chance (Cohen, 1960).
 
     Args:

@@ -204,9 +204,7 @@ def _label_auprc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> 
     return _divide(np.einsum("rp,rp->r", own, precision), own.sum(axis=1))
 
 
-def _rank(
-    scores: np.ndarray, truth: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rank(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sorts once, for all resamples: the P true images, highest score first, among the others.
 
     Returns:

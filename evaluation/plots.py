@@ -64,8 +64,7 @@ def list_plots(table: Table, scores: Mapping[str, Any]) -> dict[str, list[Plot]]
     return {
         "accuracy": [Plot("Accuracy", lambda axes: _draw_intervals(axes, models), (3.9, height))],
         "confusion": [
-            Plot(name, _drawing(_draw_confusion, np.array(models[name]["confusion"]), table.labels))
-            for name in models
+            Plot(name, _drawing(_draw_confusion, np.array(models[name]["confusion"]), table.labels)) for name in models
         ],
         "roc": [Plot(label, _drawing(_draw_roc, table, k)) for k, label in enumerate(table.labels)],
         "reliability": [Plot(name, _drawing(_draw_reliability, table, name)) for name in models],
@@ -101,9 +100,7 @@ def render_svg(plot: Plot) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[a-z0-9A-Z.]+_\d+">', "<g>", svg)
     svg = re.sub(r'font: ([^"\';]*?)([\d.]+px)[^";]*', r"font: \1\2 var(--sans)", svg)
-    variables = {INK: "--ink", RULE: "--rule"} | {
-        colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)
-    }
+    variables = {INK: "--ink", RULE: "--rule"} | {colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)}
     for colour, variable in variables.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg
@@ -191,6 +188,4 @@ def _draw_reliability(axes: Axes, table: Table, name: str) -> None:
         linewidth=1.2,
         color=style_of(list(table.models), name)["color"],
     )
-    axes.set(
-        xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal", xlabel="confidence", ylabel="share of right answers"
-    )
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal", xlabel="confidence", ylabel="share of right answers")

@@ -172,15 +172,11 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
     rows = pd.concat([_read_rows(path, task) for path in paths], ignore_index=True)
     rows = rows[rows["model"] != CONSENSUS]
     if rows.empty:
-        raise PredictionError(
-            "The files hold no prediction of a model. Give one row for each image and model."
-        )
+        raise PredictionError("The files hold no prediction of a model. Give one row for each image and model.")
     twice = rows[rows.duplicated(["image", "model"])]
     if not twice.empty:
         first = twice.iloc[0]
-        raise PredictionError(
-            f"Model {first['model']!r} has two rows for image {first['image']!r}. Keep one."
-        )
+        raise PredictionError(f"Model {first['model']!r} has two rows for image {first['image']!r}. Keep one.")
     for column in ("label", "group"):
         several = rows.groupby("image")[column].nunique()
         if (several > 1).any():
@@ -219,21 +215,15 @@ def _read_rows(path: Path, task: Task) -> pd.DataFrame:
         )
     strange = [name for name in rows.columns if name.startswith("p:") and name not in columns]
     if strange:
-        raise PredictionError(
-            f"{path}: {strange[0]!r} is no label of task {task.name!r}. Valid: {', '.join(columns)}."
-        )
+        raise PredictionError(f"{path}: {strange[0]!r} is no label of task {task.name!r}. Valid: {', '.join(columns)}.")
     for column in ("label", "predicted"):
         known = rows[column].isin(task.labels)
         _check_rows(path, known, f"its {column} is none of {', '.join(task.labels)}")
     probs = rows[columns].apply(pd.to_numeric, errors="coerce").astype(np.float64)
-    _check_rows(
-        path, probs.ge(0).all(axis=1) & probs.le(1).all(axis=1), "a probability is no number from 0 to 1"
-    )
+    _check_rows(path, probs.ge(0).all(axis=1) & probs.le(1).all(axis=1), "a probability is no number from 0 to 1")
     total = probs.sum(axis=1)
     _check_rows(path, (total - 1).abs() <= _TOLERANCE, f"its probabilities must sum to 1 within {_TOLERANCE}")
-    predicted = probs.to_numpy()[
-        np.arange(len(rows)), rows["predicted"].map(task.labels.index).to_numpy(dtype=int)
-    ]
+    predicted = probs.to_numpy()[np.arange(len(rows)), rows["predicted"].map(task.labels.index).to_numpy(dtype=int)]
     _check_rows(path, probs.max(axis=1) <= predicted + 1e-6, "predicted is not its most probable label")
     return rows.assign(**probs)
 
@@ -241,6 +231,4 @@ def _read_rows(path: Path, task: Task) -> pd.DataFrame:
 def _check_rows(path: Path, good: pd.Series, problem: str) -> None:
     """Raises for the first row that is not good, counted as a spreadsheet counts them."""
     if not good.all():
-        raise PredictionError(
-            f"{path}, row {int(np.flatnonzero(~good)[0]) + 2}: {problem}. Correct the file."
-        )
+        raise PredictionError(f"{path}, row {int(np.flatnonzero(~good)[0]) + 2}: {problem}. Correct the file.")

@@ -128,10 +128,7 @@ def _label_metrics(task: Task, table: Table, scores: Mapping[str, Any]) -> str:
     tables = [
         _tabulate(
             heads,
-            [
-                [name, *(_cell(m[metric][k], metric) for k in task.labels)]
-                for name, m in scores["models"].items()
-            ],
+            [[name, *(_cell(m[metric][k], metric) for k in task.labels)] for name, m in scores["models"].items()],
             text,
         )
         for metric, text in texts.items()
@@ -212,25 +209,17 @@ def _probability(p: float | None) -> str:
 def _faults(faults: pd.DataFrame) -> str:
     if faults.empty:
         return "<p>None: every file could be read.</p>"
-    rows = [
-        [image, _escape(label), _escape(reason)] for image, label, reason in faults.itertuples(index=False)
-    ]
+    rows = [[image, _escape(label), _escape(reason)] for image, label, reason in faults.itertuples(index=False)]
     return _tabulate(["Label", "Reason"], rows, f"{len(faults):,} files, not counted above.", "File", "words")
 
 
 def _about(task: Task, table: Table, scores: Mapping[str, Any]) -> str:
-    revisions = ", ".join(
-        f"{name} {answers.revision or '(not known)'}" for name, answers in table.models.items()
-    )
+    revisions = ", ".join(f"{name} {answers.revision or '(not known)'}" for name, answers in table.models.items())
     familiar = ", ".join(
-        f"{name} {100 * share:.1f} %"
-        for name, share in scores["in_distribution"].items()
-        if share is not None
+        f"{name} {100 * share:.1f} %" for name, share in scores["in_distribution"].items() if share is not None
     )
     facts = {
-        "Images": task.dataset.source
-        if scores["split"] != "given"
-        else "As the predictions' files name them",
+        "Images": task.dataset.source if scores["split"] != "given" else "As the predictions' files name them",
         "Licence": task.dataset.licence,
         "Citation": task.dataset.citation,
         "Split": scores["split"],

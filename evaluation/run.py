@@ -96,8 +96,11 @@ def find_unavailable(cases: Iterable[Case]) -> dict[str, str]:
     """Models that answered on no image, with the first reason that they gave."""
     opinions = [opinion for case in cases for opinion in case.opinions]
     answered = {opinion.model for opinion in opinions if opinion.probs is not None}
-    silent = [opinion for opinion in reversed(opinions) if opinion.model not in answered]
-    return {opinion.model: opinion.reason or "no reason given" for opinion in silent}
+    reasons: dict[str, str] = {}
+    for opinion in opinions:
+        if opinion.model not in answered:
+            reasons.setdefault(opinion.model, opinion.reason or "no reason given")
+    return reasons
 
 
 def judge_panel(task: Task, options: argparse.Namespace) -> tuple[list[Case], pd.DataFrame]:
@@ -152,9 +155,7 @@ def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
     faults.to_csv(options.out / "faults.csv", index=False, lineterminator="\n")
     for name, plots in list_plots(table, scores).items():
         save_png(plots, options.out / f"{name}.png")
-    thumbnails = (
-        {} if options.predictions else draw_thumbnails(table, datasets.data_folder(task, options.data))
-    )
+    thumbnails = {} if options.predictions else draw_thumbnails(table, datasets.data_folder(task, options.data))
     report = render_report(task, table, scores, faults, thumbnails)
     (options.out / "report.html").write_text(report, encoding="utf-8")
     return scores
@@ -194,14 +195,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="data folder (default: $XRAY_DATA/<task>, or data/<task>)")
     parser.add_argument("--split", choices=("train", "validation", "test", "all"), default="test")
     parser.add_argument("--models", nargs="+", help="models of the task (default: all)")
-    parser.add_argument(
-        "--predictions", nargs="+", type=Path, help="score these CSV files instead of running models"
-    )
+    parser.add_argument("--predictions", nargs="+", type=Path, help="score these CSV files instead of running models")
     parser.add_argument("--out", type=Path, help="folder of the results (default: reports/<task>)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    parser.add_argument(
-        "--resamples", type=_parse_count, default=2000, help="of the bootstrap (default: 2000)"
-    )
+    parser.add_argument("--resamples", type=_parse_count, default=2000, help="of the bootstrap (default: 2000)")
     options = parser.parse_args(argv)
     options.out = options.out or Path("reports") / options.task
     options.command = "python -m evaluation.run " + _without_folders(sys.argv[1:] if argv is None else argv)
@@ -210,9 +207,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parse_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of resamples; give a whole number above 0"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of resamples; give a whole number above 0")
     return int(text)
 
 

@@ -46,9 +46,7 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
         ],
         "agreement": {
             "fleiss_kappa": _plain(intervals["fleiss",]) if ("fleiss",) in intervals else None,
-            "cohen_kappa": {
-                f"{a}|{b}": _plain(intervals["cohen", a, b]) for a, b in combinations(table.models, 2)
-            },
+            "cohen_kappa": {f"{a}|{b}": _plain(intervals["cohen", a, b]) for a, b in combinations(table.models, 2)},
         },
         "in_distribution": {name: _share(answers.familiar) for name, answers in table.answers.items()},
     }
@@ -112,15 +110,11 @@ def _describe(table: Table, name: str, intervals: Mapping[Any, Interval]) -> dic
     entry: dict[str, Any] = {metric: _plain(intervals[name, metric]) for metric in METRICS}
     for metric in LABEL_METRICS:
         columns = zip(*intervals[name, metric], strict=True)
-        entry[metric] = {
-            k: _plain(Interval(*column)) for k, column in zip(table.labels, columns, strict=True)
-        }
+        entry[metric] = {k: _plain(Interval(*column)) for k, column in zip(table.labels, columns, strict=True)}
     for metric in ("coverage", "set_size"):
         entry[metric] = _plain(intervals[name, metric]) if (name, metric) in intervals else None
     rows = answers.answered
-    counts = confusion(
-        table.truth[rows], answers.predicted[rows], len(table.labels), np.ones((1, rows.sum()))
-    )
+    counts = confusion(table.truth[rows], answers.predicted[rows], len(table.labels), np.ones((1, rows.sum())))
     return entry | {
         "confusion": counts[0].astype(int).tolist(),
         "n": int(rows.sum()),

@@ -39,17 +39,13 @@ def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
     names, together = list(table.models), scores["models"][CONSENSUS]
     kind = {"all": "images", "given": "images"}.get(scores["split"], f"{scores['split']} images")
     who = f"the consensus of {len(names)} models" if len(names) > 1 else f"{names[0]}, the only model,"
-    sentences = [
-        f"On {len(table.images):,} {kind}, {who} is right in {format_percent(together['accuracy'])}."
-    ]
+    sentences = [f"On {len(table.images):,} {kind}, {who} is right in {format_percent(together['accuracy'])}."]
     found = {label: together["sensitivity"][label] for label in task.positive}
     shown = {label: share for label, share in found.items() if share["value"] is not None}
     if shown:
         weakest = min(shown, key=lambda label: shown[label]["value"])
         share = format_percent(shown[weakest])
-        sentences.append(
-            f"The finding it misses most is {weakest}: it names {share} of the images that show it."
-        )
+        sentences.append(f"The finding it misses most is {weakest}: it names {share} of the images that show it.")
     if len(names) > 1:
         sentences += [_compare_best(scores, names), _describe_divided(table)]
     return sentences
@@ -95,9 +91,7 @@ def format_range(found: Mapping[str, Any], metric: str) -> str:
 
 def format_percent(found: Mapping[str, Any]) -> str:
     """A share with its interval, "95.2 % (93.4 to 96.7)"."""
-    return (
-        f"{format_value(found['value'], 'accuracy')}\N{NO-BREAK SPACE}% ({format_range(found, 'accuracy')})"
-    )
+    return f"{format_value(found['value'], 'accuracy')}\N{NO-BREAK SPACE}% ({format_range(found, 'accuracy')})"
 
 
 def _signed(points: float) -> str:

@@ -44,7 +44,7 @@ def render_viewer(image: Radiograph | None, uri: str = "") -> str:
     height, width = image.pixels.shape
     view = " ".join(str(image.metadata[key]) for key in ("modality", "body_part", "view") if image.metadata.get(key))
     facts = f"{escape(image.format)} · {width} × {height} · {image.bits} bit" + (f" · {escape(view)}" if view else "")
-    warnings = "".join(f'<li>{escape(text)}</li>' for text in image.warnings)
+    warnings = "".join(f"<li>{escape(text)}</li>" for text in image.warnings)
     note = f'<ul class="sr-warnings">{warnings}</ul>' if warnings else ""
     return (
         f'<figure class="sr-viewer"><img alt="the image being read" src="{uri}">'
@@ -124,13 +124,18 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0) -> s
             text = "No model answered." if reading else "The consensus of the panel appears here."
         return f'<section class="sr-consensus"><p class="sr-state">{text}</p></section>'
     said = reading.consensus
-    odd = '<p class="sr-ood">Unlike the training images: do not rely on any label</p>' if said.in_distribution is False else ""
+    odd = (
+        '<p class="sr-ood">Unlike the training images: do not rely on any label</p>'
+        if said.in_distribution is False
+        else ""
+    )
     votes = ", ".join(f"{count} × {plain(label)}" for label, count in said.votes.items())
     missing = said.asked - said.answered
     left_out = f" · {missing} unavailable, left out" if missing else ""
     level = "agree" if said.disagreement < 0.1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
     return (
-        f'<section class="sr-consensus">{odd}<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'
+        f'<section class="sr-consensus">{odd}'
+        f'<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'
         f"<div><small>Probability</small><p>{_percent(said.probs[said.label])}</p></div>"
         f"<div><small>Votes</small><p>{votes}{left_out}</p></div>"
         f'<div class="sr-meter"><small>Disagreement</small><i style="--p:{said.disagreement:.4f}"></i>'

@@ -53,7 +53,9 @@ def take_in(path: str | None) -> tuple[Radiograph, str]:
         image = read_image(file)
     except (ImageError, OSError) as error:
         _log.info("refused an upload: %s", type(error).__name__)
-        raise IntakeError(str(error) if isinstance(error, ImageError) else "The upload did not arrive. Try again.") from error
+        raise IntakeError(
+            str(error) if isinstance(error, ImageError) else "The upload did not arrive. Try again."
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             file.unlink()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
 
 from reading_room.cards import METHOD_TITLES
-from reading_room.room import Room, Shown, View
+from reading_room.room import Room, Shown
 from xray_models.flags import REASONS
+from xray_models.tasks import Task
 
 _OPACITY = "(value) => { document.documentElement.style.setProperty('--heat', value); return value; }"
 _BRAND = '<div class="sr-brand"><b>Second Read</b><span>every model’s opinion, side by side</span></div>'
@@ -31,8 +32,8 @@ def build_reading_page(room: Room, task: str) -> None:
     with gr.Row(elem_classes="sr-head", equal_height=True):
         gr.HTML(_BRAND)
         titles = [(t.title, name) for name, t in room.panels.tasks.items()]
-        tasks = gr.Dropdown(titles, value=task, label="Task", elem_id="task", filterable=False)
-        gr.HTML(_DISCLAIMER)
+        tasks = gr.Dropdown(titles, value=task, label="Task", elem_id="task", filterable=False, container=False)
+        gr.HTML(_DISCLAIMER, elem_classes="sr-aside")
     with gr.Row(elem_classes="sr-main"):
         with gr.Column(scale=5, min_width=320):
             file = gr.File(label="Radiograph, MRI slice or DICOM file", elem_id="file", height=92)
@@ -59,30 +60,40 @@ def build_reading_page(room: Room, task: str) -> None:
     def read_example(method: str) -> Iterator[tuple]:
         phantom = room.panels.tasks["phantom"]
         for step in room.read_example(method):
-            yield ("phantom", gr.update(choices=list(phantom.labels), value=None), *step)
+            yield ("phantom", gr.update(choices=_choices(phantom), value=None), *step)
 
-    example.click(
-        read_example, method, [tasks, form["label"], *view], show_progress="hidden", api_visibility="private"
-    )
+    example.click(read_example, method, [tasks, form["label"], *view], show_progress="hidden", api_visibility="private")
     _wire_flag_form(room, form, shown)
 
 
-def _labels(room: Room):  # noqa: ANN202 - a gradio handler
-    return lambda task: gr.update(choices=list(room.panels.tasks[task].labels), value=None)
+def _labels(room: Room) -> Callable[[str], dict]:
+    return lambda task: gr.update(choices=_choices(room.panels.tasks[task]), value=None)
+
+
+def _choices(task: Task) -> list[tuple[str, str]]:
+    """Labels as people read them, and as they are stored."""
+    return [(label.replace("_", " "), label) for label in task.labels]
 
 
 def _build_flag_form(room: Room, task: str) -> dict[str, gr.components.Component]:
     """The form below the cards: what the reader thinks instead, and the ledger's download."""
-    labels = list(room.panels.tasks[task].labels)
     with gr.Group(elem_classes="sr-form"):
         with gr.Row(equal_height=True):
-            label = gr.Radio(labels, label="Flag: the label should be", elem_id="flag-label", scale=4)
+            label = gr.Radio(
+                _choices(room.panels.tasks[task]),
+                label="Flag: the label should be",
+                elem_id="flag-label",
+                scale=4,
+            )
             confidence = gr.Slider(0, 100, 80, step=5, label="Your confidence, %", elem_id="flag-confidence", scale=2)
             reason = gr.Dropdown(list(REASONS), value=REASONS[0], label="Reason", elem_id="flag-reason", scale=2)
         with gr.Row(equal_height=True):
             reader = gr.Textbox(label="Reader", placeholder="name or initials", elem_id="flag-reader", scale=2)
             comment = gr.Textbox(
-                label="Comment (nothing that identifies a patient)", elem_id="flag-comment", max_length=4000, scale=5
+                label="Comment (nothing that identifies a patient)",
+                elem_id="flag-comment",
+                max_length=4000,
+                scale=5,
             )
             save = gr.Button("Save flag", variant="primary", elem_id="flag-save", scale=1, min_width=120)
             download = gr.DownloadButton("flags.csv", elem_id="flag-download", scale=1, min_width=120)
@@ -120,6 +131,3 @@ def _wire_flag_form(room: Room, form: dict, shown: gr.State) -> None:
 def looks() -> str:
     """The page's CSS."""
     return (Path(__file__).parent / "looks.css").read_text(encoding="utf-8")
-
-
-__all__ = ["View", "build_reading_page", "looks"]

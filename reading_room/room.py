@@ -158,7 +158,11 @@ class Room:
         """Records the reader's flag of the image that is shown; returns HTML that says so, or why not."""
         if shown is None:
             return cards.render_error("There is no image to flag. Read one first.")
-        record = {"task": shown.task, "image_sha256": shown.sha256, "seconds": round(time.time() - shown.since, 1)}
+        record = {
+            "task": shown.task,
+            "image_sha256": shown.sha256,
+            "seconds": round(time.time() - shown.since, 1),
+        }
         try:
             flag_id = self.flag(record | dict(fields))
         except (flags.FlagError, flags.LedgerError, IntakeError, TaskError) as error:
@@ -176,7 +180,11 @@ class Room:
                 "labels": list(task.labels),
                 "positive": list(task.positive),
                 "models": [
-                    {"model": ref.name, "title": cards.title_of(ref.name), "available": ref.name in self.panels.available(name)}
+                    {
+                        "model": ref.name,
+                        "title": cards.title_of(ref.name),
+                        "available": ref.name in self.panels.available(name),
+                    }
                     for ref in task.models
                 ],
             }
@@ -205,7 +213,9 @@ class Room:
         image, _ = take_in(path)
         panel = self.panels.get(task)
         if model not in panel.checkpoints:
-            reasons = [member.reason for member in panel.members if isinstance(member, Opinion) and member.model == model]
+            reasons = [
+                member.reason for member in panel.members if isinstance(member, Opinion) and member.model == model
+            ]
             raise IntakeError(f"{model} is unavailable: {reasons[0]}")
         own = Panel(panel.task, [panel.checkpoints[model]], panel.device).read(image).opinions[0]
         heatmap = attribution.explain(panel.checkpoints[model], image, label or str(own.label), method)
@@ -220,7 +230,11 @@ class Room:
             "peak": {"row": heatmap.peak[0], "column": heatmap.peak[1]},
             "share_above_half": float((heatmap.values > 0.5).mean()),
         }
-        return {"heatmap": renders.show_heatmap(heatmap), "overlay": renders.show_overlay(image, heatmap), "stats": stats}
+        return {
+            "heatmap": renders.show_heatmap(heatmap),
+            "overlay": renders.show_overlay(image, heatmap),
+            "stats": stats,
+        }
 
     def rank(self, paths: Sequence[str] | None, task: str) -> list[dict[str, Any]]:
         """Files by disagreement, most first; a file that cannot be read keeps its place at the end, with its reason."""
@@ -264,7 +278,9 @@ class Room:
             choose("key of a flag", key, known)
         for key in ("task", "image_sha256", "reader", "corrected_label"):
             if not record.get(key):
-                raise flags.FlagError(f"`{key}` is missing; a flag needs task, image_sha256, reader and corrected_label.")
+                raise flags.FlagError(
+                    f"`{key}` is missing; a flag needs task, image_sha256, reader and corrected_label."
+                )
         task = self.panels.tasks[choose("task", record["task"], self.panels.tasks)]
         case = self.cases.get(task.name, record["image_sha256"])
         said = case.reading.consensus if case.reading else None
@@ -292,6 +308,10 @@ class Room:
 def _opinions_of(reading: Reading | None) -> dict[str, Any]:
     answers = [opinion for opinion in (reading.opinions if reading else ()) if opinion.probs is not None]
     return {
-        a.model: {"label": a.label, "probs": {k: round(p, 6) for k, p in (a.probs or {}).items()}, "revision": a.revision}
+        a.model: {
+            "label": a.label,
+            "probs": {k: round(p, 6) for k, p in (a.probs or {}).items()},
+            "revision": a.revision,
+        }
         for a in answers
     }

@@ -109,13 +109,17 @@ def test_rank_puts_the_most_split_first_and_loses_no_file(served, tmp_path, phan
     ("call", "says"),
     [
         (lambda c, f: c.predict(f, "phantm", api_name="/read"), "Did you mean 'phantom'"),
-        (lambda c, f: c.predict(f, "phantom", "resnet", "grad_cam", "", api_name="/explain"), "Did you mean 'resnet18'"),
+        (
+            lambda c, f: c.predict(f, "phantom", "resnet", "grad_cam", "", api_name="/explain"),
+            "Did you mean 'resnet18'",
+        ),
         (lambda c, f: c.predict(f, "phantom", "resnet18", "cam", "", api_name="/explain"), "Valid: grad_cam"),
         (lambda c, f: c.predict({"task": "phantom"}, api_name="/flag"), "is missing"),
         (lambda c, f: c.predict({"lable": 1}, api_name="/flag"), "Unknown key of a flag"),
         (
             lambda c, f: c.predict(
-                {"task": "phantom", "image_sha256": "0" * 64, "reader": "A", "corrected_label": "Nodule"}, api_name="/flag"
+                {"task": "phantom", "image_sha256": "0" * 64, "reader": "A", "corrected_label": "Nodule"},
+                api_name="/flag",
             ),
             "Read it again",
         ),

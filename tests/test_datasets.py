@@ -86,7 +86,10 @@ def test_publisher_splits_and_patients(tmp_path):
     for split in ("train", "val", "test"):
         for label in task.labels:
             for i in range(3):
-                picture(tmp_path / "chest_xray" / split / label / f"person7_{split}{label}{i}.png", hash((split, label, i)) % 999)
+                picture(
+                    tmp_path / "chest_xray" / split / label / f"person7_{split}{label}{i}.png",
+                    hash((split, label, i)) % 999,
+                )
     rows = datasets.open_dataset(task, tmp_path).rows
     assert set(rows["official"]) == {"train", "validation", "test"}
     assert rows["group"].nunique() == 1  # one patient's images stay together

@@ -101,9 +101,7 @@ def test_native_syntaxes(syntax):
     if syntax == uid.ExplicitVRBigEndian:
         ds.PixelData = RAMP.astype(">u2").tobytes()
     ds.file_meta.TransferSyntaxUID = syntax
-    np.testing.assert_array_equal(
-        read_image(write(ds)).pixels, read(WindowCenter=2048, WindowWidth=4096).pixels
-    )
+    np.testing.assert_array_equal(read_image(write(ds)).pixels, read(WindowCenter=2048, WindowWidth=4096).pixels)
 
 
 @pytest.mark.parametrize("implicit", [True, False])

@@ -50,11 +50,31 @@ def test_a_flag_comes_back_whole(tmp_path, image):
 
 
 def test_columns_are_those_of_the_design():
-    assert flags.FIELDS == (
-        "file_name flag_id created_at reader task image_sha256 source_name_hash consensus_label disagreement "
-        "first_label first_confidence corrected_label confidence reason comment regions opinions mode seconds "
-        "status decides app_version schema_version"
-    ).split()
+    assert flags.FIELDS == [
+        "file_name",
+        "flag_id",
+        "created_at",
+        "reader",
+        "task",
+        "image_sha256",
+        "source_name_hash",
+        "consensus_label",
+        "disagreement",
+        "first_label",
+        "first_confidence",
+        "corrected_label",
+        "confidence",
+        "reason",
+        "comment",
+        "regions",
+        "opinions",
+        "mode",
+        "seconds",
+        "status",
+        "decides",
+        "app_version",
+        "schema_version",
+    ]
 
 
 def test_the_ledger_is_a_data_set(tmp_path, image):
@@ -158,7 +178,14 @@ def test_the_export_cannot_run_as_a_formula(tmp_path, image):
 def test_relabels_reach_training_but_never_the_test_images(tmp_path, image):
     shas = [image.sha256, "b" * 64]
     rows = pd.DataFrame(
-        {"path": ["a", "b"], "label": "Normal", "official": "", "sha256": shas, "group": [0, 1], "split": ["train", "test"]}
+        {
+            "path": ["a", "b"],
+            "label": "Normal",
+            "official": "",
+            "sha256": shas,
+            "group": [0, 1],
+            "split": ["train", "test"],
+        }
     )
     unseen = from_pixels(np.full((40, 40), 7, np.uint8))
     rejected = from_pixels(np.full((40, 40), 9, np.uint8))

@@ -89,11 +89,7 @@ def test_the_file_size_limit(monkeypatch):
         read_image(encode(Image.fromarray(RAMP), "BMP"))
 
 
-@given(
-    st.sampled_from([np.uint8, np.uint16]).flatmap(
-        lambda kind: arrays(kind, array_shapes(min_dims=2, max_dims=2))
-    )
-)
+@given(st.sampled_from([np.uint8, np.uint16]).flatmap(lambda kind: arrays(kind, array_shapes(min_dims=2, max_dims=2))))
 @settings(max_examples=100, deadline=None)
 def test_encode_png_is_lossless(pixels):
     radiograph = from_pixels(pixels)

@@ -134,9 +134,7 @@ def test_a_spot_comes_back_to_its_place(fit, shape, cells):
 def test_identity_when_nothing_changes():
     heatmap = np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32)
     for fit in FITS[:2] + FITS[3:]:
-        np.testing.assert_allclose(
-            from_input(heatmap, (50, 40), InputSpec(50, 40, **fit)), heatmap, atol=1e-6
-        )
+        np.testing.assert_allclose(from_input(heatmap, (50, 40), InputSpec(50, 40, **fit)), heatmap, atol=1e-6)
 
 
 def test_bilinear_between_pixel_centres_as_torch_does():
@@ -144,9 +142,7 @@ def test_bilinear_between_pixel_centres_as_torch_does():
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(heatmap)[None, None], size=(301, 433), mode="bilinear", align_corners=False
     )
-    np.testing.assert_allclose(
-        from_input(heatmap, (301, 433), InputSpec()), expected[0, 0].numpy(), atol=1e-5
-    )
+    np.testing.assert_allclose(from_input(heatmap, (301, 433), InputSpec()), expected[0, 0].numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("fit", FITS[1:3], ids=str)

@@ -27,9 +27,7 @@ def one_against_rest(score):
 
 
 def classified(score, **options):
-    return lambda probs, labels, weights: score(
-        labels, probs.argmax(axis=1), sample_weight=weights, **options
-    )
+    return lambda probs, labels, weights: score(labels, probs.argmax(axis=1), sample_weight=weights, **options)
 
 
 def brier(probs, labels, weights):

@@ -50,9 +50,16 @@ def test_json_is_what_the_design_says(panel, image):
         "warnings": [],
     }
     opinion = raw["opinions"][0]
-    assert {"model", "revision", "status", "label", "probs", "prediction_set", "in_distribution", "milliseconds"} == set(
-        opinion
-    )
+    assert {
+        "model",
+        "revision",
+        "status",
+        "label",
+        "probs",
+        "prediction_set",
+        "in_distribution",
+        "milliseconds",
+    } == set(opinion)
     assert {"label", "probs", "votes", "disagreement", "prediction_set"} <= set(raw["consensus"])
 
 
@@ -70,7 +77,11 @@ def test_broken_models_never_silence_the_others(untrained, image, tmp_path):
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     other = dataclasses.replace(untrained, models=(ModelRef("simple_cnn", checkpoint=str(good.path)),))
-    models = (good, ModelRef("missing", checkpoint=str(tmp_path / "no")), ModelRef("cut", checkpoint=str(tmp_path / "cut")))
+    models = (
+        good,
+        ModelRef("missing", checkpoint=str(tmp_path / "no")),
+        ModelRef("cut", checkpoint=str(tmp_path / "cut")),
+    )
     reading = Panel.load(dataclasses.replace(other, models=models), device="cpu").read(image)
     ok, missing, cut = reading.opinions
     assert ok.status == "ok"

@@ -137,8 +137,7 @@ def test_16_bit_colours_are_reduced_with_a_warning():
     rows = b"".join(b"\0" + row.tobytes() for row in colours.astype(">u2"))
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     png = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )
     for radiograph in (tiff, read_image(png)):
         assert radiograph.bits == 8
@@ -217,9 +216,7 @@ def test_damaged_files_give_a_picture_or_an_image_error(name):
     for _ in range(150):
         data = bytearray(original)
         for _ in range(generator.choice([1, 3, 20])):
-            data[generator.randrange(min(len(data), generator.choice([64, len(data)])))] = (
-                generator.randrange(256)
-            )
+            data[generator.randrange(min(len(data), generator.choice([64, len(data)])))] = generator.randrange(256)
         try:
             assert isinstance(read_image(bytes(data), max_pixels=1_000_000), Radiograph)
         except ImageError as error:
@@ -227,9 +224,7 @@ def test_damaged_files_give_a_picture_or_an_image_error(name):
 
 
 @given(
-    st.sampled_from(
-        [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF\0\0\0\0WEBPVP8 "]
-    ),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF\0\0\0\0WEBPVP8 "]),
     st.binary(max_size=400),
 )
 @settings(max_examples=200, deadline=None)

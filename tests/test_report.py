@@ -24,9 +24,7 @@ def make_case(number: int, said: list[str]) -> Case:
     for model, label in zip(("first", "sec<ond"), said, strict=False):
         probs = dict.fromkeys(TASK.labels, 0.1) | {label: 0.7}
         opinions.append(Opinion(model, "rev", label=label, probs=probs, prediction_set=(label,)))
-    return Case(
-        f"{EVIL}{number}.png", str(number), TASK.labels[number % 4], tuple(opinions), agree(TASK, opinions)
-    )
+    return Case(f"{EVIL}{number}.png", str(number), TASK.labels[number % 4], tuple(opinions), agree(TASK, opinions))
 
 
 def make_table(models: int = 2):
@@ -92,12 +90,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(page):
     assert tags.open == []
     names = {tag for tag, _ in tags.found}
     assert not names & {"script", "link", "iframe", "object"}
-    links = [
-        value
-        for _, attrs in tags.found
-        for key, value in attrs.items()
-        if key in ("src", "href", "xlink:href")
-    ]
+    links = [value for _, attrs in tags.found for key, value in attrs.items() if key in ("src", "href", "xlink:href")]
     assert all(link.startswith(("data:image/", "#")) for link in links)
     assert "@import" not in page
     assert not re.search(r"url\((?!#)", page)

@@ -91,9 +91,7 @@ def test_predictions_are_the_panel_s(done, task, data):
     row = rows[rows["model"] == "resnet18"].iloc[7]
     reading = Panel.load(task, ["resnet18"]).read(read_image(data / row["image"]))
     probs = reading.opinions[0].probs
-    assert row[[f"p:{label}" for label in task.labels]].tolist() == pytest.approx(
-        list(probs.values()), abs=1e-5
-    )
+    assert row[[f"p:{label}" for label in task.labels]].tolist() == pytest.approx(list(probs.values()), abs=1e-5)
     assert row["revision"] == reading.opinions[0].revision
     assert not rows["image"].str.startswith("/").any()
     assert (rows["image"].str.split("/").str[0] == rows["label"]).all()
@@ -166,9 +164,7 @@ def test_damage_between_listing_and_reading_stops_nothing(task, data):
     cases, faults = run.collect_cases(Panel.load(task, ["simple_cnn"]), rows, data)
     assert len(cases) == 18
     assert faults["image"].tolist() == ["Nodule/broken.png", "Normal/gone.png"]
-    truth = {
-        run._relative(path, data): label for path, label in zip(rows["path"], rows["label"], strict=True)
-    }
+    truth = {run._relative(path, data): label for path, label in zip(rows["path"], rows["label"], strict=True)}
     assert all(truth[case.image] == case.label for case in cases)
 
 

@@ -67,8 +67,8 @@ def test_unknown_names_list_the_valid_ones():
 
 def test_labels_of_a_checkpoint_must_match_order_included():
     task = load_task("pneumonia")
-    task.check_labels({0: "NORMAL", 1: "PNEUMONIA"}, "model 'm'")
-    for wrong in ({0: "PNEUMONIA", 1: "NORMAL"}, {0: "NORMAL"}):
+    task.check_labels(["NORMAL", "PNEUMONIA"], "model 'm'")
+    for wrong in (["PNEUMONIA", "NORMAL"], ["NORMAL"]):
         with pytest.raises(TaskError, match="in this order"):
             task.check_labels(wrong, "model 'm'")
 

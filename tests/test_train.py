@@ -17,7 +17,18 @@ from xray_models.images import InputSpec, read_image
 from xray_models.panel import Panel
 from xray_models.tasks import ModelRef, load_task
 
-SMALL = ["--task", "phantom", "--model", "simple_cnn", "--epochs", "2", "--width", "0.25", "--image-size", "48"]
+SMALL = [
+    "--task",
+    "phantom",
+    "--model",
+    "simple_cnn",
+    "--epochs",
+    "2",
+    "--width",
+    "0.25",
+    "--image-size",
+    "48",
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +40,13 @@ def trained(tmp_path_factory, phantoms):
 
 def test_a_trained_folder_is_a_model_anyone_can_load(trained):
     names = {path.name for path in trained.iterdir()}
-    assert names == {"config.json", "model.safetensors", "preprocessor_config.json", "reference.safetensors", "README.md"}
+    assert names == {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "reference.safetensors",
+        "README.md",
+    }
     task = load_task("phantom")
     model = load_checkpoint(task, ModelRef("simple_cnn", checkpoint=str(trained)))
     assert model.spec == InputSpec(48, 48)
@@ -114,7 +131,10 @@ def test_class_weights_balance_the_loss():
     ("words", "says"),
     [
         (["--task", "phantom", "--model", "resnet19"], "Did you mean 'resnet18'"),
-        (["--task", "phantom", "--model", "simple_cnn", "--augment", "radiographs"], "Did you mean 'radiograph'"),
+        (
+            ["--task", "phantom", "--model", "simple_cnn", "--augment", "radiographs"],
+            "Did you mean 'radiograph'",
+        ),
         (["--task", "phantom", "--model", "simple_cnn", "--epochs", "0"], "epochs is 0"),
         (["--task", "covid", "--model", "simple_cnn", "--data", "/nowhere"], "There is no data"),
     ],

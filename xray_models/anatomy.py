@@ -116,9 +116,7 @@ def build_chest(n: int, rng: Generator) -> Chest:
     climb = np.clip((low + 0.05 - y) / (low + 0.05 - top), 0, 1)
     cage = width * np.sqrt(1 - 0.97 * climb**2.6)
     apex = 0.38 * width
-    lateral = np.maximum(
-        apex * (1 - np.sqrt(1 - climb**3.4)) + (width - 0.02) * np.sqrt(1 - climb**2.4), apex
-    )
+    lateral = np.maximum(apex * (1 - np.sqrt(1 - climb**3.4)) + (width - 0.02) * np.sqrt(1 - climb**2.4), apex)
     heights = [top - 0.05, top + 0.1, -0.35, -0.1, 0.2, 0.7]
     right = trace(y, heights, [0.27, 0.12, 0.1, 0.11, 0.11, 0.1]) * rng.uniform(0.85, 1.15)
     left = trace(y, heights, [0.27, 0.12, 0.12, 0.13, 0.12, 0.1]) * rng.uniform(0.85, 1.15)
@@ -251,13 +249,9 @@ def grow_vessels(n: int, rng: Generator) -> np.ndarray:
     picture = np.zeros((n, n), np.float32)
     for cells, weight in VESSELS:
         bend = heading[:, None] + rng.normal(0, 0.3, (heading.size, 1)) * np.linspace(0, 1, steps)
-        stride = (
-            np.stack([side[:, None] * np.cos(bend), np.sin(bend)], axis=2) * (length / steps)[:, None, None]
-        )
+        stride = np.stack([side[:, None] * np.cos(bend), np.sin(bend)], axis=2) * (length / steps)[:, None, None]
         path = start[:, None, :] + np.cumsum(stride, axis=1)
-        ink = np.outer(
-            length * rng.uniform(0.6, 1.1, length.size), np.linspace(weight, weight / 2, steps) / steps
-        )
+        ink = np.outer(length * rng.uniform(0.6, 1.1, length.size), np.linspace(weight, weight / 2, steps) / steps)
         picture += resize(draw_path(path.reshape(-1, 2), ink.ravel(), cells), n)
         start, side = np.repeat(path[:, -1], 2, axis=0), np.repeat(side, 2)
         fork = np.tile([-0.35, 0.35], length.size) + rng.normal(0, 0.15, side.size)

@@ -14,7 +14,7 @@ from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
 from torch import nn
 
 from xray_models.architectures import Parts
-from xray_models.checkpoints import Checkpoint
+from xray_models.checkpoints import Checkpoint, list_labels
 from xray_models.images import InputSpec, Radiograph, from_input, to_input
 from xray_models.tasks import choose
 
@@ -60,7 +60,7 @@ def explain(model: Checkpoint, image: Radiograph, label: str, method: str = "gra
         TaskError: for an unknown method or label.
     """
     compute = METHODS[choose("method", method, METHODS)]
-    labels = [model.model.config.id2label[index] for index in sorted(model.model.config.id2label)]
+    labels = list_labels(model.model)
     target = labels.index(choose("label", label, labels))
     inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
     plane = compute(model.parts, inputs, target, model.spec).float().cpu().numpy()  # (h', w')

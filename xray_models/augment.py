@@ -45,5 +45,9 @@ def _covid(size: tuple[int, int]) -> Policy:
     )
 
 
-POLICIES: dict[str, Callable[[tuple[int, int]], Policy]] = {"none": _none, "radiograph": _radiograph, "covid": _covid}
+POLICIES: dict[str, Callable[[tuple[int, int]], Policy]] = {
+    "none": _none,
+    "radiograph": _radiograph,
+    "covid": _covid,
+}
 """Name to a maker of a policy: from (height, width) to what takes and returns one (1, H, W) uint8 image."""

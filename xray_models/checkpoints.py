@@ -1,10 +1,10 @@
 """A model's folder, on disk and on the Hub alike: weights, config, processor, reference, card.
 
-    model.safetensors           float16; normalisation layers and the classifier float32
-    config.json                 labels, architecture, and under `second_read` what calibration fitted
-    preprocessor_config.json    the image processor (timm models keep theirs in config.json)
-    reference.safetensors       embeddings of the out-of-distribution reference
-    README.md                   the model card
+model.safetensors           float16; normalisation layers and the classifier float32
+config.json                 labels, architecture, and under `second_read` what calibration fitted
+preprocessor_config.json    the image processor (timm models keep theirs in config.json)
+reference.safetensors       embeddings of the out-of-distribution reference
+README.md                   the model card
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def save_checkpoint(
         processor.save_pretrained(folder)
 
 
-def _kept_names(model: nn.Module) -> set[str]:
+def _kept_names(model: PreTrainedModel) -> set[str]:
     """Names of tensors that stay in single precision: small ones, where half would cost accuracy."""
     classifier = split_model(model).classifier
     return {
@@ -122,9 +122,14 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
     """
     source, options = _locate(task, ref)
     model = AutoModelForImageClassification.from_pretrained(
-        source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True, **options
+        source,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        **options,
     ).eval()
-    task.check_labels(model.config.id2label, f"model {ref.name!r}")
+    task.check_labels(list_labels(model), f"model {ref.name!r}")
     folder = Path(source) if not options else _snapshot(source, options["revision"])
     info = getattr(model.config, "second_read", None) or {}
     reference = None
@@ -140,6 +145,12 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
         conformal=info.get("conformal_threshold"),
         reference=reference,
     )
+
+
+def list_labels(model: PreTrainedModel) -> list[str]:
+    """A model's labels in the order of its logits."""
+    names: dict[Any, str] = model.config.id2label or {}
+    return [names[index] for index in sorted(names)]
 
 
 def _locate(task: Task, ref: ModelRef) -> tuple[str, dict[str, str]]:
@@ -174,7 +185,7 @@ def read_spec(model: PreTrainedModel, folder: Path) -> InputSpec:
         return _timm_spec(model.config.pretrained_cfg)
     raw = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
     size, crop = raw["size"], raw.get("crop_size")
-    common = {
+    common: dict[str, Any] = {
         "mean": tuple(raw["image_mean"]),
         "std": tuple(raw["image_std"]),
         "resample": Resampling(raw["resample"]).name.lower(),

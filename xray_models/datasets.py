@@ -121,7 +121,7 @@ def open_dataset(task: Task, given: str | Path | None = None) -> Manifest:
     rows = found[good].drop(columns="reason").reset_index(drop=True)
     rows["group"] = _group(task, rows, arrays.pixels[good.to_numpy()])
     fractions = {"test": task.split.test, "validation": task.split.validation}
-    rows["split"] = split_groups(rows["label"], rows["group"].to_numpy(), fractions, task.split.seed)
+    rows["split"] = split_groups(list(rows["label"]), rows["group"].to_numpy(), fractions, task.split.seed)
     faults = found.loc[~good, ["path", "label", "reason"]].reset_index(drop=True)
     for path, reason in zip(faults["path"], faults["reason"], strict=True):
         _log.warning("left out: %s: %s", path, reason)
@@ -163,7 +163,7 @@ def load_arrays(paths: Iterable[str], spec: InputSpec) -> Arrays:
 
 
 def _cache_key(paths: list[str], spec: InputSpec) -> str:
-    stats = [(path, (stat := os.stat(path)).st_size, stat.st_mtime_ns) for path in paths]
+    stats = [(path, (stat := Path(path).stat()).st_size, stat.st_mtime_ns) for path in paths]
     geometry = [_FORMAT, spec.height, spec.width, spec.fit, spec.crop, spec.resample]
     return hashlib.sha256(json.dumps([geometry, stats]).encode()).hexdigest()[:32]
 

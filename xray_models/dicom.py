@@ -189,9 +189,7 @@ def _decode_frame(ds: Dataset, frames: int) -> np.ndarray:
     if syntax.is_encapsulated and syntax != uid.RLELossless:
         frame = get_frame(ds.PixelData, 0, number_of_frames=frames)
         if _read_coded_size(frame) != (ds.Rows, ds.Columns):
-            raise TruncatedImage(
-                "The compressed picture has another size than the DICOM header says. Export it again."
-            )
+            raise TruncatedImage("The compressed picture has another size than the DICOM header says. Export it again.")
     if syntax in CODECS:
         pixels, kind = _restore_sign(CODECS[syntax](frame), ds), ds.PhotometricInterpretation
     else:

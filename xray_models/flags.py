@@ -100,11 +100,31 @@ class Flag:
     created_at: str = ""
 
 
-FIELDS = (
-    "file_name flag_id created_at reader task image_sha256 source_name_hash consensus_label disagreement "
-    "first_label first_confidence corrected_label confidence reason comment regions opinions mode seconds status "
-    "decides app_version schema_version"
-).split()
+FIELDS = [
+    "file_name",
+    "flag_id",
+    "created_at",
+    "reader",
+    "task",
+    "image_sha256",
+    "source_name_hash",
+    "consensus_label",
+    "disagreement",
+    "first_label",
+    "first_confidence",
+    "corrected_label",
+    "confidence",
+    "reason",
+    "comment",
+    "regions",
+    "opinions",
+    "mode",
+    "seconds",
+    "status",
+    "decides",
+    "app_version",
+    "schema_version",
+]
 _NUMBERS = {"disagreement", "first_confidence", "confidence", "seconds"}
 
 
@@ -170,7 +190,9 @@ class Ledger:
                 self._write_image(image)
                 self._write_row(_to_row(flag))
             except OSError as error:
-                raise LedgerError(f"the flag is not saved: {error.strerror or error}. Free the disk and retry.") from error
+                raise LedgerError(
+                    f"the flag is not saved: {error.strerror or error}. Free the disk and retry."
+                ) from error
         return flag.flag_id
 
     def _open(self) -> None:
@@ -308,7 +330,9 @@ def read_flags(root: str | Path) -> pd.DataFrame:
 def export_csv(root: str | Path) -> str:
     """All flags as one CSV for a spreadsheet; a cell that could run as a formula starts with an apostrophe."""
     frame = read_flags(root)[FIELDS]
-    return frame.map(lambda cell: f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell).to_csv(index=False)
+    return frame.map(lambda cell: f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell).to_csv(
+        index=False
+    )
 
 
 def apply_relabels(rows: pd.DataFrame, root: str | Path, task: Task) -> pd.DataFrame:
@@ -323,7 +347,7 @@ def apply_relabels(rows: pd.DataFrame, root: str | Path, task: Task) -> pd.DataF
         The rows with new labels, and flagged images that the data set does not hold as training images.
     """
     flags = read_flags(root)
-    verdicts = dict(flags.loc[flags["decides"] != "", ["decides", "status"]].itertuples(index=False))
+    verdicts: dict[str, str] = dict(flags.loc[flags["decides"] != "", ["decides", "status"]].itertuples(index=False))
     status = [verdicts.get(flag_id, own) for flag_id, own in zip(flags["flag_id"], flags["status"], strict=True)]
     flags = flags[(flags["task"] == task.name) & (pd.Series(status, index=flags.index) != "rejected")]
     last = flags.drop_duplicates("image_sha256", keep="last").set_index("image_sha256")

@@ -64,9 +64,7 @@ def join_groups(count: int, pairs: np.ndarray, patients: Sequence[str]) -> np.nd
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def split_groups(
-    labels: Sequence[str], groups: np.ndarray, fractions: dict[str, float], seed: int
-) -> np.ndarray:
+def split_groups(labels: Sequence[str], groups: np.ndarray, fractions: dict[str, float], seed: int) -> np.ndarray:
     """Divides images into splits, whole groups at a time, with each label in about the same proportion.
 
     Args:

@@ -67,9 +67,7 @@ class InputSpec:
         }
         for name, (valid, expected) in checks.items():
             if not valid:
-                raise ValueError(
-                    f"InputSpec: {name}={getattr(self, name)!r} is not valid. It must be {expected}."
-                )
+                raise ValueError(f"InputSpec: {name}={getattr(self, name)!r} is not valid. It must be {expected}.")
 
 
 def _place(shape: tuple[int, int], spec: InputSpec) -> tuple[int, int, int, int]:

@@ -174,7 +174,10 @@ class Panel:
         return Reading(self.task.name, describe_image(image), tuple(opinions), agree(self.task, opinions))
 
     def _opinions(
-        self, member: Checkpoint | Opinion, images: Sequence[Radiograph], inputs: dict[InputSpec, torch.Tensor]
+        self,
+        member: Checkpoint | Opinion,
+        images: Sequence[Radiograph],
+        inputs: dict[InputSpec, torch.Tensor],
     ) -> list[Opinion]:
         """One model's opinions on a batch; `inputs` keeps each distinct input for the models after it."""
         if isinstance(member, Opinion):
@@ -183,7 +186,11 @@ class Panel:
             inputs[member.spec] = torch.stack([to_input(image, member.spec) for image in images])
         try:
             outputs = within(self.timeout, lambda: self._run(member, inputs[member.spec]))
-        except (RuntimeError, TimeoutError, ValueError) as error:  # torch raises RuntimeError, out of memory included
+        except (
+            RuntimeError,
+            TimeoutError,
+            ValueError,
+        ) as error:  # torch raises RuntimeError, out of memory included
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             _log.warning("model %s of task %s is unavailable: %s", member.name, self.task.name, reason)
             return [_unavailable(member.name, reason, member.revision)] * len(images)
@@ -200,7 +207,7 @@ class Panel:
 def _load(task: Task, ref: ModelRef, device: str) -> Checkpoint | Opinion:
     try:
         checkpoint = load_checkpoint(task, ref)
-        checkpoint.model.to(device).requires_grad_(False)
+        torch.nn.Module.to(checkpoint.model, device).requires_grad_(False)
     except Exception as error:  # noqa: BLE001 - the edge: whatever is wrong with one model must not stop the others
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         _log.warning("model %s of task %s is unavailable: %s", ref.name, task.name, reason)

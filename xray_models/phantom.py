@@ -118,9 +118,7 @@ def draw_consolidation(chest: Chest, vessels: np.ndarray, rng: Generator) -> np.
     """Fill a patch of lung of 25 to 70 pixels at size 256, streaked by open airways; `(n, n)` float32."""
     n = chest.lung.shape[0]
     x, y = place_lesion(chest, 0.06, rng)
-    patch = ellipse(
-        chest.x, chest.y, (x, y, rng.uniform(0.13, 0.26), rng.uniform(0.13, 0.26), rng.uniform(0, 3))
-    )
+    patch = ellipse(chest.x, chest.y, (x, y, rng.uniform(0.13, 0.26), rng.uniform(0.13, 0.26), rng.uniform(0, 3)))
     patch += 0.35 * draw_cloud(14, n, rng) + 0.2 * draw_cloud(40, n, rng)
     fissure = rng.uniform(0.0, 0.1) if rng.random() < 0.4 else 1.0
     patch = ramp(patch) * ramp((y + fissure - chest.y + 0.2 * (np.abs(chest.x) - abs(x))) * 30)
@@ -166,9 +164,7 @@ def choose_view(scale: float, n: int, rng: Generator) -> tuple[float, ...]:
 
 def project(drawing: np.ndarray, view: tuple[float, ...], size: int) -> np.ndarray:
     """See a drawing `(n, n)` through a view from `choose_view`; `(size, size)` float32."""
-    picture = Image.fromarray(drawing).transform(
-        (size, size), Image.Transform.AFFINE, view, Image.Resampling.BILINEAR
-    )
+    picture = Image.fromarray(drawing).transform((size, size), Image.Transform.AFFINE, view, Image.Resampling.BILINEAR)
     return np.asarray(picture)
 
 
@@ -237,9 +233,7 @@ def write_dataset(folder: Path, count: int, seed: int = 0, size: int = 256) -> P
         ValueError: If the count, the seed or the size is out of range.
     """
     if count < 1 or seed < 0:
-        raise ValueError(
-            f"cannot write {count} phantoms from seed {seed}: give 1 or more, from seed 0 or more"
-        )
+        raise ValueError(f"cannot write {count} phantoms from seed {seed}: give 1 or more, from seed 0 or more")
     folder = Path(folder)
     recipe = json.dumps({"count": count, "seed": seed, "size": size})
     if not holds_dataset(folder, recipe):

@@ -142,12 +142,8 @@ def _is_negative(image: Image.Image) -> bool:
 def _scale_to_range(values: np.ndarray, warnings: list[str]) -> np.ndarray:
     """Spread values without a known white over 16 bits, lowest to highest."""
     if not np.isfinite(values).all():
-        raise TruncatedImage(
-            "The image holds pixels that are not finite numbers. Replace them and export it again."
-        )
-    warnings.append(
-        "The file does not say which value is white. The lowest was made black, the highest white."
-    )
+        raise TruncatedImage("The image holds pixels that are not finite numbers. Replace them and export it again.")
+    warnings.append("The file does not say which value is white. The lowest was made black, the highest white.")
     low, high = values.min(), values.max()
     if low == high:
         return np.zeros(values.shape, np.uint16)

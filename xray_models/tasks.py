@@ -69,7 +69,7 @@ class Split:
     def __post_init__(self) -> None:
         if self.group not in ("auto", "none"):
             raise TaskError(f"split.group is {self.group!r}; valid: auto, none.")
-        if not (0 < self.validation and 0 < self.test and self.validation + self.test < 1):
+        if not (self.validation > 0 and self.test > 0 and self.validation + self.test < 1):
             raise TaskError(
                 f"split.validation is {self.validation} and split.test is {self.test}; "
                 "both must be above 0 and together below 1."
@@ -198,9 +198,8 @@ class Task:
         """Returns the task's recipe with what the model's entry changes."""
         return dataclasses.replace(self.recipe, **self.model(name).train)
 
-    def check_labels(self, id2label: Mapping[int, str], where: str) -> None:
+    def check_labels(self, found: list[str], where: str) -> None:
         """Raises `TaskError` unless a checkpoint's labels are this task's, in the same order."""
-        found = [id2label[index] for index in sorted(id2label)]
         if found != list(self.labels):
             raise TaskError(
                 f"{where} has the labels {found}, but task {self.name!r} has {list(self.labels)}, in this order. "
@@ -276,11 +275,7 @@ def _build_task(name: str, raw: Any) -> Task:
 def _build(cls: type[_T], where: str, raw: Any) -> _T:
     """Builds a dataclass from a mapping, every key checked."""
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-    required = {
-        f.name
-        for f in fields
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
+    required = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     _check_keys(where, raw, allowed={f.name for f in fields}, required=required)
     return cls(**raw)
 

@@ -40,7 +40,7 @@ from xray_models.architectures import ARCHITECTURES, build_model, split_model
 from xray_models.augment import POLICIES
 from xray_models.calibration import Reference
 from xray_models.cards import render_card
-from xray_models.checkpoints import round_weights, save_checkpoint
+from xray_models.checkpoints import list_labels, round_weights, save_checkpoint
 from xray_models.images import InputSpec, normalise
 from xray_models.tasks import Recipe, Task, TaskError, choose, load_task
 
@@ -67,7 +67,10 @@ class ImageSet(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image = torch.from_numpy(np.array(self.pixels[index]))[None]  # (1, H, W) uint8
-        return {"pixel_values": normalise(self.augment(image)[0], self.spec), "labels": int(self.labels[index])}
+        return {
+            "pixel_values": normalise(self.augment(image)[0], self.spec),
+            "labels": int(self.labels[index]),
+        }
 
 
 def load_splits(
@@ -154,12 +157,13 @@ def build_trainer(model: PreTrainedModel, sets: dict[str, ImageSet], recipe: Rec
         dataloader_num_workers=min(8, (os.cpu_count() or 1) - 1) if gpu else 0,
         dataloader_pin_memory=gpu,
     )
+    nn.Module.to(model, memory_format=torch.channels_last)
     trainer = Trainer(
-        model=model.to(memory_format=torch.channels_last),
+        model=model,
         args=args,
         train_dataset=sets["train"],
         eval_dataset=sets["validation"],
-        compute_loss_func=_loss(sets["train"].labels, model.config.num_labels, recipe),
+        compute_loss_func=_loss(sets["train"].labels, len(list_labels(model)), recipe),
         compute_metrics=_validation_metrics,
         callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience)],
     )
@@ -221,7 +225,9 @@ def collect_outputs(model: PreTrainedModel, images: ImageSet, batch_size: int = 
     return np.concatenate(logits), np.concatenate(embeddings)
 
 
-def calibrate(model: PreTrainedModel, sets: dict[str, ImageSet], labels: Sequence[str]) -> tuple[dict[str, Any], Reference]:
+def calibrate(
+    model: PreTrainedModel, sets: dict[str, ImageSet], labels: Sequence[str]
+) -> tuple[dict[str, Any], Reference]:
     """Rounds a trained model's weights, folds its temperature in, and judges what will be shipped.
 
     Returns:
@@ -286,7 +292,9 @@ def train(task: Task, name: str, recipe: Recipe, options: argparse.Namespace) ->
     model, spec = build_model(architecture, task.labels, recipe, weights)
     sets = load_splits(task, recipe, spec, options.data, options.flags)
     _log.info(
-        "%s images; started from %s", {k: len(v) for k, v in sets.items()}, weights.name if weights else "random weights"
+        "%s images; started from %s",
+        {k: len(v) for k, v in sets.items()},
+        weights.name if weights else "random weights",
     )
     trainer = build_trainer(model, sets, recipe, options.out, options.seed)
     trainer.train(resume_from_checkpoint=last_progress(options.out) if options.resume else None)

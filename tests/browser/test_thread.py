@@ -64,10 +64,14 @@ def opened(url, size):
     outside, errors = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         page = browser.new_page(viewport=size)
-        page.on("request", lambda request: outside.append(request.url) if re.match(r"(https?|wss?)://", request.url) else 0)
+        page.on(
+            "request",
+            lambda request: outside.append(request.url) if re.match(r"(https?|wss?)://", request.url) else 0,
+        )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         page.wait_for_selector("#file input[type=file]", state="attached")
@@ -95,7 +99,8 @@ def read_file(page, path):
     page.wait_for_selector(".sr-card", timeout=60_000)
     page.wait_for_function(
         "() => { const cards = [...document.querySelectorAll('.sr-card')];"
-        " return cards.length && cards.every(c => c.querySelector('.sr-layer') || c.classList.contains('sr-unavailable')) }",
+        " const done = c => c.querySelector('.sr-layer') || c.classList.contains('sr-unavailable');"
+        " return cards.length && cards.every(done) }",
         timeout=120_000,
     )
 
@@ -114,7 +119,9 @@ def test_an_image_goes_in_and_a_flag_comes_out(dashboard, radiograph, tmp_path):
             assert card.locator(".sr-layer").evaluate("img => img.complete && img.naturalWidth > 0")
         assert page.locator(".sr-consensus .sr-label").inner_text()
         assert page.locator(".sr-meter").is_visible()
-        low = max(cards.nth(i).bounding_box()["y"] + cards.nth(i).bounding_box()["height"] for i in range(cards.count()))
+        low = max(
+            cards.nth(i).bounding_box()["y"] + cards.nth(i).bounding_box()["height"] for i in range(cards.count())
+        )
         picture = page.locator(".sr-viewer img").bounding_box()
         assert max(low, picture["y"] + picture["height"]) <= DESK["height"]  # all of it without scrolling
 
@@ -148,7 +155,8 @@ def test_method_opacity_and_example(dashboard):
         first = page.locator(".sr-layer").first.get_attribute("src")
         page.get_by_label("Integrated Gradients").check()
         page.wait_for_function(
-            "src => document.querySelectorAll('.sr-layer').length === 3 && document.querySelector('.sr-layer').src !== src",
+            "src => { const layers = document.querySelectorAll('.sr-layer');"
+            " return layers.length === 3 && layers[0].src !== src }",
             arg=first,
             timeout=120_000,
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -50,7 +51,7 @@ def _build_simple_cnn(labels: Sequence[str], recipe: Recipe, weights: Path | Non
     return simple_cnn.SimpleCnnForImageClassification(config)
 
 
-def _split_simple_cnn(model: PreTrainedModel) -> Parts:
+def _split_simple_cnn(model: Any) -> Parts:
     return Parts(model.features, nn.Sequential(model.pool, model.dropout), model.classifier)
 
 
@@ -62,9 +63,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         timm_cnn.split,
         weights="mobilenetv2_100.safetensors",
     ),
-    "resnet18": Architecture(
-        "ResNet-18", timm_cnn.builder("resnet18"), timm_cnn.split, weights="resnet18.safetensors"
-    ),
+    "resnet18": Architecture("ResNet-18", timm_cnn.builder("resnet18"), timm_cnn.split, weights="resnet18.safetensors"),
     "densenet121": Architecture(
         "DenseNet-121", timm_cnn.builder("densenet121"), timm_cnn.split, weights="densenet121.safetensors"
     ),

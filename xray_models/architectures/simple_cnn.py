@@ -62,7 +62,7 @@ class SimpleCnnForImageClassification(PreTrainedModel):
         self.features = nn.Sequential(*stages)
         self.dropout = nn.Dropout(config.dropout)
         self.pool = BothPools()
-        self.classifier = nn.Linear(2 * width, config.num_labels)
+        self.classifier = nn.Linear(2 * width, len(config.id2label or {}))
         self.post_init()
 
     @torch.no_grad()

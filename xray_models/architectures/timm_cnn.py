@@ -31,15 +31,17 @@ def builder(architecture: str, **model_args: Any) -> Callable[[Sequence[str], Re
         args = dict(model_args)
         if recipe.width != 1.0:
             if not architecture.startswith("resnet"):
-                raise TaskError(f"width is {recipe.width}; of timm's CNNs only a ResNet can be narrowed. Leave it at 1.")
+                raise TaskError(
+                    f"width is {recipe.width}; of timm's CNNs only a ResNet can be narrowed. Leave it at 1."
+                )
             args["channels"] = [round(recipe.width * channels) for channels in _RESNET_CHANNELS]
-        config = TimmWrapperConfig(
-            architecture=architecture,
-            id2label=dict(enumerate(labels)),
-            model_args=args or None,
-            pretrained_cfg={**_PREPROCESSING, "input_size": [3, recipe.image_size, recipe.image_size]},
-        )
-        model = TimmWrapperForImageClassification(config)
+        settings: dict[str, Any] = {
+            "architecture": architecture,
+            "id2label": dict(enumerate(labels)),
+            "model_args": args or None,
+            "pretrained_cfg": {**_PREPROCESSING, "input_size": [3, recipe.image_size, recipe.image_size]},
+        }
+        model = TimmWrapperForImageClassification(TimmWrapperConfig(**settings))
         if weights is not None:
             _load_imagenet(model.timm_model, weights)
         return model
@@ -47,7 +49,7 @@ def builder(architecture: str, **model_args: Any) -> Callable[[Sequence[str], Re
     return build
 
 
-def _load_imagenet(network: nn.Module, weights: Path) -> None:
+def _load_imagenet(network: Any, weights: Path) -> None:
     """Loads ImageNet weights without their classifier; anything else that is missing is an error."""
     state = {name: tensor.float() for name, tensor in load_file(weights).items()}
     classifier = network.default_cfg["classifier"]
@@ -63,13 +65,15 @@ def _load_imagenet(network: nn.Module, weights: Path) -> None:
         raise TaskError(f"{weights.name} does not fit this architecture; the first key that differs is {wrong}.")
 
 
-def split(model: PreTrainedModel) -> Parts:
+def split(model: Any) -> Parts:
     """Splits a timm CNN at its last feature map."""
     network = model.timm_model
     return Parts(_Features(network), _Pool(network), network.get_classifier())
 
 
 class _Features(nn.Module):
+    network: Any
+
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
@@ -79,6 +83,8 @@ class _Features(nn.Module):
 
 
 class _Pool(nn.Module):
+    network: Any
+
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network

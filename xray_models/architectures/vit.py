@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -67,13 +68,15 @@ def _load_imagenet(model: nn.Module, weights: Path) -> None:
         raise TaskError(f"{weights.name} is not a ViT-Ti/16; the first key that differs is {wrong[0]}.")
 
 
-def split(model: PreTrainedModel) -> Parts:
+def split(model: Any) -> Parts:
     """Splits a ViT before its last block: the last place where every patch token still reaches the class token."""
     return Parts(_Blocks(model), _LastBlock(model), model.classifier, prefix=1)
 
 
 class _Blocks(nn.Module):
     """(B, C, H, W) to the tokens (B, 1 + h*w, D) that enter the last block."""
+
+    model: Any
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()
@@ -88,6 +91,8 @@ class _Blocks(nn.Module):
 
 class _LastBlock(nn.Module):
     """Tokens (B, 1 + h*w, D) through the last block to the class token's embedding (B, D)."""
+
+    model: Any
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()

@@ -1,0 +1,56 @@
+"""A result file as a Markdown table: `python -m evaluation.table evaluation/results/covid.json`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_COLUMNS = (
+    ("accuracy", "accuracy"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("auroc", "AUROC"),
+    ("ece", "ECE"),
+)
+
+
+def render_table(metrics: Mapping[str, Any]) -> str:
+    """Renders the models of a `metrics.json`, with 95 % intervals.
+
+    Args:
+        metrics: the content of a `metrics.json`.
+
+    Returns:
+        A caption with the command that made the figures, and the table.
+    """
+    lines = [
+        f"{metrics['n']} images of the {metrics['split']} split, 95 % bootstrap intervals over groups; made by "
+        f"`{metrics['command']}`:",
+        "",
+        "| model | " + " | ".join(title for _, title in _COLUMNS) + " |",
+        "|---" * (len(_COLUMNS) + 1) + "|",
+    ]
+    for model, scores in metrics["models"].items():
+        cells = (_format(scores[key]) for key, _ in _COLUMNS)
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _format(score: Mapping[str, float]) -> str:
+    return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation.table", description="Prints a result file as Markdown.")
+    parser.add_argument("metrics", type=Path, help="a metrics.json")
+    options = parser.parse_args(argv)
+    sys.stdout.write(render_table(json.loads(options.metrics.read_text(encoding="utf-8"))) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Every command and snippet of the README runs, and its numbers are those of the committed result files."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import dashboard
+from tests.conftest import has_starters
+from xray_models import read, train
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.strip().splitlines()]
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.S)
+PORT = 7894
+
+
+def options_of(start):
+    """The options of the README's one command that starts like this."""
+    (command,) = [command for command in COMMANDS if command.startswith(start)]
+    return shlex.split(command.removeprefix(start))
+
+
+def test_no_command_is_without_a_test():
+    starts = (
+        "make dashboard",
+        "make test",
+        "python dashboard.py",
+        "python -m xray_models.read",
+        "python -m xray_models.train",
+        "python -m evaluation.run --task phantom",
+        "python -m evaluation.run --task covid",
+    )
+    for command in COMMANDS:
+        assert sum(command.startswith(start) for start in starts) == 1, command
+    assert len(SNIPPETS) == 3
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """`make dashboard`, as printed, on another port."""
+    stamp = ROOT / ".venv" / "run"
+    if not stamp.exists() or stamp.stat().st_mtime < (ROOT / "requirements.txt").stat().st_mtime:
+        pytest.skip("`make dashboard` would first make the environment here")
+    log = tmp_path_factory.mktemp("make") / "log"
+    with log.open("w") as output:
+        env = {**os.environ, "GRADIO_SERVER_PORT": str(PORT)}
+        process = subprocess.Popen(
+            ["make", "dashboard"],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 150
+            while True:
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(f"http://127.0.0.1:{PORT}", timeout=2)
+                    break
+                time.sleep(0.3)
+            yield f"http://127.0.0.1:{PORT}"
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(timeout=30)
+
+
+def test_make_dashboard_answers_and_the_client_snippet_runs(started, monkeypatch, capsys):
+    if not has_starters("phantom"):
+        pytest.skip("no starter models of phantom")
+    (snippet,) = [snippet for snippet in SNIPPETS if "gradio_client" in snippet]
+    monkeypatch.chdir(ROOT)
+    exec(snippet.replace("http://127.0.0.1:7860", started), {})
+    label, score = capsys.readouterr().out.split()[-2:]
+    assert label in ("Normal", "Consolidation", "Nodule", "Effusion")
+    assert 0 <= float(score) <= 1
+
+
+def test_make_test_runs_all_tests():
+    shown = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown.strip().splitlines()[-1] == ".venv/bin/python -m pytest"
+
+
+def test_dashboard_command():
+    options = dashboard.parse(options_of("python dashboard.py"))
+    assert (options.task, options.port, options.host, str(options.flags)) == (
+        "covid",
+        7860,
+        "127.0.0.1",
+        "flags",
+    )
+
+
+@pytest.mark.skipif(not has_starters("phantom"), reason="no starter models of phantom")
+def test_read_command(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert read.main(options_of("python -m xray_models.read")) == 0
+    assert "3 of 3 models answered" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not has_starters("phantom"), reason="no starter models of phantom")
+def test_panel_snippet(monkeypatch):
+    (snippet,) = [snippet for snippet in SNIPPETS if "Panel.load" in snippet]
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(snippet, names)
+    assert names["reading"].consensus is not None
+
+
+def test_data_set_snippet(tmp_path, monkeypatch, image):
+    from xray_models.flags import Flag, Ledger
+    from xray_models.tasks import load_task
+
+    (snippet,) = [snippet for snippet in SNIPPETS if "load_dataset" in snippet]
+    flag = Flag(reader="AB", task="phantom", corrected_label="Nodule", image_sha256=image.sha256)
+    Ledger(tmp_path / "flags").append(flag, image, load_task("phantom"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    names = {}
+    exec(snippet, names)
+    assert names["relabelled"]["train"][0]["corrected_label"] == "Nodule"
+
+
+def test_train_command(tmp_path, monkeypatch):
+    words = options_of("python -m xray_models.train")
+    words[words.index("--out") + 1] = str(tmp_path / "model")
+    assert train.main([*words, "--epochs", "1", "--image-size", "32", "--images", "80"]) == 0
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.skipif(not has_starters("phantom"), reason="no starter models of phantom")
+def test_evaluate_command_without_data(tmp_path):
+    out = tmp_path / "report"
+    words = ["--task", "phantom", *options_of("python -m evaluation.run --task phantom"), "--out", str(out)]
+    command = [sys.executable, "-m", "evaluation.run", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"metrics.json", "predictions.csv", "report.html"} <= {path.name for path in out.iterdir()}
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not has_starters("covid"), reason="no starter models of covid")
+def test_evaluate_command_with_data_gives_the_readmes_table(published, tmp_path):
+    from evaluation.run import main
+    from evaluation.table import render_table
+
+    words = ["--task", "covid", *options_of("python -m evaluation.run --task covid")]
+    words[words.index("--data") + 1] = str(published / "covid")
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main([*words, "--out", str(tmp_path)]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["models"]["consensus"]["accuracy"]["value"] >= 0.94
+    assert metrics["models"]["consensus"]["auroc"]["value"] >= 0.99
+    committed = json.loads((ROOT / "evaluation" / "results" / "covid.json").read_text())
+    for model, scores in committed["models"].items():
+        assert metrics["models"][model]["accuracy"]["value"] == pytest.approx(scores["accuracy"]["value"], abs=0.005)
+    assert render_table(committed) in README
