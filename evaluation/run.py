@@ -10,7 +10,6 @@ import argparse
 import json
 import logging
 import os
-import shlex
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +27,7 @@ from evaluation.predictions import Case, PredictionError, Table, read_prediction
 from evaluation.report import list_cases, render_report
 from evaluation.scoring import score
 from xray_models import datasets
+from xray_models.commands import show_command
 from xray_models.images import ImageError, Radiograph, read_image, to_display
 from xray_models.panel import Opinion, Panel
 from xray_models.tasks import Task, TaskError, load_task
@@ -201,7 +201,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resamples", type=_parse_count, default=2000, help="of the bootstrap (default: 2000)")
     options = parser.parse_args(argv)
     options.out = options.out or Path("reports") / options.task
-    options.command = "python -m evaluation.run " + _without_folders(sys.argv[1:] if argv is None else argv)
+    options.command = show_command("evaluation.run", sys.argv[1:] if argv is None else argv)
     return options
 
 
@@ -209,20 +209,6 @@ def _parse_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of resamples; give a whole number above 0")
     return int(text)
-
-
-def _without_folders(words: Sequence[str]) -> str:
-    """The command as another person would type it: this machine's folders stand for themselves."""
-    stand_in = {"--data": "DATA", "--out": "OUT", "--predictions": "FILE"}
-    shown, option = [], ""
-    for word in words:
-        name, sign, _ = word.partition("=")
-        if word.startswith("--"):
-            option = name
-            shown.append(f"{name}={stand_in[name]}" if sign and name in stand_in else word)
-        else:
-            shown.append(stand_in.get(option, word))
-    return shlex.join(shown)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

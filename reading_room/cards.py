@@ -112,7 +112,7 @@ def render_bars(probs: Mapping[str, float], top: str | None) -> str:
 
 
 def _percent(p: float) -> str:
-    return "<1 %" if 0 < p < 0.005 else ">99 %" if 0.995 <= p < 1 else f"{p:.0%}".replace("%", " %")
+    return "&lt;1 %" if 0 < p < 0.005 else "&gt;99 %" if 0.995 <= p < 1 else f"{p:.0%}".replace("%", " %")
 
 
 def render_consensus(task: Task, reading: Reading | None, waiting: int = 0) -> str:

@@ -34,7 +34,7 @@ def color_map(values: np.ndarray, signed: bool) -> np.ndarray:
 
     Args:
         values: (h, w) in [0, 1], or in [-1, 1] where signed.
-        signed: purple for the label and orange against it, instead of dark to bright.
+        signed: orange for the label and purple against it, instead of dark to bright.
 
     Returns:
         (h, w, 4) uint8; the stronger the value, the more opaque.

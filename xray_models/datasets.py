@@ -178,7 +178,7 @@ def _decode(paths: list[str], spec: InputSpec, folder: Path) -> None:
     def decode(index: int) -> tuple[str, str]:
         try:
             radiograph = read_image(paths[index])
-        except (ImageError, OSError) as error:
+        except ImageError as error:
             return "", str(error)
         pixels[index] = to_uint8(radiograph, spec)
         return radiograph.sha256, ""

@@ -182,9 +182,9 @@ class Panel:
         """One model's opinions on a batch; `inputs` keeps each distinct input for the models after it."""
         if isinstance(member, Opinion):
             return [member] * len(images)
-        if member.spec not in inputs:
-            inputs[member.spec] = torch.stack([to_input(image, member.spec) for image in images])
         try:
+            if member.spec not in inputs:
+                inputs[member.spec] = torch.stack([to_input(image, member.spec) for image in images])
             outputs = within(self.timeout, lambda: self._run(member, inputs[member.spec]))
         except (
             RuntimeError,

@@ -12,7 +12,6 @@ import json
 import logging
 import math
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -41,6 +40,7 @@ from xray_models.augment import POLICIES
 from xray_models.calibration import Reference
 from xray_models.cards import render_card
 from xray_models.checkpoints import list_labels, round_weights, save_checkpoint
+from xray_models.commands import show_command
 from xray_models.images import InputSpec, normalise
 from xray_models.tasks import Recipe, Task, TaskError, choose, load_task
 
@@ -344,15 +344,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument("--" + field.name.replace("_", "-"), **option, help="default: as hub_configs says")
     options = parser.parse_args(argv)
     words = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--resume"]
-    options.command = "python -m xray_models.train " + _without_folders(words)
+    options.command = show_command("xray_models.train", words, keep=["--out"])
     return options
-
-
-def _without_folders(words: Sequence[str]) -> str:
-    """The command as another person would type it: this machine's folders stand for themselves."""
-    stand_in = {"--data": "DATA", "--weights": "WEIGHTS", "--flags": "FLAGS"}
-    shown = [stand_in.get(words[i - 1] if i else "", word) for i, word in enumerate(words)]
-    return shlex.join(shown)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

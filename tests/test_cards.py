@@ -1,0 +1,103 @@
+"""What the page shows: escaping, states, and out of distribution before any label."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from reading_room import cards, renders
+from reading_room.cards import Card
+from xray_models.attribution import Heatmap
+from xray_models.images import from_pixels
+from xray_models.panel import Opinion, Panel
+
+
+@pytest.fixture(scope="module")
+def reading(untrained, image):
+    return Panel.load(untrained, device="cpu").read(image)
+
+
+def test_every_state_of_a_card():
+    html = cards.render_cards(
+        [
+            Card("resnet18"),
+            Card("resnet18", layer_note="reading …"),
+            Card("resnet18", Opinion("resnet18", status="unavailable", reason="<b>no</b>")),
+        ]
+    )
+    assert "waits for an image" in html
+    assert "reading …" in html
+    assert "Unavailable</b>: &lt;b&gt;no&lt;/b&gt;" in html
+
+
+def test_an_opinion_has_its_label_bars_and_set(reading):
+    opinion = dataclasses.replace(reading.opinions[0], prediction_set=("Nodule", "Normal"))
+    html = cards.render_cards([Card("simple_cnn", opinion)])
+    assert html.count('class="sr-bar') == 5  # four bars and their box
+    assert "Not ruled out: Nodule, Normal" in html
+    assert f'<p class="sr-label">{opinion.label}</p>' in html
+
+
+def test_unlike_the_training_images_comes_before_the_label(untrained, reading):
+    said = dataclasses.replace(reading.consensus, in_distribution=False)
+    html = cards.render_consensus(untrained, dataclasses.replace(reading, consensus=said))
+    assert html.index("Unlike the training images") < html.index("sr-label")
+    opinion = dataclasses.replace(reading.opinions[0], in_distribution=False)
+    html = cards.render_cards([Card("simple_cnn", opinion)])
+    assert html.index("Unlike its training images") < html.index("sr-label")
+
+
+def test_the_consensus_says_who_is_left_out(untrained, reading):
+    said = dataclasses.replace(reading.consensus, answered=2, asked=3)
+    assert "1 unavailable, left out" in cards.render_consensus(untrained, dataclasses.replace(reading, consensus=said))
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.0, "0 %"), (0.001, "&lt;1 %"), (0.5, "50 %"), (0.9951, "&gt;99 %"), (1.0, "100 %")]
+)
+def test_no_probability_is_rounded_to_certainty(p, text):
+    assert text in cards.render_bars({"a": p}, "a")
+
+
+def test_texts_from_outside_are_escaped():
+    for html in (
+        cards.render_error("<script>"),
+        cards.render_saved("flag-1", "<script>"),
+        cards.render_bars({"<script>": 1.0}, None),
+    ):
+        assert "<script>" not in html
+        assert "&lt;script&gt;" in html
+
+
+def heatmap(values, signed=False):
+    return Heatmap(np.asarray(values, np.float32), "grad_cam", "a", signed)
+
+
+def test_what_did_not_matter_is_transparent():
+    colors = renders.color_map(np.array([[0.0, 1.0]]), signed=False)
+    assert colors[0, :, 3].tolist() == [0, 255]
+    signed = renders.color_map(np.array([[-1.0, 0.0, 1.0]]), signed=True)
+    assert signed[0, :, 3].tolist() == [255, 0, 255]
+    assert signed[0, 2, 0] > signed[0, 2, 2]  # for the label: orange
+    assert signed[0, 0, 2] > signed[0, 0, 0]  # against it: purple
+
+
+def test_pictures_have_the_images_aspect():
+    image = from_pixels(np.zeros((100, 250), np.uint8))
+    values = np.zeros((100, 250))
+    values[10, 200] = 1
+    for uri in (renders.show_overlay(image, heatmap(values)), renders.show_heatmap(heatmap(values))):
+        width, height = decode(uri).size
+        assert (height, width) == (100, 250)
+    grey = np.asarray(decode(renders.show_heatmap(heatmap(values))))
+    assert np.unravel_index(grey.argmax(), grey.shape) == (10, 200)
+    assert np.asarray(decode(renders.show_heatmap(heatmap(values * 0, signed=True))))[0, 0] in (127, 128)
+
+
+def decode(uri):
+    import base64
+    import io
+
+    from PIL import Image
+
+    return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))

@@ -1,0 +1,31 @@
+"""Commands as another person would type them, for cards and reports."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+_STAND_INS = {"--data": "DATA", "--flags": "FLAGS", "--out": "OUT", "--predictions": "FILE", "--weights": "WEIGHTS"}
+
+
+def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) -> str:
+    """Writes a command line down without this machine's folders.
+
+    Args:
+        module: what `python -m` runs.
+        words: the command's arguments.
+        keep: options whose folders are shown as they are.
+
+    Returns:
+        One line for a shell, in which DATA, OUT and the like stand for folders.
+    """
+    stand_ins = {name: word for name, word in _STAND_INS.items() if name not in keep}
+    shown, option = [], ""
+    for word in words:
+        name, sign, _ = word.partition("=")
+        if word.startswith("--"):
+            option = name
+            shown.append(f"{name}={stand_ins[name]}" if sign and name in stand_ins else word)
+        else:
+            shown.append(stand_ins.get(option, word))
+    return f"python -m {module} {shlex.join(shown)}"
