@@ -45,8 +45,20 @@ def _covid(size: tuple[int, int]) -> Policy:
     )
 
 
+def _light(size: tuple[int, int]) -> Policy:
+    """Flips and little else: for a pretrained network and a few epochs. Only where no label depends on the side."""
+    return v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(degrees=6, translate=(0.04, 0.04), scale=(0.95, 1.08), interpolation=_BILINEAR),
+            v2.ColorJitter(brightness=0.08, contrast=0.1),
+        ]
+    )
+
+
 POLICIES: dict[str, Callable[[tuple[int, int]], Policy]] = {
     "none": _none,
+    "light": _light,
     "radiograph": _radiograph,
     "covid": _covid,
 }
