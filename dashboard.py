@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    if "GRADIO_TEMP_DIR" not in os.environ:  # uploads: readable by this user alone, gone with this process
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="second-read-uploads-")
+        atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
     from reading_room.app import build_app, launch_options
     from xray_models.tasks import TaskError, choose, task_names
 

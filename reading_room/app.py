@@ -11,6 +11,7 @@ from reading_room.api import build_api
 from reading_room.reading_page import build_reading_page, looks
 from reading_room.room import Room
 
+UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
 _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
@@ -31,8 +32,7 @@ def build_app(flags_folder: str | Path = "flags", task: str | None = None) -> gr
     room = Room(Path(flags_folder))
     task = task or room.panels.default()
     room.panels.warm(task)
-    # Uploads are removed as soon as they are read; what a crash leaves behind goes within the hour.
-    with gr.Blocks(title="Second Read", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as app:
+    with gr.Blocks(title="Second Read", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS_KEPT) as app:
         build_reading_page(room, task)
         build_api(room)
     return app

@@ -1,8 +1,7 @@
-"""Files in: an upload becomes a `Radiograph`, and the file itself, whose name may be a patient's, goes."""
+"""Files in: an upload becomes a `Radiograph`; of its name, which may be a patient's, only a keyed hash stays."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections import OrderedDict
@@ -35,7 +34,10 @@ class Case(NamedTuple):
 
 
 def take_in(path: str | None) -> tuple[Radiograph, str]:
-    """Reads an uploaded file and removes it from the server.
+    """Reads an uploaded file.
+
+    The file itself is left to gradio, which removes uploads after minutes (`app.UPLOADS_KEPT`): two readers who send
+    the same picture at once share one file, so the first must not remove it under the second.
 
     Args:
         path: where gradio put the upload; None when nothing was chosen.
@@ -56,9 +58,6 @@ def take_in(path: str | None) -> tuple[Radiograph, str]:
         raise IntakeError(
             str(error) if isinstance(error, ImageError) else "The upload did not arrive. Try again."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            file.unlink()
     return image, flags.hash_name(file.name)
 
 

@@ -13,6 +13,13 @@ from xray_models.flags import REASONS
 from xray_models.tasks import Task
 
 _OPACITY = "(value) => { document.documentElement.style.setProperty('--heat', value); return value; }"
+_DOWNLOAD = """(text) => {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], {type: 'text/csv'}));
+  link.download = 'flags.csv';
+  link.click();
+  URL.revokeObjectURL(link.href);
+}"""
 _BRAND = '<div class="sr-brand"><b>Second Read</b><span>every model’s opinion, side by side</span></div>'
 _DISCLAIMER = (
     '<p class="sr-disclaimer">Research and teaching only: not a medical device. A heatmap shows what moved a model’s '
@@ -96,8 +103,9 @@ def _build_flag_form(room: Room, task: str) -> dict[str, gr.components.Component
                 scale=5,
             )
             save = gr.Button("Save flag", variant="primary", elem_id="flag-save", scale=1, min_width=120)
-            download = gr.DownloadButton("flags.csv", elem_id="flag-download", scale=1, min_width=120)
+            download = gr.Button("flags.csv", elem_id="flag-download", scale=1, min_width=120)
         status = gr.HTML("", elem_id="flag-status")
+        table = gr.Textbox(visible="hidden")
     return {
         "label": label,
         "confidence": confidence,
@@ -107,13 +115,14 @@ def _build_flag_form(room: Room, task: str) -> dict[str, gr.components.Component
         "save": save,
         "download": download,
         "status": status,
+        "table": table,
     }
 
 
 def _wire_flag_form(room: Room, form: dict, shown: gr.State) -> None:
     def save_flag(
         shown: Shown | None, label: str | None, confidence: float, reason: str, reader: str, comment: str
-    ) -> tuple[str, str]:
+    ) -> str:
         fields = {
             "corrected_label": label,
             "confidence": confidence / 100,
@@ -121,11 +130,13 @@ def _wire_flag_form(room: Room, form: dict, shown: gr.State) -> None:
             "reader": reader,
             "comment": comment,
         }
-        return room.save_flag(shown, fields), room.export_file()
+        return room.save_flag(shown, fields)
 
     inputs = [shown, *(form[name] for name in ("label", "confidence", "reason", "reader", "comment"))]
-    outputs = [form["status"], form["download"]]
-    form["save"].click(save_flag, inputs, outputs, show_progress="hidden", api_visibility="private")
+    form["save"].click(save_flag, inputs, form["status"], show_progress="hidden", api_visibility="private")
+    form["download"].click(room.export, None, form["table"], show_progress="hidden", api_visibility="private").then(
+        None, form["table"], None, js=_DOWNLOAD, api_visibility="private"
+    )
 
 
 def looks() -> str:

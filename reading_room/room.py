@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +54,6 @@ class Room:
         self.panels = Panels()
         self.cases = Cases()
         self.ledger = flags.Ledger(flags_folder)
-        self._exports = Path(tempfile.mkdtemp(prefix="second-read-"))
 
     # --- the page ---
 
@@ -148,9 +146,9 @@ class Room:
                 continue
             try:
                 heatmap = attribution.explain(panel.checkpoints[opinion.model], image, opinion.label, method)
-            except (RuntimeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - the edge: one heatmap must not stop the others
                 _log.warning("no heatmap of %s: %s", opinion.model, error)
-                yield Card(opinion.model, opinion, layer_note="no heatmap: " + str(error).splitlines()[0])
+                yield Card(opinion.model, opinion, layer_note=f"no heatmap: {error}")
                 continue
             yield Card(opinion.model, opinion, renders.show_layer(heatmap))
 
@@ -296,13 +294,6 @@ class Room:
     def export(self) -> str:
         """All flags as CSV text, safe to open in a spreadsheet."""
         return flags.export_csv(self.ledger.root)
-
-    def export_file(self) -> str:
-        """Writes all flags to a `flags.csv` for download; returns its path."""
-        path = self._exports / "flags.csv"
-        draft = path.with_suffix(f".{secrets.token_hex(4)}")
-        draft.write_text(self.export(), encoding="utf-8")
-        return str(draft.replace(path))
 
 
 def _opinions_of(reading: Reading | None) -> dict[str, Any]:

@@ -4,13 +4,14 @@ import base64
 import csv
 import io
 
+import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from reading_room import room as rooms
+from reading_room import app as app_module
 from reading_room.app import build_app, launch_options
 from xray_models.flags import FIELDS
 from xray_models.images import encode_png, read_image
@@ -26,7 +27,7 @@ def served(untrained, tmp_path_factory):
         ledger = tmp_path_factory.mktemp("ledger")
         app = build_app(ledger, "phantom")
     _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options())
-    yield Client(url, verbose=False), ledger
+    yield Client(url, verbose=False), ledger, app
     app.close()
 
 
@@ -71,7 +72,7 @@ def test_explain_without_a_label_takes_the_models_own(served, file):
 
 
 def test_flag_and_flags(served, file):
-    client, ledger = served
+    client, ledger, _ = served
     reading = client.predict(file, "phantom", api_name="/read")
     record = {
         "task": "phantom",
@@ -137,15 +138,22 @@ def test_what_is_not_an_image_is_refused(served, tmp_path):
         served[0].predict(handle_file(str(path)), "phantom", api_name="/read")
 
 
-def test_the_upload_does_not_stay_on_the_server(untrained, tmp_path, image, monkeypatch):
-    from reading_room import panels
+def test_uploads_go_after_minutes(served):
+    assert served[2].delete_cache == app_module.UPLOADS_KEPT
+    assert max(app_module.UPLOADS_KEPT) <= 600
 
-    monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})
-    path = tmp_path / "upload.png"
+
+def test_a_path_on_the_server_is_no_upload(served, tmp_path, image):
+    """A client names a file that it did not send: refused, and the file stays."""
+    path = tmp_path / "private.png"
     path.write_bytes(encode_png(image))
-    room = rooms.Room(tmp_path / "flags")
-    assert room.read(str(path), "phantom")["image"]["sha256"] == image.sha256
-    assert not path.exists()
+    sent = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+    url = served[0].src.rstrip("/") + "/gradio_api/call/read"
+    call = httpx.post(url, json={"data": [sent, "phantom"]}).json()
+    events = httpx.get(f"{url}/{call['event_id']}", timeout=30).text
+    assert "event: error" in events
+    assert image.sha256 not in events
+    assert path.exists()
 
 
 def test_only_the_documented_endpoints_are_public(served):

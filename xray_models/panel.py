@@ -186,12 +186,8 @@ class Panel:
             if member.spec not in inputs:
                 inputs[member.spec] = torch.stack([to_input(image, member.spec) for image in images])
             outputs = within(self.timeout, lambda: self._run(member, inputs[member.spec]))
-        except (
-            RuntimeError,
-            TimeoutError,
-            ValueError,
-        ) as error:  # torch raises RuntimeError, out of memory included
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except Exception as error:  # noqa: BLE001 - the edge: one model must not stop the others
+            reason = _first_line(error)
             _log.warning("model %s of task %s is unavailable: %s", member.name, self.task.name, reason)
             return [_unavailable(member.name, reason, member.revision)] * len(images)
         return [_form_opinion(self.task, member, outputs, index) for index in range(len(images))]
@@ -209,10 +205,14 @@ def _load(task: Task, ref: ModelRef, device: str) -> Checkpoint | Opinion:
         checkpoint = load_checkpoint(task, ref)
         torch.nn.Module.to(checkpoint.model, device).requires_grad_(False)
     except Exception as error:  # noqa: BLE001 - the edge: whatever is wrong with one model must not stop the others
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _first_line(error)
         _log.warning("model %s of task %s is unavailable: %s", ref.name, task.name, reason)
         return _unavailable(ref.name, reason, ref.revision)
     return checkpoint
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _unavailable(model: str, reason: str, revision: str | None) -> Opinion:
