@@ -170,8 +170,6 @@ def test_evaluate_command_with_data_gives_the_readmes_figures(published, tmp_pat
     with contextlib.redirect_stdout(io.StringIO()):
         assert main([*words, "--out", str(tmp_path)]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["models"]["consensus"]["accuracy"]["value"] >= 0.94
-    assert metrics["models"]["consensus"]["auroc"]["value"] >= 0.99
     committed = json.loads((ROOT / "evaluation" / "results" / "covid.json").read_text())
     for model, scores in committed["models"].items():
         assert metrics["models"][model]["accuracy"]["value"] == pytest.approx(scores["accuracy"]["value"], abs=0.005)
