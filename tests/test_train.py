@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from xray_models import phantom, train
+from xray_models.architectures import build_model
 from xray_models.checkpoints import load_checkpoint
 from xray_models.flags import Flag, Ledger
 from xray_models.images import InputSpec, read_image
@@ -146,7 +148,18 @@ def test_wrong_commands_are_sentences(words, says, phantoms, tmp_path, capsys):
 
 
 def test_a_trained_model_answers_in_a_panel(trained, image):
-    import dataclasses
-
     task = dataclasses.replace(load_task("phantom"), models=(ModelRef("simple_cnn", checkpoint=str(trained)),))
     assert Panel.load(task, device="cpu").read(image).consensus is not None
+
+
+def test_the_plateau_schedule_halves_the_rate_when_validation_stalls(phantoms, tmp_path):
+    task = load_task("phantom")
+    recipe = dataclasses.replace(task.recipe, schedule="plateau", epochs=1, width=0.25, image_size=32)
+    model, spec = build_model("simple_cnn", task.labels, recipe)
+    sets = train.load_splits(task, recipe, spec, phantoms)
+    trainer = train.build_trainer(model, sets, recipe, tmp_path, seed=0)
+    trainer.train()
+    scheduler = trainer.lr_scheduler
+    for _ in range(3):
+        scheduler.step(10.0)
+    assert scheduler.optimizer.param_groups[0]["lr"] == pytest.approx(recipe.learning_rate / 2)

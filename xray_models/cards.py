@@ -8,7 +8,7 @@ from xray_models.architectures import ARCHITECTURES
 from xray_models.tasks import Task
 
 _CARD = """---
-license: other
+license: {license_tag}
 library_name: transformers
 pipeline_tag: image-classification
 tags: [medical-imaging, {modality_tag}, second-read]
@@ -44,7 +44,7 @@ hold the true label in {coverage:.1%} of the images, with {set_size:.2f} labels 
 
 ## Training
 
-{start} {width_note}
+{start}
 
 ```
 {command}
@@ -73,10 +73,10 @@ def render_card(task: Task, info: dict[str, Any]) -> str:
     test, recipe = info["test"], info["recipe"]
     shown = ("accuracy", "balanced_accuracy", "auroc", "nll", "ece")
     counts = ", ".join(f"{count} for {split}" for split, count in info["counts"].items())
-    width = recipe["width"]
     return _CARD.format(
         title=task.title,
         task=task.name,
+        license_tag="apache-2.0" if task.dataset.licence == "Apache-2.0" else "other",
         modality_tag=task.modality.replace(" ", "-"),
         architecture=ARCHITECTURES[info["architecture"]].title,
         labels=", ".join(f"`{label}`" for label in task.labels),
@@ -95,8 +95,13 @@ def render_card(task: Task, info: dict[str, Any]) -> str:
         ece=test["ece"],
         coverage=test["coverage"],
         set_size=test["set_size"],
-        start=f"Started from {info['started_from']}.",
-        width_note="" if width == 1 else f"At {width:g} of the published network's width, to keep it small.",
+        start=_describe_start(info["started_from"], recipe["width"]),
         command=info["command"],
         recipe="; ".join(f"{key} {value}" for key, value in recipe.items() if key != "images"),
     )
+
+
+def _describe_start(started_from: str, width: float) -> str:
+    given = " in the folder given with `--weights` or `$XRAY_WEIGHTS`" if "ImageNet" in started_from else ""
+    narrow = "" if width == 1 else f" At {width:g} of the published network's width, to keep it small."
+    return f"Started from {started_from}{given}.{narrow}"
