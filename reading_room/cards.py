@@ -132,7 +132,7 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0) -> s
     votes = ", ".join(f"{count} × {plain(label)}" for label, count in said.votes.items())
     missing = said.asked - said.answered
     left_out = f" · {missing} unavailable, left out" if missing else ""
-    level = "agree" if said.disagreement < 0.1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
+    level = "agree" if len(said.votes) == 1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
     return (
         f'<section class="sr-consensus">{odd}'
         f'<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'

@@ -43,7 +43,7 @@ def build_reading_page(room: Room, task: str) -> None:
         gr.HTML(_DISCLAIMER, elem_classes="sr-aside")
     with gr.Row(elem_classes="sr-main"):
         with gr.Column(scale=5, min_width=320):
-            file = gr.File(label="Radiograph, MRI slice or DICOM file", elem_id="file", height=92)
+            file = gr.File(label="Radiograph, MRI slice or DICOM file", elem_id="file", height=84)
             example = gr.Button("Draw a synthetic example", elem_id="example", size="sm")
             viewer = gr.HTML(start.viewer, elem_id="viewer")
         with gr.Column(scale=9, min_width=320):

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_samples import (
+from pydicom import uid
+
+from tests.dicom_samples import (
     COMPRESSED,
     RAMP,
     SECRET,
@@ -22,8 +24,6 @@ from dicom_samples import (
     wrap,
     write,
 )
-from pydicom import uid
-
 from xray_models.images import (
     ImageError,
     OversizedImage,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from picture_samples import DEEP, RAMP, encode
 from PIL import Image
 
+from tests.picture_samples import DEEP, RAMP, encode
 from xray_models.images import (
     ImageError,
     OversizedImage,

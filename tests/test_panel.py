@@ -174,10 +174,12 @@ def test_the_panel_and_the_pipeline_give_the_same_probabilities(task):
     panel = Panel.load(task, device="cpu")
     readings = list(panel.read_many([from_pixels(pixels) for pixels in drawn]))
     for name, checkpoint in panel.checkpoints.items():
+        # timm's processor resizes with Pillow, as `to_uint8` does; the others with torchvision, a grey level off at most.
+        limit = 1e-3 if checkpoint.model.config.model_type == "timm_wrapper" else 5e-3
         classify = pipeline("image-classification", str(panel.task.model(name).path), device="cpu")
         answers = classify([Image.fromarray(pixels) for pixels in drawn], top_k=len(panel.task.labels))
         for reading, answer in zip(readings, answers, strict=True):
             theirs = {row["label"]: row["score"] for row in answer}
             ours = next(opinion.probs for opinion in reading.opinions if opinion.model == name)
-            assert max(abs(ours[label] - theirs[label]) for label in ours) <= 1e-3, name
+            assert max(abs(ours[label] - theirs[label]) for label in ours) <= limit, name
         assert checkpoint.model.dtype == torch.float32

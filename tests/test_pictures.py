@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_samples import DEEP, RAMP, build_tiff, encode
 from PIL import Image, ImageCms, PngImagePlugin
 
+from tests.picture_samples import DEEP, RAMP, build_tiff, encode
 from xray_models.images import (
     ImageError,
     Radiograph,

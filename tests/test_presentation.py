@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from dicom_samples import RAMP, SMALL, build, build_table, read, write
 
+from tests.dicom_samples import RAMP, SMALL, build, build_table, read, write
 from xray_models.images import (
     encode_png,
     read_image,

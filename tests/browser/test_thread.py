@@ -148,7 +148,7 @@ def test_method_opacity_and_example(dashboard):
     with opened(url, DESK) as page:
         page.locator("#example").click()
         page.wait_for_selector(".sr-card.sr-ok .sr-layer, .sr-card.sr-unavailable", timeout=60_000)
-        page.wait_for_selector("text=Synthetic chest phantom")
+        page.wait_for_function("() => document.querySelector('#task input').value === 'Synthetic chest phantom'")
         if not has_starters("phantom"):
             pytest.skip("no starter models of phantom")
         page.wait_for_function("() => document.querySelectorAll('.sr-layer').length === 3", timeout=60_000)
