@@ -118,20 +118,22 @@ def _metrics(scores: Mapping[str, Any]) -> str:
 
 
 def _label_metrics(task: Task, table: Table, scores: Mapping[str, Any]) -> str:
-    counts = np.bincount(table.truth, minlength=len(task.labels))
-    heads = [f"{label} (n = {count:,})" for label, count in zip(task.labels, counts, strict=True)]
-    texts = {
-        "sensitivity": "Sensitivity, %: of the images with the label, how many are called so.",
-        "specificity": "Specificity, %: of the images without it, how many are not.",
+    with_label = np.bincount(table.truth, minlength=len(task.labels))
+    kinds = {
+        "sensitivity": ("Sensitivity, %: of the images with the label, how many are called so.", with_label),
+        "specificity": (
+            "Specificity, %: of the images without it, how many are not.",
+            len(table.truth) - with_label,
+        ),
     }
     must = f'<p class="note">A reader must not miss: {_escape(", ".join(task.positive))}.</p>'
     tables = [
         _tabulate(
-            heads,
+            [f"{label} (n = {count:,})" for label, count in zip(task.labels, counts, strict=True)],
             [[name, *(_cell(m[metric][k], metric) for k in task.labels)] for name, m in scores["models"].items()],
             text,
         )
-        for metric, text in texts.items()
+        for metric, (text, counts) in kinds.items()
     ]
     return must + "".join(tables)
 

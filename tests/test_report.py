@@ -178,3 +178,9 @@ def test_plots_take_the_page_s_colours(judged, tmp_path):
 )
 def test_numbers_are_written_as_people_write_them(value, metric, text):
     assert format_value(value, metric) == text
+
+
+def test_each_share_has_the_count_that_it_is_a_share_of(page):
+    sensitivity, specificity = page.split("Specificity, %: of the images without it")
+    assert "Nodule (n = 10)" in sensitivity
+    assert "Nodule (n = 30)" in specificity
