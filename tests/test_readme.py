@@ -90,7 +90,9 @@ def test_make_dashboard_answers_and_the_client_snippet_runs(started, monkeypatch
 
 
 def test_make_test_runs_all_tests():
-    shown = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert shown.strip().splitlines()[-1] == ".venv/bin/python -m pytest"
 
 
