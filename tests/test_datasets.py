@@ -1,3 +1,4 @@
+import itertools
 import shutil
 from pathlib import Path
 
@@ -82,17 +83,19 @@ def test_empty_folders_are_an_error(tmp_path):
 
 
 def test_publisher_splits_and_patients(tmp_path):
-    task = load_task("pneumonia")
+    task, seeds = load_task("pneumonia"), itertools.count()
     for split in ("train", "val", "test"):
         for label in task.labels:
             for i in range(3):
-                picture(
-                    tmp_path / "chest_xray" / split / label / f"person7_{split}{label}{i}.png",
-                    hash((split, label, i)) % 999,
-                )
+                name = f"person{7 + i}_{split}_{label}.png"
+                picture(tmp_path / "chest_xray" / split / label / name, next(seeds))
     rows = datasets.open_dataset(task, tmp_path).rows
+    assert len(rows) == 18
     assert set(rows["official"]) == {"train", "validation", "test"}
-    assert rows["group"].nunique() == 1  # one patient's images stay together
+    patients = rows["path"].map(lambda path: Path(path).name.split("_")[0])
+    together = rows.groupby(patients)["group"].agg(["nunique", "first"])
+    assert list(together["nunique"]) == [1, 1, 1]  # one patient's images stay together,
+    assert together["first"].nunique() == 3  # and apart from the others'
 
 
 def test_arrays_are_what_a_model_gets_and_are_cached(phantoms):

@@ -30,10 +30,10 @@ from typing import Any
 
 import pandas as pd
 
+from xray_models import __version__
 from xray_models.images import Radiograph, encode_png
 from xray_models.tasks import Task, choose
 
-APP_VERSION = "0.1.0"
 SCHEMA_VERSION = 1
 REASONS = ("wrong label", "several findings", "poor quality", "not this body part", "other")
 _STATUSES = ("open", "accepted", "rejected")
@@ -241,7 +241,7 @@ def _to_row(flag: Flag) -> dict[str, str]:
         "file_name": f"{flag.image_sha256}.png",
         "regions": json.dumps([dict(box) for box in flag.regions]),
         "opinions": json.dumps(flag.opinions, ensure_ascii=False, sort_keys=True),
-        "app_version": APP_VERSION,
+        "app_version": __version__,
         "schema_version": str(SCHEMA_VERSION),
     }
     return {name: _to_cell(name, values[name]) for name in FIELDS}
