@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xray_models.panel import Consensus, Opinion, agree
+from xray_models.readings import Consensus, Opinion, agree
 from xray_models.tasks import Task
 
 CONSENSUS = "consensus"

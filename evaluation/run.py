@@ -29,7 +29,8 @@ from evaluation.scoring import score
 from xray_models import datasets
 from xray_models.commands import show_command
 from xray_models.images import ImageError, Radiograph, read_image, to_display
-from xray_models.panel import Opinion, Panel
+from xray_models.panel import Panel
+from xray_models.readings import Opinion
 from xray_models.tasks import Task, TaskError, load_task
 
 _FAULT = ["image", "label", "reason"]

@@ -7,8 +7,8 @@ from html import escape
 from typing import NamedTuple
 
 from xray_models.architectures import ARCHITECTURES
-from xray_models.panel import Opinion, Reading
 from xray_models.radiograph import Radiograph
+from xray_models.readings import Opinion, Reading
 from xray_models.tasks import Task
 
 METHOD_TITLES = {

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from xray_models import flags
 from xray_models.images import ImageError, Radiograph, read_image
-from xray_models.panel import Reading
+from xray_models.readings import Reading
 
 _log = logging.getLogger(__name__)
 

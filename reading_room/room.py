@@ -19,7 +19,8 @@ from reading_room.intake import Case, Cases, IntakeError, take_in
 from reading_room.panels import Panels
 from xray_models import attribution, flags, phantom
 from xray_models.images import Radiograph, from_pixels
-from xray_models.panel import Opinion, Panel, Reading
+from xray_models.panel import Panel
+from xray_models.readings import Opinion, Reading
 from xray_models.tasks import TaskError, choose
 
 _log = logging.getLogger(__name__)

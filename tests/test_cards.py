@@ -9,7 +9,8 @@ from reading_room import cards, renders
 from reading_room.cards import Card
 from xray_models.attribution import Heatmap
 from xray_models.images import from_pixels
-from xray_models.panel import Opinion, Panel
+from xray_models.panel import Panel
+from xray_models.readings import Opinion
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,6 @@ def test_the_starter_models_cards_are_what_their_configs_give(name):
         info = json.loads((folder / "config.json").read_text())["second_read"]
         card = (folder / "README.md").read_text()
         assert card == render_card(task, info), folder.name
-        assert f"| accuracy | {info['test']['accuracy']:.4f} |" in card
+        assert f"| accuracy | {info['test']['accuracy']:.4f} (" in card
         assert task.dataset.licence in card
         assert "Not a medical device" in card

@@ -14,7 +14,8 @@ from tests.conftest import has_starters
 from xray_models import phantom
 from xray_models.checkpoints import load_checkpoint
 from xray_models.images import encode_png, from_pixels, read_image, to_input
-from xray_models.panel import Panel, agree, disagreement, within
+from xray_models.panel import Panel, within
+from xray_models.readings import agree, disagreement
 from xray_models.tasks import ModelRef, TaskError, load_task
 
 

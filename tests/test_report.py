@@ -11,7 +11,7 @@ from evaluation.predictions import Case, tabulate
 from evaluation.report import list_cases, render_report
 from evaluation.scoring import score
 from evaluation.summary import format_value, summarise
-from xray_models.panel import Opinion, agree
+from xray_models.readings import Opinion, agree
 from xray_models.tasks import load_task
 
 TASK = dataclasses.replace(load_task("phantom"), title="Chest <b>& more")

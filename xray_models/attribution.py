@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
 from torch import nn
 
-from xray_models.architectures import Parts
+from xray_models.architectures import FusedParts, Parts
 from xray_models.checkpoints import Checkpoint, list_labels
 from xray_models.images import InputSpec, Radiograph, from_input, to_input
 from xray_models.tasks import choose
@@ -82,10 +83,26 @@ class _Head(nn.Module):
         return self.parts.head(self.parts.from_map(self.entry(grid), prefix))
 
 
-def _grad_cam(parts: Parts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
-    """Grad-CAM (Selvaraju et al., 2017) at the last features that have a place; needs the head's gradient alone."""
+def _grad_cam(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
+    """Grad-CAM (Selvaraju et al., 2017) at the last features that have a place; needs the head's gradient alone.
+
+    A fusion's map is the sum of its members', each for the fusion's own score.
+    """
     with torch.no_grad():
-        grid, prefix = parts.to_map(parts.body(inputs))
+        features = parts.body(inputs)
+    if isinstance(parts, Parts):
+        return _cam_of_head(parts, features, target)
+    maps = [_cam_of_head(parts.seen_through(i, features), own, target) for i, own in enumerate(features)]
+    rows, columns = (max(m.shape[axis] for m in maps) for axis in (0, 1))
+    total = torch.zeros(rows, columns)
+    for own in maps:
+        fine = nn.functional.interpolate(own[None, None], (rows, columns), mode="bilinear")[0, 0].cpu()
+        total += fine * own.numel() / fine.numel()  # what a member adds to the score is spread over its cells
+    return total
+
+
+def _cam_of_head(parts: Parts, features: Any, target: int) -> torch.Tensor:
+    grid, prefix = parts.to_map(features)
     head = _Head(parts)
     grid = grid.detach().clone().requires_grad_()
     maps = LayerGradCam(head, head.entry).attribute(
@@ -94,7 +111,9 @@ def _grad_cam(parts: Parts, inputs: torch.Tensor, target: int, spec: InputSpec) 
     return maps[0, 0].detach()
 
 
-def _integrated_gradients(parts: Parts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
+def _integrated_gradients(
+    parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec
+) -> torch.Tensor:
     """Integrated Gradients (Sundararajan et al., 2017) from a black image, summed over channels."""
     method = IntegratedGradients(lambda pixels: parts.head(parts.body(pixels)))
     values = method.attribute(
@@ -104,7 +123,7 @@ def _integrated_gradients(parts: Parts, inputs: torch.Tensor, target: int, spec:
 
 
 @torch.no_grad()
-def _occlusion(parts: Parts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
+def _occlusion(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
     """Occlusion (Zeiler & Fergus, 2014): how far the score falls when a grey square hides a place."""
     _, channels, height, width = inputs.shape
     window = (channels, height // WINDOW, width // WINDOW)
@@ -125,7 +144,7 @@ def _black(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     return (-mean / std).expand_as(inputs)
 
 
-METHODS: dict[str, Callable[[Parts, torch.Tensor, int, InputSpec], torch.Tensor]] = {
+METHODS: dict[str, Callable[[Parts | FusedParts, torch.Tensor, int, InputSpec], torch.Tensor]] = {
     "grad_cam": _grad_cam,
     "integrated_gradients": _integrated_gradients,
     "occlusion": _occlusion,

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModelForImageClassification, PreTrainedModel, ViTImageProcessorPil
 
-from xray_models.architectures import Parts, split_model
+from xray_models.architectures import FusedParts, Parts, split_model
 from xray_models.calibration import Reference
 from xray_models.images import InputSpec
 from xray_models.tasks import ModelRef, Task, TaskError
@@ -49,7 +49,7 @@ class Checkpoint:
     name: str
     revision: str
     model: PreTrainedModel
-    parts: Parts
+    parts: Parts | FusedParts
     spec: InputSpec
     conformal: float | None
     reference: Reference | None
@@ -89,6 +89,7 @@ def save_checkpoint(
     state = {
         name: (tensor if name in kept or not tensor.is_floating_point() else tensor.half()).contiguous().cpu()
         for name, tensor in model.state_dict().items()
+        if not (getattr(model.config, "sources", None) and name.startswith("members."))
     }
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     save_arrays({"embeddings": reference.embeddings.astype(np.float16)}, folder / "reference.safetensors")
@@ -120,17 +121,11 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
         TaskError: when the checkpoint is missing, carries other labels, or lacks what the panel needs.
         OSError: when its files cannot be read.
     """
-    source, options = _locate(task, ref)
+    folder = _locate(task, ref)
     model = AutoModelForImageClassification.from_pretrained(
-        source,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        **options,
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
     ).eval()
     task.check_labels(list_labels(model), f"model {ref.name!r}")
-    folder = Path(source) if not options else _snapshot(source, options["revision"])
     info = getattr(model.config, "second_read", None) or {}
     reference = None
     if (folder / "reference.safetensors").is_file() and "ood_threshold" in info:
@@ -153,21 +148,17 @@ def list_labels(model: PreTrainedModel) -> list[str]:
     return [names[index] for index in sorted(names)]
 
 
-def _locate(task: Task, ref: ModelRef) -> tuple[str, dict[str, str]]:
+def _locate(task: Task, ref: ModelRef) -> Path:
     if ref.path is None:
-        return str(ref.repo), {"revision": str(ref.revision)}
+        from xray_models.hub_cache import resolve  # local models do not need the Hub's client
+
+        return resolve(task, ref)
     if not (ref.path / "config.json").is_file():
         raise TaskError(
             f"no weights in checkpoints/{ref.checkpoint}. Train them: python -m xray_models.train "
             f"--task {task.name} --model {ref.name} --out checkpoints/{ref.checkpoint}"
         )
-    return str(ref.path), {}
-
-
-def _snapshot(repo: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+    return ref.path
 
 
 def _digest(path: Path) -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-_STAND_INS = {"--data": "DATA", "--flags": "FLAGS", "--out": "OUT", "--predictions": "FILE", "--weights": "WEIGHTS"}
+_STAND_INS = {
+    "--data": "DATA",
+    "--flags": "FLAGS",
+    "--from": "FOLDER",
+    "--labels": "FILE",
+    "--out": "OUT",
+    "--predictions": "FILE",
+    "--weights": "WEIGHTS",
+}
 
 
 def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) -> str:

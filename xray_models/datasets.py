@@ -1,40 +1,47 @@
-"""Published data sets -> one manifest (path, label, group, split), and their images as cached uint8 arrays.
+"""Published data sets -> one manifest: path, label, group and split of every image that can be used.
 
-The way of the data: a folder as its publisher ships it -> `LAYOUTS` -> paths and labels -> one decode, faults set
-aside -> groups -> splits. Training and evaluation start from the same `Manifest`.
+The way of the data: a folder as its publisher ships it -> `LAYOUTS` -> paths and labels -> corrections -> one decode,
+faults set aside -> groups -> splits. Training and evaluation start from the same `Manifest`.
+`python -m xray_models.datasets --task covid --data DIR` shows what is in a folder.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import logging
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from xray_models import phantom
-from xray_models.grouping import find_near_copies, join_groups, split_groups
-from xray_models.images import ImageError, InputSpec, read_image, to_uint8
-from xray_models.tasks import Task, choose
+from xray_models.arrays import Arrays, cache_folder, load_arrays
+from xray_models.exports import PREFIX, export_hub
+from xray_models.grouping import NO_COPIES, NearCopies, find_near_copies, join_groups, split_groups
+from xray_models.images import InputSpec
+from xray_models.layouts import LAYOUTS, DataError, Listed, name_below, relabel
+from xray_models.tasks import SPLIT_KINDS, Task, choose
+
+__all__ = [
+    "LAYOUTS",
+    "Arrays",
+    "DataError",
+    "Manifest",
+    "Twins",
+    "cache_folder",
+    "count_twins",
+    "data_folder",
+    "load_arrays",
+    "open_dataset",
+    "write_manifest",
+]
 
 _log = logging.getLogger(__name__)
-_IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm"}
 _THUMBNAIL = InputSpec(height=64, width=64, resample="bilinear")
-_FORMAT = 1  # of the cached arrays; raise it when their making changes
-
-
-class DataError(ValueError):
-    """A data set that is missing or laid out differently; the message says what was found and expected."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +52,14 @@ class Manifest:
         rows: one image a row: path (absolute), label, official (the publisher's split or ""), sha256 (of the
             pixels), group (int), split ("train", "validation" or "test").
         faults: files left out: path, label, reason.
+        folder: the data folder.
+        copies: near-copies among the rows, by their place; none where grouping is off.
     """
 
     rows: pd.DataFrame
     faults: pd.DataFrame
+    folder: Path
+    copies: NearCopies = NO_COPIES
 
     def part(self, split: str) -> pd.DataFrame:
         """Returns the rows of "train", "validation", "test" or "all"."""
@@ -58,29 +69,24 @@ class Manifest:
         return self.rows[self.rows["split"] == split].reset_index(drop=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class Arrays:
-    """Decoded images.
+class Twins(NamedTuple):
+    """Images of the test that training has seen in another guise.
 
     Attributes:
-        pixels: (N, H, W) uint8, a read-only memory map; rows of unreadable files are zero.
-        sha256: (N,) names of the pictures; "" where a file could not be read.
-        faults: (N,) reason why a file could not be read; "" where it could.
+        test: images in the test split.
+        related: those of them whose group (patient, chain of near-copies) has an image in train.
+        copies: those of them that have a near-copy, mirrored or not, in train.
     """
 
-    pixels: np.ndarray
-    sha256: Sequence[str]
-    faults: Sequence[str]
-
-
-def cache_folder() -> Path:
-    """Where decoded arrays and phantoms are kept: `$XDG_CACHE_HOME/second-read`, or below `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "second-read"
+    test: int
+    related: int
+    copies: int
 
 
 def data_folder(task: Task, given: str | Path | None = None) -> Path:
     """Returns the folder of a task's data: the one given, `$XRAY_DATA/<task>`, or `data/<task>`.
+
+    A data set on the Hub, `hub:owner/name`, is written to a folder of the cache first.
 
     Raises:
         DataError: when it is not there; says where the publisher offers the data.
@@ -88,6 +94,8 @@ def data_folder(task: Task, given: str | Path | None = None) -> Path:
     if task.dataset.layout == "phantom" and given is None:
         images = task.recipe.images
         return phantom.write_dataset(cache_folder() / f"phantom-{images}-{task.split.seed}", images, task.split.seed)
+    if _is_on_hub(given):
+        return export_hub(str(given).removeprefix(PREFIX), task, cache_folder() / "hub")
     folder = Path(given) if given else Path(os.environ.get("XRAY_DATA", "data")) / task.name
     if not folder.is_dir():
         raise DataError(
@@ -98,42 +106,101 @@ def data_folder(task: Task, given: str | Path | None = None) -> Path:
     return folder
 
 
-def open_dataset(task: Task, given: str | Path | None = None) -> Manifest:
+def _is_on_hub(given: str | Path | None) -> bool:
+    return str(given).startswith(PREFIX)
+
+
+def open_dataset(
+    task: Task, given: str | Path | None = None, split: str = "", relabels: str | Path | None = None
+) -> Manifest:
     """Reads a data set in its publisher's layout, sets faulty files aside, groups and splits it.
 
     Args:
         task: the task whose `dataset` and `split` apply.
-        given: the data folder; None for the default of `data_folder`.
+        given: the data folder, or `hub:owner/name`; None for the default of `data_folder`.
+        split: "grouped" or "official" (the publisher's); "" for what the task says.
+        relabels: CSV with `file_name` and `label` of files to label anew; None for what the task says.
 
     Raises:
-        DataError: when the folder is missing, empty or laid out differently.
+        DataError: when the folder is missing, empty or laid out differently, a correction does not fit, or the
+            publisher has no split.
     """
+    kind = choose("split", split or task.split.kind, SPLIT_KINDS)
     folder = data_folder(task, given)
-    layout = LAYOUTS[choose("dataset.layout", task.dataset.layout, LAYOUTS)]
-    found = pd.DataFrame(layout(task, folder), columns=["path", "label", "official"])
+    layout = choose("dataset.layout", "hub_export" if _is_on_hub(given) else task.dataset.layout, LAYOUTS)
+    found = pd.DataFrame(LAYOUTS[layout](task, folder), columns=list(Listed._fields))
     if found.empty:
-        raise DataError(f"{folder} has the right folders, but no image in any of them ({', '.join(sorted(_IMAGES))}).")
+        raise DataError(f"{folder} has the right folders, but no image in any of them.")
     found = found.sort_values("path", ignore_index=True)
+    corrections = relabels or (folder / task.dataset.relabels if task.dataset.relabels else None)
+    if corrections:
+        found = relabel(found, Path(corrections), task, folder)
     arrays = load_arrays(found["path"], _THUMBNAIL)
     found["sha256"], found["reason"] = list(arrays.sha256), list(arrays.faults)
     _mark_contradictions(found)
     good = found["reason"] == ""
-    rows = found[good].drop(columns="reason").reset_index(drop=True)
-    rows["group"] = _group(task, rows, arrays.pixels[good.to_numpy()])
-    fractions = {"test": task.split.test, "validation": task.split.validation}
-    rows["split"] = split_groups(list(rows["label"]), rows["group"].to_numpy(), fractions, task.split.seed)
     faults = found.loc[~good, ["path", "label", "reason"]].reset_index(drop=True)
     for path, reason in zip(faults["path"], faults["reason"], strict=True):
-        _log.warning("left out: %s: %s", path, reason)
-    return Manifest(rows, faults)
+        _log.warning("left out: %s: %s", name_below(path, folder), reason)
+    if not good.any():
+        raise DataError(
+            f"None of the {len(found)} files in {folder} can be used. The first: {faults['reason'].iloc[0]}"
+        )
+    rows = found[good].drop(columns="reason").reset_index(drop=True)
+    rows["group"], copies = _group(task, rows, arrays.pixels[good.to_numpy()])
+    rows["split"] = _divide(task, rows, kind)
+    manifest = Manifest(rows, faults, folder, copies)
+    if kind == "official":
+        twins = count_twins(manifest)
+        _log.warning("of %d test images %d have a twin in train, %d of them a near-copy", *twins)
+    return manifest
 
 
-def _group(task: Task, rows: pd.DataFrame, thumbnails: np.ndarray) -> np.ndarray:
+def _group(task: Task, rows: pd.DataFrame, thumbnails: np.ndarray) -> tuple[np.ndarray, NearCopies]:
     if task.split.group == "none":
-        return np.arange(len(rows))
+        return np.arange(len(rows)), NO_COPIES
+    copies = find_near_copies(thumbnails)
     patient = re.compile(task.dataset.patient) if task.dataset.patient else None
     matches = [patient.match(Path(path).name) if patient else None for path in rows["path"]]
-    return join_groups(len(rows), find_near_copies(thumbnails), [m.group() if m else "" for m in matches])
+    return join_groups(len(rows), copies.pairs, [m.group() if m else "" for m in matches]), copies
+
+
+def _divide(task: Task, rows: pd.DataFrame, kind: str) -> np.ndarray:
+    """(N,) names of splits: dealt by groups, or the publisher's, whose validation may be cut from train."""
+    fractions = {"test": task.split.test, "validation": task.split.validation}
+    groups = rows["group"].to_numpy()
+    if kind == "grouped":
+        return split_groups(list(rows["label"]), groups, fractions, task.split.seed)
+    split = rows["official"].to_numpy(dtype=object, copy=True)
+    bare = int((split == "").sum())
+    if bare or not {"train", "test"} <= set(split):
+        raise DataError(
+            f"{bare} of {len(rows)} images of {task.dataset.source} are in no split of their publisher, the others "
+            f"in {', '.join(sorted(set(split) - {''})) or 'none'}. Use the grouped split."
+        )
+    if "validation" not in set(split):
+        train = split == "train"
+        share = {"validation": fractions["validation"]}
+        split[train] = split_groups(list(rows["label"][train]), groups[train], share, task.split.seed)
+    return split
+
+
+def count_twins(manifest: Manifest) -> Twins:
+    """Counts the test images that have a twin in train: none in a grouped split, many in some official ones."""
+    rows, pairs = manifest.rows, manifest.copies.pairs
+    test, train = (rows["split"] == "test").to_numpy(), (rows["split"] == "train").to_numpy()
+    related = test & rows["group"].isin(rows["group"][train]).to_numpy()
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    copied = np.unique(both[test[both[:, 0]] & train[both[:, 1]], 0])
+    return Twins(int(test.sum()), int(related.sum()), len(copied))
+
+
+def write_manifest(manifest: Manifest, out: Path) -> None:
+    """Writes `manifest.csv` and `faults.csv`, with paths as seen from the data folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, table in (("manifest", manifest.rows), ("faults", manifest.faults)):
+        named = table.assign(path=[name_below(path, manifest.folder) for path in table["path"]])
+        named.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
 
 
 def _mark_contradictions(found: pd.DataFrame) -> None:
@@ -144,112 +211,7 @@ def _mark_contradictions(found: pd.DataFrame) -> None:
     found.loc[twice, "reason"] = "the same picture stands under another label too"
 
 
-def load_arrays(paths: Iterable[str], spec: InputSpec) -> Arrays:
-    """Decodes images to the geometry of a model's input, once; later calls read the cache.
+if __name__ == "__main__":
+    from xray_models.survey import main
 
-    Args:
-        paths: N image files.
-        spec: height, width, fit and resampling of the arrays.
-
-    Returns:
-        The arrays, in the order of the paths.
-    """
-    paths = list(paths)
-    folder = cache_folder() / "arrays" / _cache_key(paths, spec)
-    if not folder.is_dir():
-        _decode(paths, spec, folder)
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    return Arrays(np.load(folder / "pixels.npy", mmap_mode="r"), index["sha256"], index["faults"])
-
-
-def _cache_key(paths: list[str], spec: InputSpec) -> str:
-    stats = [(path, (stat := Path(path).stat()).st_size, stat.st_mtime_ns) for path in paths]
-    geometry = [_FORMAT, spec.height, spec.width, spec.fit, spec.crop, spec.resample]
-    return hashlib.sha256(json.dumps([geometry, stats]).encode()).hexdigest()[:32]
-
-
-def _decode(paths: list[str], spec: InputSpec, folder: Path) -> None:
-    """Decodes into a folder beside `folder`, then renames it: a cache is whole or absent."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent))
-    shape = (len(paths), spec.height, spec.width)
-    pixels = np.lib.format.open_memmap(draft / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
-
-    def decode(index: int) -> tuple[str, str]:
-        try:
-            radiograph = read_image(paths[index])
-        except ImageError as error:
-            return "", str(error)
-        pixels[index] = to_uint8(radiograph, spec)
-        return radiograph.sha256, ""
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress = tqdm(pool.map(decode, range(len(paths))), "decoding", len(paths), unit="image", disable=None)
-        done = list(progress)
-    pixels.flush()
-    index = {"sha256": [name for name, _ in done], "faults": [fault for _, fault in done]}
-    (draft / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    try:
-        draft.rename(folder)
-    except OSError:  # another process was first
-        shutil.rmtree(draft)
-
-
-# Layouts: (task, folder) -> (path, label, official split) of every image.
-
-_Files = list[tuple[str, str, str]]
-
-
-def _files(folder: Path, label: str, official: str = "") -> _Files:
-    return [
-        (str(path.resolve()), label, official)
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in _IMAGES and path.is_file()
-    ]
-
-
-def _start(task: Task, folder: Path, below: str, expected: Sequence[str]) -> Path:
-    """Returns the folder that holds `expected`, at `below` or further up; else says what was found."""
-    candidates = [folder / below, folder / Path(below).name, folder]
-    for candidate in candidates:
-        if candidate.is_dir() and all((candidate / name).is_dir() for name in expected):
-            return candidate
-    nearest = next(candidate for candidate in candidates if candidate.is_dir())
-    found = sorted(path.name + "/" * path.is_dir() for path in nearest.iterdir())[:12]
-    raise DataError(
-        f"{nearest} is not laid out as {task.dataset.source} ships it: expected the folders "
-        f"{', '.join(expected)}; found {', '.join(found) or 'nothing'}."
-    )
-
-
-def _covid_radiography(task: Task, folder: Path) -> _Files:
-    """`<label>/images/*` beside `<label>/masks/*`; lung masks are not images and are never read."""
-    start = _start(task, folder, "COVID-19_Radiography_Dataset", [f"{label}/images" for label in task.labels])
-    return [row for label in task.labels for row in _files(start / label / "images", label)]
-
-
-def _label_folders(task: Task, folder: Path) -> _Files:
-    """`<label>/*`."""
-    start = _start(task, folder, task.dataset.root, task.labels)
-    return [row for label in task.labels for row in _files(start / label, label)]
-
-
-def _split_folders(task: Task, folder: Path) -> _Files:
-    """`<publisher's split>/<label>/*`."""
-    splits = task.dataset.splits
-    expected = [f"{theirs}/{label}" for theirs in splits.values() for label in task.labels]
-    start = _start(task, folder, task.dataset.root, expected)
-    return [
-        row
-        for ours, theirs in splits.items()
-        for label in task.labels
-        for row in _files(start / theirs / label, label, ours)
-    ]
-
-
-LAYOUTS: dict[str, Callable[[Task, Path], _Files]] = {
-    "covid_radiography": _covid_radiography,
-    "label_folders": _label_folders,
-    "phantom": _label_folders,
-    "split_folders": _split_folders,
-}
+    sys.exit(main())

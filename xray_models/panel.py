@@ -11,7 +11,6 @@ import logging
 import queue
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -20,7 +19,9 @@ import numpy as np
 import torch
 
 from xray_models.checkpoints import Checkpoint, load_checkpoint
+from xray_models.fusing import share_weights
 from xray_models.images import InputSpec, Radiograph, to_input
+from xray_models.readings import Opinion, Reading, agree, describe_image
 from xray_models.tasks import ModelRef, Task, load_task
 
 _log = logging.getLogger(__name__)
@@ -29,90 +30,33 @@ TIMEOUT = 60.0  # seconds that one model may take for one batch
 _BATCH = 16
 
 
-@dataclasses.dataclass(frozen=True)
-class Opinion:
-    """One model's opinion of one image.
-
-    Attributes:
-        model: its name in the panel.
-        revision: which weights spoke; None where they could not be loaded.
-        status: "ok" or "unavailable".
-        label: the most probable label.
-        probs: calibrated probability of each label, in the task's order.
-        prediction_set: labels that the model cannot rule out at 90 % coverage; may be empty.
-        in_distribution: whether the image is like those the model was trained on; None where not known.
-        milliseconds: time for this image.
-        reason: why the model is unavailable.
-    """
-
-    model: str
-    revision: str | None = None
-    status: str = "ok"
-    label: str | None = None
-    probs: dict[str, float] | None = None
-    prediction_set: tuple[str, ...] | None = None
-    in_distribution: bool | None = None
-    milliseconds: float | None = None
-    reason: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Consensus:
-    """What the models that answered say together.
-
-    Attributes:
-        label: the most probable label of the mean.
-        probs: mean of the calibrated probabilities.
-        votes: number of models for each label that got any, most first.
-        disagreement: Jensen-Shannon divergence of the opinions, base = number of labels, in [0, 1].
-        prediction_set: labels that at least one model cannot rule out.
-        in_distribution: whether most models that can tell say so; None where none can.
-        answered: number of models that answered.
-        asked: number of models in the panel.
-    """
-
-    label: str
-    probs: dict[str, float]
-    votes: dict[str, int]
-    disagreement: float
-    prediction_set: tuple[str, ...]
-    in_distribution: bool | None
-    answered: int
-    asked: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """A panel's opinions on one image; `consensus` is None when no model answered."""
-
-    task: str
-    image: dict[str, Any]
-    opinions: tuple[Opinion, ...]
-    consensus: Consensus | None
-
-    def to_json(self) -> dict[str, Any]:
-        """The reading as plain data, schema 1."""
-        return {
-            "schema": 1,
-            "task": self.task,
-            "image": self.image,
-            "opinions": [_plain(opinion) for opinion in self.opinions],
-            "consensus": None if self.consensus is None else _plain(self.consensus),
-        }
-
-
-def _plain(record: Opinion | Consensus) -> dict[str, Any]:
-    """A dataclass as a dict, without what does not apply (None), tuples as lists."""
-    raw = dataclasses.asdict(record)
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in raw.items() if v is not None}
-
-
 class Outputs(NamedTuple):
     """What a model gives for a batch: probabilities (B, K), embeddings (B, D), seconds."""
 
     probs: np.ndarray
     embeddings: np.ndarray
     seconds: float
+
+
+@dataclasses.dataclass
+class Batch:
+    """Images on their way through a panel: each distinct input is prepared once, each embedding computed once.
+
+    Attributes:
+        images: the batch.
+        inputs: what was prepared, (B, C, h, w) by input spec.
+        embeddings: what the models before gave, (B, D) by model name.
+    """
+
+    images: Sequence[Radiograph]
+    inputs: dict[InputSpec, torch.Tensor] = dataclasses.field(default_factory=dict)
+    embeddings: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+    def prepare(self, spec: InputSpec) -> torch.Tensor:
+        """The batch as a model with this spec takes it."""
+        if spec not in self.inputs:
+            self.inputs[spec] = torch.stack([to_input(image, spec) for image in self.images])
+        return self.inputs[spec]
 
 
 class Panel:
@@ -127,6 +71,7 @@ class Panel:
     def __init__(self, task: Task, members: Sequence[Checkpoint | Opinion], device: str = "cpu"):
         self.task, self.members, self.device = task, tuple(members), device
         self.timeout = TIMEOUT
+        self._lent = share_weights([member for member in self.members if isinstance(member, Checkpoint)])
 
     @classmethod
     def load(cls, task: str | Task, models: Iterable[str] | None = None, device: str | None = None) -> Panel:
@@ -156,46 +101,47 @@ class Panel:
 
     def ask(self, image: Radiograph) -> Iterator[Opinion]:
         """Yields each model's opinion as soon as it is there, in the panel's order."""
-        inputs: dict[InputSpec, torch.Tensor] = {}
+        batch = Batch([image])
         for member in self.members:
-            yield self._opinions(member, [image], inputs)[0]
+            yield self._opinions(member, batch)[0]
 
     def read_many(self, images: Iterable[Radiograph]) -> Iterator[Reading]:
         """Reads images in batches, in their order; memory holds one batch."""
         remaining = iter(images)
-        while batch := list(islice(remaining, _BATCH)):
-            inputs: dict[InputSpec, torch.Tensor] = {}
-            columns = [self._opinions(member, batch, inputs) for member in self.members]
-            for image, opinions in zip(batch, zip(*columns, strict=True), strict=True):
+        while images := list(islice(remaining, _BATCH)):
+            batch = Batch(images)
+            columns = [self._opinions(member, batch) for member in self.members]
+            for image, opinions in zip(images, zip(*columns, strict=True), strict=True):
                 yield self.collect(image, opinions)
 
     def collect(self, image: Radiograph, opinions: Sequence[Opinion]) -> Reading:
         """Puts opinions on one image together into a reading."""
         return Reading(self.task.name, describe_image(image), tuple(opinions), agree(self.task, opinions))
 
-    def _opinions(
-        self,
-        member: Checkpoint | Opinion,
-        images: Sequence[Radiograph],
-        inputs: dict[InputSpec, torch.Tensor],
-    ) -> list[Opinion]:
-        """One model's opinions on a batch; `inputs` keeps each distinct input for the models after it."""
+    def _opinions(self, member: Checkpoint | Opinion, batch: Batch) -> list[Opinion]:
+        """One model's opinions on a batch."""
+        count = len(batch.images)
         if isinstance(member, Opinion):
-            return [member] * len(images)
+            return [member] * count
         try:
-            if member.spec not in inputs:
-                inputs[member.spec] = torch.stack([to_input(image, member.spec) for image in images])
-            outputs = within(self.timeout, lambda: self._run(member, inputs[member.spec]))
+            batch.prepare(member.spec)
+            outputs = within(self.timeout, lambda: self._run(member, batch))
         except Exception as error:  # noqa: BLE001 - the edge: one model must not stop the others
             reason = _first_line(error)
             _log.warning("model %s of task %s is unavailable: %s", member.name, self.task.name, reason)
-            return [_unavailable(member.name, reason, member.revision)] * len(images)
-        return [_form_opinion(self.task, member, outputs, index) for index in range(len(images))]
+            return [_unavailable(member.name, reason, member.revision)] * count
+        return [_form_opinion(self.task, member, outputs, index) for index in range(count)]
 
     @torch.inference_mode()
-    def _run(self, member: Checkpoint, inputs: torch.Tensor) -> Outputs:
+    def _run(self, member: Checkpoint, batch: Batch) -> Outputs:
         start = time.perf_counter()
-        embeddings = member.parts.pool(member.parts.body(inputs.to(self.device)))
+        lenders = self._lent.get(member.name, ())
+        if lenders and all(name in batch.embeddings for name in lenders):
+            lent = torch.cat([batch.embeddings[name] for name in lenders], dim=1)
+            embeddings = member.parts.fuse(lent)  # type: ignore[union-attr]
+        else:
+            embeddings = member.parts.pool(member.parts.body(batch.prepare(member.spec).to(self.device)))
+        batch.embeddings[member.name] = embeddings
         probs = member.parts.classifier(embeddings).float().softmax(dim=1).cpu().numpy()
         return Outputs(probs, embeddings.float().cpu().numpy(), time.perf_counter() - start)
 
@@ -235,60 +181,6 @@ def _form_opinion(task: Task, member: Checkpoint, outputs: Outputs, index: int) 
         in_distribution=None if member.reference is None else member.reference.contains(outputs.embeddings[index]),
         milliseconds=round(1000 * outputs.seconds / len(outputs.probs), 2),
     )
-
-
-def agree(task: Task, opinions: Sequence[Opinion]) -> Consensus | None:
-    """Forms the consensus of the opinions that are there; None when there is none."""
-    answers = [opinion for opinion in opinions if opinion.probs is not None]
-    if not answers:
-        return None
-    probs = np.array([list(answer.probs.values()) for answer in answers if answer.probs])  # (models, K)
-    mean = probs.mean(axis=0)
-    ruled_in = {label for answer in answers for label in answer.prediction_set or ()}
-    known = [answer.in_distribution for answer in answers if answer.in_distribution is not None]
-    return Consensus(
-        label=task.labels[int(mean.argmax())],
-        probs={label: float(p) for label, p in zip(task.labels, mean, strict=True)},
-        votes=dict(Counter(str(answer.label) for answer in answers).most_common()),
-        disagreement=disagreement(probs),
-        prediction_set=tuple(label for label in task.labels if label in ruled_in),
-        in_distribution=2 * sum(known) > len(known) if known else None,
-        answered=len(answers),
-        asked=len(opinions),
-    )
-
-
-def disagreement(probs: np.ndarray) -> float:
-    """Jensen-Shannon divergence of several distributions (Lin, 1991).
-
-    Args:
-        probs: (M, K) one distribution a row.
-
-    Returns:
-        The divergence in base K: 0 when all rows are equal, 1 when K rows are each sure of another label.
-    """
-
-    def entropy(p: np.ndarray) -> np.ndarray:
-        return -np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0.0), axis=-1) / np.log(p.shape[-1])
-
-    rows = np.asarray(probs, dtype=np.float64)
-    return float(np.clip(entropy(rows.mean(axis=0)) - entropy(rows).mean(), 0.0, 1.0))
-
-
-def describe_image(image: Radiograph) -> dict[str, Any]:
-    """What a reading says about its image: nothing of the patient."""
-    height, width = image.pixels.shape
-    facts: dict[str, Any] = {
-        "sha256": image.sha256,
-        "height": height,
-        "width": width,
-        "bits": image.bits,
-        "format": image.format,
-        "warnings": list(image.warnings),
-    }
-    if image.metadata:
-        facts["metadata"] = dict(image.metadata)
-    return facts
 
 
 def within(seconds: float, work: Callable[[], _T]) -> _T:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xray_models.images import ImageError, read_image
-from xray_models.panel import Panel, Reading
+from xray_models.panel import Panel
+from xray_models.readings import Reading
 from xray_models.tasks import TaskError
 
 

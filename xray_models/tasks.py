@@ -18,8 +18,16 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "hub_configs"
 CHECKPOINTS = ROOT / "checkpoints"
+SPLIT_KINDS = ("grouped", "official")
 
 _T = TypeVar("_T")
+_CHOICES = {  # of a recipe's words
+    "optimizer": ("adamw", "adam", "sgd", "rmsprop"),
+    "schedule": ("cosine", "plateau", "constant"),
+    "balance": ("none", "loss", "sampler", "copies"),
+    "head": ("linear", "dense"),
+    "log": ("none", "tensorboard", "trackio"),
+}
 _REVISION = re.compile(r"[0-9a-f]{40}")
 
 
@@ -39,6 +47,7 @@ class Dataset:
         root: folder below the data folder in which the layout starts.
         splits: the publisher's split folders, our name to theirs, for `split_folders`.
         patient: regular expression that finds a patient's id in a file name, or "" where names carry none.
+        relabels: CSV below the data folder with `file_name` and `label` of files to label anew, or "".
     """
 
     layout: str
@@ -48,6 +57,7 @@ class Dataset:
     root: str = ""
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     patient: str = ""
+    relabels: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +69,17 @@ class Split:
         validation: fraction of the images for validation.
         test: fraction of the images for the test.
         group: `auto` (near-copies, mirrored ones too, and patient ids stay together) or `none`.
+        kind: `grouped`, or `official` for the publisher's own (validation is cut from train where he has none).
     """
 
     seed: int = 7
     validation: float = 0.15
     test: float = 0.15
     group: str = "auto"
+    kind: str = "grouped"
 
     def __post_init__(self) -> None:
+        choose("split.kind", self.kind, SPLIT_KINDS)
         if self.group not in ("auto", "none"):
             raise TaskError(f"split.group is {self.group!r}; valid: auto, none.")
         if not (self.validation > 0 and self.test > 0 and self.validation + self.test < 1):
@@ -82,42 +95,68 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training images, at most.
-        learning_rate: peak learning rate of AdamW.
-        batch_size: images per step.
-        weight_decay: AdamW's decoupled weight decay.
+        learning_rate: peak learning rate.
+        batch_size: images per step, over all processes.
+        optimizer: `adamw`, `adam`, `sgd` (Nesterov) or `rmsprop`.
+        weight_decay: decoupled for AdamW, else the L2 penalty.
+        layer_decay: rate of each transformer layer relative to the one above it, in (0, 1].
         augment: name of a policy in `xray_models.augment.POLICIES`.
-        schedule: `cosine` (with warm-up) or `plateau` (halved when validation stalls).
-        warmup: fraction of the steps over which the rate rises (cosine only).
+        mixup: alpha of mixup (Zhang et al., 2018); 0 for none.
+        schedule: `cosine` or `constant` (both with warm-up), or `plateau` (halved when validation stalls).
+        warmup: fraction of the steps over which the rate rises (not for plateau).
         patience: epochs without a better validation loss before training stops.
-        class_weights: weigh the loss by inverse class frequency.
+        balance: what is done about unequal classes: `none`, `loss` (weighted by inverse frequency), `sampler`
+            (each label drawn as often), or `copies` (rarer labels repeated through AutoAugment).
         label_smoothing: mass moved from the true label to the others, in [0, 1).
+        ema: decay of the moving average of the weights, in [0, 1); 0 for none.
+        frozen_epochs: epochs of a first stage that trains the head alone.
+        frozen_rate: peak learning rate of that stage.
+        head: `linear`, or `dense` (256 units, batch norm, ReLU and dropout before the last layer).
+        dropout: probability before the last linear layer, in [0, 1).
         width: channels relative to the published network (ResNet only), for small starter models.
-        image_size: height and width of the model's input, in pixels.
+        image_size: height and width of the model's input, in pixels; 0 for the architecture's own.
         images: how many phantoms to draw (task `phantom` only).
+        log: where else the training's figures go: `none`, `tensorboard` or `trackio`.
     """
 
     epochs: int = 10
     learning_rate: float = 3e-4
     batch_size: int = 32
+    optimizer: str = "adamw"
     weight_decay: float = 0.05
+    layer_decay: float = 1.0
     augment: str = "radiograph"
+    mixup: float = 0.0
     schedule: str = "cosine"
     warmup: float = 0.1
     patience: int = 5
-    class_weights: bool = True
+    balance: str = "loss"
     label_smoothing: float = 0.0
+    ema: float = 0.0
+    frozen_epochs: int = 0
+    frozen_rate: float = 1e-3
+    head: str = "linear"
+    dropout: float = 0.0
     width: float = 1.0
-    image_size: int = 224
+    image_size: int = 0
     images: int = 4000
+    log: str = "none"
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("cosine", "plateau"):
-            raise TaskError(f"schedule is {self.schedule!r}; valid: cosine, plateau.")
-        for name in ("epochs", "learning_rate", "batch_size", "patience", "width", "image_size", "images"):
+        for name, valid in _CHOICES.items():
+            if getattr(self, name) not in valid:
+                raise TaskError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(valid)}.")
+        for name in ("epochs", "learning_rate", "batch_size", "patience", "width", "images"):
             if getattr(self, name) <= 0:
                 raise TaskError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        if not 0 <= self.label_smoothing < 1 or not 0 <= self.warmup < 1:
-            raise TaskError("label_smoothing and warmup must be in [0, 1).")
+        for name in ("weight_decay", "mixup", "frozen_epochs", "frozen_rate", "image_size"):
+            if getattr(self, name) < 0:
+                raise TaskError(f"{name} is {getattr(self, name)}; it must not be below 0.")
+        for name in ("label_smoothing", "warmup", "dropout", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise TaskError(f"{name} is {getattr(self, name)}; it must be in [0, 1).")
+        if not 0 < self.layer_decay <= 1:
+            raise TaskError(f"layer_decay is {self.layer_decay}; it must be in (0, 1].")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +170,7 @@ class ModelRef:
         revision: 40 hexadecimal digits, required with `repo`.
         architecture: entry of `xray_models.architectures.ARCHITECTURES`.
         train: what differs from the task's training recipe.
+        members: the models of the same task whose features a `fusion` joins; empty for the others.
     """
 
     name: str
@@ -139,8 +179,10 @@ class ModelRef:
     revision: str | None = None
     architecture: str = ""
     train: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    members: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "members", tuple(self.members))
         if (self.checkpoint is None) == (self.repo is None):
             raise TaskError(f"model {self.name!r} needs either `checkpoint:` or `repo:`, and not both.")
         if self.repo is not None and not _REVISION.fullmatch(self.revision or ""):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ class Parts(NamedTuple):
     classifier: nn.Linear
     prefix: int | None = None
 
-    def head(self, features: torch.Tensor) -> torch.Tensor:
+    def head(self, features: Any) -> torch.Tensor:
         """Features to logits (B, labels)."""
         return self.classifier(self.pool(features))
 
@@ -41,3 +42,46 @@ class Parts(NamedTuple):
         if prefix is None:
             return grid
         return torch.cat([prefix, grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+class FusedParts(NamedTuple):
+    """A fusion's parts: the features of several bodies, pooled and fused into one embedding.
+
+    Attributes:
+        members: each member's own parts; their classifiers are not used.
+        fuse: concatenated embeddings (B, D) to the fused embedding (B, D').
+        classifier: the last linear layer, (B, D') to logits (B, labels).
+    """
+
+    members: tuple[Parts, ...]
+    fuse: Callable[[torch.Tensor], torch.Tensor]
+    classifier: nn.Linear
+
+    def body(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(B, C, H, W) inputs to each member's features."""
+        return tuple(member.body(inputs) for member in self.members)
+
+    def pool(self, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Each member's features to the fused embedding (B, D')."""
+        pooled = [member.pool(own) for member, own in zip(self.members, features, strict=True)]
+        return self.fuse(torch.cat(pooled, dim=1))
+
+    def head(self, features: Any) -> torch.Tensor:
+        """Features to logits (B, labels)."""
+        return self.classifier(self.pool(features))
+
+    def seen_through(self, index: int, features: tuple[torch.Tensor, ...]) -> Parts:
+        """One member's parts whose head is the fusion's, with the other members' features held as they are."""
+        own = self.members[index]
+        return Parts(own.body, _Fixed(self, index, features), self.classifier, own.prefix)
+
+
+class _Fixed(nn.Module):
+    def __init__(self, parts: FusedParts, index: int, features: tuple[torch.Tensor, ...]):
+        super().__init__()
+        self.parts, self.index, self.features = parts, index, features
+
+    def forward(self, own: torch.Tensor) -> torch.Tensor:
+        features = [f.expand(len(own), *f.shape[1:]) for f in self.features]
+        features[self.index] = own
+        return self.parts.pool(tuple(features))

@@ -16,7 +16,8 @@ class SimpleCnnConfig(PreTrainedConfig):
     Attributes:
         channels: filters of each stage.
         num_channels: channels of the input.
-        dropout: probability before the linear layer, in [0, 1).
+        units: dense units before the last layer; 0 for none.
+        dropout: probability before the last layer, in [0, 1).
         image_size: height and width of the input, in pixels.
     """
 
@@ -24,6 +25,7 @@ class SimpleCnnConfig(PreTrainedConfig):
 
     channels: list[int] | None = None
     num_channels: int = 3
+    units: int = 0
     dropout: float = 0.2
     image_size: int = 224
 
@@ -60,9 +62,14 @@ class SimpleCnnForImageClassification(PreTrainedModel):
             stages.append(_stage(width, channels))
             width = channels
         self.features = nn.Sequential(*stages)
-        self.dropout = nn.Dropout(config.dropout)
         self.pool = BothPools()
-        self.classifier = nn.Linear(2 * width, len(config.id2label or {}))
+        self.head: nn.Module = nn.Identity()
+        width *= 2
+        if config.units:
+            self.head = nn.Sequential(nn.Linear(width, config.units), nn.BatchNorm1d(config.units), nn.ReLU())
+            width = config.units
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(width, len(config.id2label or {}))
         self.post_init()
 
     @torch.no_grad()
@@ -77,7 +84,7 @@ class SimpleCnnForImageClassification(PreTrainedModel):
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **_: Any
     ) -> ImageClassifierOutput:
         """Classifies (B, C, H, W) inputs; returns logits (B, labels), and the loss where labels are given."""
-        pooled = self.pool(self.features(pixel_values))  # (B, C, H, W) -> (B, 256)
+        pooled = self.head(self.pool(self.features(pixel_values)))  # (B, C, H, W) -> (B, 256)
         logits = self.classifier(self.dropout(pooled))  # (B, labels)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return ImageClassifierOutput(loss=loss, logits=logits)

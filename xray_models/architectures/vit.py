@@ -1,20 +1,23 @@
-"""Vision transformers, as the native `ViTForImageClassification`."""
+"""Vision transformers, as the native `ViTForImageClassification`, and the split that all of their kind share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed
 from torch import nn
 from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification
 
 from xray_models.architectures.parts import Parts
 from xray_models.tasks import Recipe, TaskError
 
+_PATCH = 16  # pixels
+_POSITIONS = "vit.embeddings.position_embeddings"
 _RENAMES = (
     (r"^blocks\.(\d+)\.attn\.proj\.", r"vit.layers.\1.attention.o_proj."),
     (r"^blocks\.(\d+)\.norm1\.", r"vit.layers.\1.layernorm_before."),
@@ -22,33 +25,44 @@ _RENAMES = (
     (r"^blocks\.(\d+)\.mlp\.", r"vit.layers.\1.mlp."),
     (r"^norm\.", "vit.layernorm."),
     (r"^cls_token$", "vit.embeddings.cls_token"),
-    (r"^pos_embed$", "vit.embeddings.position_embeddings"),
+    (r"^pos_embed$", _POSITIONS),
     (r"^patch_embed\.proj\.", "vit.embeddings.patch_embeddings.projection."),
 )
 
 
-def build_tiny(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
-    """Builds ViT-Ti/16 (Touvron et al., 2021): 12 blocks, 3 heads, 192 channels, 224 pixels."""
-    if recipe.width != 1.0 or recipe.image_size != 224:
-        raise TaskError(
-            f"width is {recipe.width} and image_size {recipe.image_size}; ViT-Ti/16 has width 1 and 224 pixels."
+def builder(width: int, heads: int) -> Callable[[Sequence[str], Recipe, Path | None], PreTrainedModel]:
+    """Returns a builder of a ViT with 12 blocks and patches of 16 pixels (Dosovitskiy et al., 2021).
+
+    Args:
+        width: channels of a token: 192 in ViT-Ti, 384 in ViT-S (Touvron et al., 2021), 768 in ViT-B.
+        heads: of each attention.
+    """
+
+    def build(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
+        if recipe.width != 1.0 or recipe.image_size % _PATCH:
+            raise TaskError(
+                f"width is {recipe.width} and image_size {recipe.image_size}; a ViT has width 1 and an image_size that "
+                f"is a multiple of {_PATCH}."
+            )
+        config = ViTConfig(
+            hidden_size=width,
+            num_attention_heads=heads,
+            intermediate_size=4 * width,
+            num_hidden_layers=12,
+            image_size=recipe.image_size,
+            layer_norm_eps=1e-6,
+            id2label=dict(enumerate(labels)),
         )
-    config = ViTConfig(
-        hidden_size=192,
-        num_attention_heads=3,
-        intermediate_size=768,
-        num_hidden_layers=12,
-        layer_norm_eps=1e-6,
-        id2label=dict(enumerate(labels)),
-    )
-    model = ViTForImageClassification(config)
-    if weights is not None:
-        _load_imagenet(model, weights)
-    return model
+        model = ViTForImageClassification(config)
+        if weights is not None:
+            _load_imagenet(model, weights, recipe.image_size // _PATCH)
+        return model
+
+    return build
 
 
-def _load_imagenet(model: nn.Module, weights: Path) -> None:
-    """Loads timm's ViT weights under their transformers names, without the classifier."""
+def _load_imagenet(model: nn.Module, weights: Path, side: int) -> None:
+    """Loads timm's ViT weights under their transformers names, without the classifier, for `side` rows of patches."""
     state: dict[str, torch.Tensor] = {}
     for name, tensor in load_file(weights).items():
         if name.startswith("head."):
@@ -61,42 +75,66 @@ def _load_imagenet(model: nn.Module, weights: Path) -> None:
         for pattern, replacement in _RENAMES:
             name = re.sub(pattern, replacement, name)
         state[name] = tensor.float()
-    report = model.load_state_dict(state, strict=False)
+    if _POSITIONS in state:
+        state[_POSITIONS] = resample_abs_pos_embed(state[_POSITIONS], [side, side])
+    try:
+        report = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # a tensor of another shape
+        raise TaskError(f"{weights.name} is a ViT of another size: {error}") from error
     wrong = [name for name in report.missing_keys if not name.startswith("classifier.")]
     wrong += report.unexpected_keys
     if wrong:
-        raise TaskError(f"{weights.name} is not a ViT-Ti/16; the first key that differs is {wrong[0]}.")
+        raise TaskError(f"{weights.name} is not a ViT with patches of 16; the first key that differs is {wrong[0]}.")
 
 
 def split(model: Any) -> Parts:
     """Splits a ViT before its last block: the last place where every patch token still reaches the class token."""
-    return Parts(_Blocks(model), _LastBlock(model), model.classifier, prefix=1)
+    return split_blocks(model.vit, model.vit.layers, model.classifier)
+
+
+def split_blocks(
+    network: Any, layers: nn.ModuleList, classifier: nn.Linear, prefix: int = 1, joined: bool = False
+) -> Parts:
+    """Splits a network of the ViT kind before its last block.
+
+    Args:
+        network: has `embeddings` and `layernorm`.
+        layers: its blocks.
+        classifier: its last linear layer.
+        prefix: number of tokens without a place, the class token first.
+        joined: whether the mean of the patches' tokens is put beside the class token, as in DINOv2's classifier.
+    """
+    body = _Blocks(network.embeddings, layers[:-1])
+    pool = _LastBlock(layers[-1], network.layernorm, prefix if joined else 0)
+    return Parts(body, pool, classifier, prefix)
 
 
 class _Blocks(nn.Module):
-    """(B, C, H, W) to the tokens (B, 1 + h*w, D) that enter the last block."""
+    """(B, C, H, W) to the tokens (B, prefix + h*w, D) that enter the last block."""
 
-    model: Any
-
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, embeddings: nn.Module, layers: nn.Module):
         super().__init__()
-        self.model = model
+        self.embeddings, self.layers = embeddings, layers
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        tokens = self.model.vit.embeddings(pixel_values)
-        for layer in self.model.vit.layers[:-1]:
+        tokens = self.embeddings(pixel_values)
+        for layer in self.layers.children():
             tokens = layer(tokens)
         return tokens
 
 
 class _LastBlock(nn.Module):
-    """Tokens (B, 1 + h*w, D) through the last block to the class token's embedding (B, D)."""
+    """Tokens (B, prefix + h*w, D) through the last block to the class token's embedding (B, D).
 
-    model: Any
+    Where `joined` is not 0, the mean of the tokens from there on is put beside it: (B, 2 D).
+    """
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, layer: nn.Module, norm: nn.Module, joined: int = 0):
         super().__init__()
-        self.model = model
+        self.layer, self.norm, self.joined = layer, norm, joined
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.model.vit.layernorm(self.model.vit.layers[-1](tokens))[:, 0]
+        tokens = self.norm(self.layer(tokens))
+        if not self.joined:
+            return tokens[:, 0]
+        return torch.cat([tokens[:, 0], tokens[:, self.joined :].mean(dim=1)], dim=1)

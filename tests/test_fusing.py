@@ -1,0 +1,146 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForImageClassification
+
+from xray_models import fusing, tasks
+from xray_models.architectures import FusedParts, build_model, split_model
+from xray_models.attribution import explain
+from xray_models.calibration import fit_reference
+from xray_models.checkpoints import load_checkpoint, save_checkpoint
+from xray_models.images import to_input
+from xray_models.panel import Panel
+from xray_models.tasks import ModelRef, TaskError, load_task
+
+SIZES = {"simple_cnn": 64, "resnet18": 64}
+
+
+def reference(size):
+    rng = np.random.default_rng(0)
+    return fit_reference(rng.normal(size=(50, size)), rng.normal(size=(40, size)))
+
+
+@pytest.fixture(scope="module")
+def fused(tmp_path_factory):
+    """The phantom task with two untrained models and their untrained fusion."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "CHECKPOINTS", folder)
+        task = load_task("phantom")
+        recipe = dataclasses.replace(task.recipe, image_size=64)
+        for name, width in (("simple_cnn", 0.25), ("resnet18", 0.125)):
+            torch.manual_seed(len(name))
+            model, spec = build_model(name, task.labels, dataclasses.replace(recipe, width=width))
+            save_checkpoint(model.eval(), spec, folder / name, {}, reference(SIZES[name]))
+        refs = [ModelRef(name, checkpoint=str(folder / name)) for name in SIZES]
+        fusion = ModelRef("fusion", checkpoint=str(folder / "fusion"), members=tuple(SIZES))
+        task = dataclasses.replace(task, models=(*refs, fusion))
+        model, spec = fusing.build_fusion(task, fusion, recipe)
+        save_checkpoint(model.eval(), spec, folder / "fusion", {"conformal_threshold": 0.1}, reference(128))
+        yield task
+
+
+def test_the_folder_holds_the_small_network_alone(fused):
+    folder = fused.model("fusion").path
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert not [name for name in file.keys() if name.startswith("members.")]  # noqa: SIM118
+    assert (folder / "model.safetensors").stat().st_size < 100_000
+    config = json.loads((folder / "config.json").read_text())
+    assert config["sources"]["resnet18"]["folder"] == "../resnet18"
+
+
+def test_anyone_can_load_it(fused, image):
+    """Logits are those of the concatenated embeddings, through the Auto class alone."""
+    folder = fused.model("fusion").path
+    model = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    loaded = load_checkpoint(fused, fused.model("fusion"))
+    inputs = to_input(image, loaded.spec)[None]
+    embeddings = []
+    for name in SIZES:
+        parts = load_checkpoint(fused, fused.model(name)).parts
+        embeddings.append(parts.pool(parts.body(inputs)))
+    with torch.no_grad():
+        expected = model.classifier(model.fuse(torch.cat(embeddings, dim=1)))
+        assert torch.allclose(model(pixel_values=inputs).logits, expected, atol=1e-5)
+        assert torch.allclose(loaded.parts.head(loaded.parts.body(inputs)), expected, atol=1e-5)
+
+
+def test_a_panel_computes_each_members_features_once(fused, image):
+    panel = Panel.load(fused, device="cpu")
+    runs = dict.fromkeys(SIZES, 0)
+    for name in SIZES:
+        panel.checkpoints[name].model.register_forward_pre_hook(lambda *_: None)
+        body = panel.checkpoints[name].parts.body
+        body.register_forward_hook(lambda *_, name=name: runs.__setitem__(name, runs[name] + 1))
+    own = panel.checkpoints["fusion"]
+    inner = [next(m.modules()) for m in own.model.members.values()]
+    for module in inner:
+        module.register_forward_hook(lambda *_: pytest.fail("a member ran again"))
+    together = panel.read(image).opinions[-1]
+    assert runs == {"simple_cnn": 1, "resnet18": 1}
+    assert together.status == "ok"
+    alone = Panel.load(fused, ["fusion"], device="cpu").read(image).opinions[0]
+    assert list(together.probs.values()) == pytest.approx(list(alone.probs.values()), abs=1e-6)
+    first = next(iter(panel.checkpoints["resnet18"].model.state_dict().values()))
+    assert first.data_ptr() == next(iter(own.model.members["resnet18"].state_dict().values())).data_ptr()
+
+
+def test_a_changed_member_is_noticed(fused, tmp_path):
+    folder = fused.model("resnet18").path / "model.safetensors"
+    kept = folder.read_bytes()
+    try:
+        folder.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        opinion = Panel.load(fused, ["fusion"], device="cpu").members[0]
+        assert opinion.status == "unavailable"
+        assert "train the fusion again" in opinion.reason
+    finally:
+        folder.write_bytes(kept)
+
+
+def test_its_heatmap_is_the_sum_of_its_members(fused, image):
+    model = load_checkpoint(fused, fused.model("fusion"))
+    assert isinstance(model.parts, FusedParts)
+    with torch.no_grad():
+        model.model.hidden.weight[:, SIZES["simple_cnn"] :] = 0  # resnet18 has no say any more
+    mixed = explain(model, image, "Nodule").values
+    features = model.parts.body(to_input(image, model.spec)[None])
+    alone = model.parts.seen_through(0, features)
+    single = dataclasses.replace(model, parts=alone)
+    only = explain(single, image, "Nodule").values
+    assert mixed.shape == image.pixels.shape
+    assert np.corrcoef(mixed.ravel(), only.ravel())[0, 1] > 0.99
+    for method in ("integrated_gradients", "occlusion"):
+        assert np.isfinite(explain(model, image, "Nodule", method).values).all()
+
+
+def test_a_complete_copy_needs_no_other_folder(fused, image, tmp_path):
+    fusing.save_complete(fused.model("fusion").path, tmp_path / "whole")
+    whole = AutoModelForImageClassification.from_pretrained(tmp_path / "whole", dtype=torch.float32).eval()
+    split = load_checkpoint(fused, fused.model("fusion"))
+    inputs = to_input(image, split.spec)[None]
+    with torch.no_grad():
+        assert torch.equal(whole(pixel_values=inputs).logits, split.model(pixel_values=inputs).logits)
+    own = fusing.fingerprint(load_checkpoint(fused, fused.model("resnet18")).model)
+    assert fusing.fingerprint(whole.members["resnet18"]) == own
+    assert split_model(whole).members
+
+
+def test_the_members_stay_as_they_are_while_it_trains(fused):
+    model, spec = fusing.build_fusion(fused, fused.model("fusion"), fused.recipe)
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.members.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    loss = model(pixel_values=torch.rand(4, 3, spec.height, spec.width), labels=torch.tensor([0, 1, 2, 3])).loss
+    loss.backward()
+    optimizer.step()
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.members.state_dict().items())
+
+
+@pytest.mark.parametrize(("members", "says"), [((), "at least two"), (("resnet18", "vit_tiny"), "vit_tiny")])
+def test_wrong_members_are_refused(fused, members, says):
+    with pytest.raises(TaskError, match=says):
+        fusing.build_fusion(fused, dataclasses.replace(fused.model("fusion"), members=members), fused.recipe)

@@ -1,0 +1,151 @@
+import logging
+
+import pandas as pd
+import pytest
+
+from xray_models.layouts import LAYOUTS, DataError, list_fracatlas, list_label_folders, list_split_folders, relabel
+from xray_models.tasks import load_task, load_tasks
+
+
+def touch(folder, *names):
+    for name in names:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def list_files(task, folder):
+    listed = LAYOUTS[task.dataset.layout](task, folder)
+    base = str(folder.resolve())
+    return {(file.path.removeprefix(f"{base}/"), file.label, file.official) for file in listed}
+
+
+def test_every_task_names_a_layout():
+    assert {task.dataset.layout for task in load_tasks().values()} <= set(LAYOUTS)
+
+
+def test_covid_masks_and_tables_are_not_images(tmp_path):
+    task, start = load_task("covid"), "COVID-19_Radiography_Dataset"
+    for label in task.labels:
+        touch(tmp_path / start, f"{label}/images/{label}-1.png", f"{label}/masks/{label}-1.png")
+    touch(tmp_path / start, "COVID.metadata.xlsx", "README.md.txt")
+    expected = {(f"{start}/{label}/images/{label}-1.png", label, "") for label in task.labels}
+    assert list_files(task, tmp_path) == expected
+    assert len(list_files(task, tmp_path / start)) == 4
+
+
+@pytest.mark.parametrize("splits", [{"train", "val", "test"}, {"train", "test"}])
+def test_pneumonia_with_and_without_a_validation_folder(tmp_path, splits):
+    task = load_task("pneumonia")
+    for split in splits:
+        touch(tmp_path / "chest_xray" / split, "NORMAL/IM-0001-0001.jpeg", "PNEUMONIA/person1_virus_6.jpeg")
+    touch(tmp_path, "__MACOSX/chest_xray/train/NORMAL/._IM-0001-0001.jpeg", "chest_xray/train/NORMAL/.DS_Store")
+    listed = list_files(task, tmp_path)
+    assert len(listed) == 2 * len(splits)
+    assert {official for *_, official in listed} == {"validation" if split == "val" else split for split in splits}
+
+
+def test_brain_has_the_publishers_training_and_testing(tmp_path):
+    task = load_task("brain")
+    for label in task.labels:
+        touch(tmp_path, f"Training/{label}/Tr_0.jpg", f"Testing/{label}/Te_0.jpg")
+    listed = list_files(task, tmp_path)
+    assert len(listed) == 8
+    assert all(official == {"Tr": "train", "Te": "test"}[path.split("/")[-1][:2]] for path, _, official in listed)
+
+
+def test_fracatlas_divides_the_fractured_ones_alone(tmp_path):
+    task, start = load_task("fracture"), tmp_path / "FracAtlas"
+    touch(start, *(f"images/Fractured/{n}.jpg" for n in "abcd"), "images/Non_fractured/e.jpg")
+    split = start / "Utilities" / "Fracture Split"
+    split.mkdir(parents=True)
+    for name, image in (("train", "a"), ("valid", "b"), ("test", "c")):
+        (split / f"{name}.csv").write_text(f"image_id\n{image}.jpg\n")
+    for folder in (tmp_path, start, start / "images"):
+        official = {file.path[-5:]: file.official for file in list_fracatlas(task, folder)}
+        assert official == {"a.jpg": "train", "b.jpg": "validation", "c.jpg": "test", "d.jpg": "", "e.jpg": ""}
+
+
+def test_fracatlas_table_that_contradicts_the_folders_is_named(tmp_path, caplog):
+    task = load_task("fracture")
+    touch(tmp_path / "images", "Fractured/a.jpg", "Fractured/b.jpg", "Non_fractured/c.jpg", "Non_fractured/d.jpg")
+    (tmp_path / "dataset.csv").write_text("image_id,fractured\na.jpg,1\nb.jpg,0\nc.jpg,0\n")
+    assert len(list_fracatlas(task, tmp_path)) == 4
+    assert caplog.text.endswith("contradicts the folders, which are followed: b.jpg\n")
+
+
+def test_three_folders_of_bones(tmp_path):
+    task = load_task("bone")
+    touch(tmp_path, *(f"{label}/1.jpg" for label in task.labels))
+    assert list_files(task, tmp_path) == {(f"{label}/1.jpg", label, "") for label in task.labels}
+
+
+def test_what_may_be_an_image_is_listed_whatever_its_ending(tmp_path, caplog):
+    task = load_task("bone")
+    touch(tmp_path, *(f"{label}/1.jpg" for label in task.labels))
+    touch(tmp_path / "healthy", "IM000001", "film.gif", "notes.txt", "Thumbs.db", ".hidden.png", "more/2.jpg")
+    with caplog.at_level(logging.WARNING):
+        listed = list_files(task, tmp_path)
+    assert {path for path, label, _ in listed if label == "healthy"} == {
+        "healthy/1.jpg",
+        "healthy/IM000001",
+        "healthy/film.gif",
+    }
+    assert "not read: the folders in it (more)" in caplog.text  # nothing is passed over in silence
+
+
+def test_a_wrong_folder_says_what_was_found_and_where_to_look(tmp_path):
+    task = load_task("pneumonia")
+    touch(tmp_path / "download" / "v2" / "chest_xray", "train/NORMAL/a.jpeg", "train/PNEUMONIA/b.jpeg")
+    touch(tmp_path / "download" / "v2" / "chest_xray", "test/NORMAL/a.jpeg", "test/PNEUMONIA/b.jpeg")
+    with pytest.raises(DataError, match="expected the folders train/NORMAL.*found download/.*seem to be in") as error:
+        list_split_folders(task, tmp_path)
+    assert str(tmp_path / "download" / "v2" / "chest_xray") in str(error.value)
+    with pytest.raises(DataError, match="seem to be in .*v2/chest_xray:"):
+        list_split_folders(task, tmp_path / "download" / "v2" / "chest_xray" / "train")
+
+
+def test_a_missing_label_is_not_passed_over(tmp_path):
+    touch(tmp_path, "healthy/1.jpg", "fractured/2.jpg")
+    with pytest.raises(DataError, match="expected the folders beyond repair, fractured, healthy; found fractured/"):
+        list_label_folders(load_task("bone"), tmp_path)
+
+
+@pytest.fixture
+def bones(tmp_path):
+    task = load_task("bone")
+    touch(tmp_path, "healthy/1.jpg", "healthy/2.jpg", "fractured/1.jpg", "beyond repair/3.jpg")
+    files = pd.DataFrame(list_label_folders(task, tmp_path)).sort_values("path", ignore_index=True)
+
+    def correct(text):
+        (tmp_path / "new.csv").write_text(text)
+        return relabel(files, tmp_path / "new.csv", task, tmp_path)
+
+    return correct
+
+
+def test_corrections_replace_labels(bones):
+    changed = bones("file_name,label\nhealthy/1.jpg,fractured\n3.jpg,healthy\n")
+    labels = dict(zip(changed["path"].str.split("/").str[-2:].str.join("/"), changed["label"], strict=True))
+    assert labels == {
+        "healthy/1.jpg": "fractured",
+        "healthy/2.jpg": "healthy",
+        "fractured/1.jpg": "fractured",
+        "beyond repair/3.jpg": "healthy",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("file_name,label\n2.jpg,broken\n", r"unknown labels: broken\. Valid: beyond repair, fractured, healthy"),
+        ("file_name,label\n9.jpg,healthy\n", r"not in .*9\.jpg.*beyond repair/3\.jpg"),
+        ("file_name,label\n1.jpg,healthy\n", r"several files bear: 1\.jpg"),
+        ("file_name,label\n2.jpg,healthy\n2.jpg,fractured\n", r"two labels to 2\.jpg"),
+        ("name,label\n2.jpg,healthy\n", "expected file_name and label"),
+        ("", "cannot be read"),
+    ],
+)
+def test_corrections_that_do_not_fit_are_named(bones, text, says):
+    with pytest.raises(DataError, match=says):
+        bones(text)

@@ -1,0 +1,219 @@
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+from sklearn.utils.class_weight import compute_class_weight
+
+from xray_models.architectures import build_model, split_model
+from xray_models.averaging import Average
+from xray_models.finishing import collect_outputs
+from xray_models.images import InputSpec
+from xray_models.imagesets import BalancedSampler, ImageSet
+from xray_models.optimizers import group_parameters
+from xray_models.tasks import Recipe, TaskError
+from xray_models.trainer import build_trainer, class_weights, freeze_body
+
+RECIPE = Recipe(
+    epochs=3, batch_size=8, augment="none", schedule="constant", warmup=0.0, image_size=48, width=0.25, balance="none"
+)
+LABELS = ["Normal", "Nodule"]
+
+
+def noise(spec, count=16, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(count) % 2)
+    pixels = rng.integers(0, 120, (count, spec.height, spec.width), dtype=np.uint8)
+    pixels[labels == 1, :8] += 100  # so that there is something to learn
+    return ImageSet(pixels, labels, spec)
+
+
+def small(name="simple_cnn", recipe=RECIPE, seed=0):
+    torch.manual_seed(seed)
+    model, spec = build_model(name, LABELS, recipe)
+    return model, {"train": noise(spec), "validation": noise(spec, seed=1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("simple_cnn", dataclasses.replace(RECIPE, learning_rate=0.01)),
+        ("vit_tiny", Recipe(epochs=2, batch_size=8, learning_rate=3e-3, schedule="constant", warmup=0, balance="none")),
+        ("simple_cnn", dataclasses.replace(RECIPE, learning_rate=0.01, ema=0.5)),
+    ],
+)
+def test_the_best_epoch_is_what_comes_out(name, recipe, tmp_path):
+    """The weights at the end give the best epoch's loss, under transformers' new names and old ones alike."""
+    model, sets = small(name, recipe)
+    trainer = build_trainer(model, sets, recipe, tmp_path, seed=0)
+    trainer.train()
+    losses = [entry["eval_log_loss"] for entry in trainer.state.log_history if "eval_log_loss" in entry]
+    logits, _ = collect_outputs(trainer.finish(), sets["validation"])
+    truth = sets["validation"].labels
+    found = -log_softmax(logits, axis=1)[np.arange(len(truth)), truth].mean()
+    assert found == pytest.approx(min(losses), rel=0.02, abs=0.01)
+    assert max(losses) - min(losses) > 0.02  # or the test could not tell
+
+
+def test_class_weights_are_scikit_learns_and_average_to_one():
+    labels = np.array([0] * 90 + [1] * 7 + [2] * 3)
+    weights = class_weights(labels, 3)
+    assert weights == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels))
+    assert weights[labels].mean() == pytest.approx(1)
+
+
+def test_class_weights_balance_the_loss(tmp_path):
+    model, sets = small(recipe=dataclasses.replace(RECIPE, balance="loss"))
+    sets["train"].labels = np.array([0] * 12 + [1] * 4)
+    trainer = build_trainer(model, sets, dataclasses.replace(RECIPE, balance="loss"), tmp_path, seed=0)
+
+    class Flat(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = torch.nn.Parameter(torch.zeros(16, 2))
+
+        def forward(self, pixel_values):
+            return {"logits": self.logits}
+
+    flat = Flat()
+    inputs = {"pixel_values": torch.zeros(16, 3, 4, 4), "labels": torch.from_numpy(sets["train"].labels)}
+    trainer.compute_loss(flat, inputs).backward()
+    pull = flat.logits.grad[:, 0]
+    assert float(pull[:12].sum()) == pytest.approx(-float(pull[12:].sum()), rel=1e-4)
+
+
+def test_the_sampler_draws_every_label_as_often_and_each_epoch_anew():
+    labels = np.array([0] * 900 + [1] * 100)
+    sampler = BalancedSampler(labels, seed=1)
+    first = list(sampler)
+    assert labels[first].mean() == pytest.approx(0.5, abs=0.06)
+    assert first == list(sampler)
+    sampler.set_epoch(1)
+    assert first != list(sampler)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop"])
+def test_every_optimizer_takes_a_step(name, tmp_path):
+    recipe = dataclasses.replace(RECIPE, optimizer=name, epochs=1)
+    model, sets = small()
+    before = model.classifier.weight.detach().clone()
+    trainer = build_trainer(model, sets, recipe, tmp_path, seed=0)
+    trainer.train()
+    assert name in type(trainer.optimizer.optimizer).__name__.lower()
+    assert not torch.equal(before, trainer.finish().classifier.weight)
+
+
+def test_mixup_and_the_balanced_sampler_train(tmp_path):
+    recipe = dataclasses.replace(RECIPE, mixup=0.4, balance="sampler", epochs=1, label_smoothing=0.1)
+    model, sets = small()
+    trainer = build_trainer(model, sets, recipe, tmp_path, seed=0)
+    assert isinstance(trainer._get_train_sampler(), BalancedSampler)
+    assert np.isfinite(trainer.train().training_loss)
+
+
+def test_lower_layers_get_lower_rates():
+    model, _ = build_model("vit_tiny", LABELS, Recipe())
+    args = type("Args", (), {"weight_decay": 0.1, "learning_rate": 1.0})
+    groups = group_parameters(model, {"classifier.weight"}, args, layer_decay=0.5)
+    rate = {id(p): g["lr"] for g in groups for p in g["params"]}
+    decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
+    assert rate[id(model.classifier.weight)] == 1.0
+    assert rate[id(model.vit.layers[11].mlp.fc1.weight)] == 0.5
+    assert rate[id(model.vit.layers[0].mlp.fc1.weight)] == 0.5**12
+    assert rate[id(model.vit.embeddings.cls_token)] == 0.5**13
+    assert decay[id(model.classifier.weight)] == 0.1
+    assert decay[id(model.classifier.bias)] == 0.0
+    assert len(rate) == len(list(model.parameters()))
+
+
+def test_the_first_stage_moves_the_head_alone(tmp_path):
+    model, sets = small()
+    freeze_body(model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trainer = build_trainer(model, sets, dataclasses.replace(RECIPE, epochs=1), tmp_path, seed=0)
+    trainer.train()
+    after = trainer.finish().state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"classifier.weight", "classifier.bias"}  # nor do frozen batch norms count on
+    assert split_model(model).classifier.weight.requires_grad
+
+
+def test_the_average_follows_the_weights():
+    model, _ = small()
+    average = Average(model, decay=0.75)
+    start = model.classifier.weight.detach().clone()
+    with torch.no_grad():
+        model.classifier.weight.add_(1.0)
+    state = type("State", (), {"global_step": 1000})
+    average.on_step_end(None, state, None)  # the first update copies
+    with torch.no_grad():
+        model.classifier.weight.add_(1.0)
+    average.on_step_end(None, state, None)
+    assert torch.allclose(average.average.module.classifier.weight, start + 1.25)
+    with average.in_place():
+        assert torch.allclose(model.classifier.weight, start + 1.25)
+    assert torch.allclose(model.classifier.weight, start + 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"optimizer": "adamm"}, "valid: adamw, adam, sgd, rmsprop"),
+        ({"balance": "weights"}, "valid: none, loss, sampler, copies"),
+        ({"layer_decay": 0.0}, "(0, 1]"),
+        ({"mixup": -1.0}, "must not be below 0"),
+        ({"ema": 1.0}, "[0, 1)"),
+    ],
+)
+def test_a_wrong_recipe_says_what_is_valid(change, says):
+    with pytest.raises(TaskError, match=says.replace("(", r"\(").replace("[", r"\[").replace(")", r"\)")):
+        dataclasses.replace(RECIPE, **change)
+
+
+_SCRIPT = """
+import json, pathlib, sys
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[2])
+from tests import test_trainer as t
+recipe = t.dataclasses.replace(t.RECIPE, batch_size=8, learning_rate=1e-3, augment="radiograph", balance="loss")
+recipe = t.dataclasses.replace(recipe, epochs=2, image_size=224, width=1.0)
+t.torch.manual_seed(0)
+model, spec = t.build_model("vit_tiny", t.LABELS, recipe)
+model.vit.layers = model.vit.layers[:2]
+sets = {"train": t.ImageSet(*t.of(spec, 32), "radiograph", 5), "validation": t.ImageSet(*t.of(spec, 16))}
+trainer = t.build_trainer(model, sets, recipe, pathlib.Path(sys.argv[1]), seed=0)
+trainer._load_best_model = lambda: None
+trainer.train()
+if trainer.is_world_process_zero():
+    losses = [e["eval_log_loss"] for e in trainer.state.log_history if "eval_log_loss" in e]
+    pathlib.Path(sys.argv[1], "losses.json").write_text(json.dumps(losses))
+"""
+
+
+def of(spec, count):
+    images = noise(spec, count)
+    return images.pixels, images.labels, InputSpec(spec.height, spec.width)
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
+    """Same global batch, same order, same augmentation: the same validation loss to 1e-3."""
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT)
+    root = Path(__file__).resolve().parents[1]
+    losses = {}
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        out.mkdir()
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        command = [sys.executable, *(launch if processes > 1 else []), str(script), str(out), str(root)]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        losses[processes] = json.loads((out / "losses.json").read_text())
+    assert losses[2] == pytest.approx(losses[1], abs=1e-3)
+    assert abs(losses[1][1] - losses[1][0]) > 5e-3  # something was learned meanwhile

@@ -1,0 +1,65 @@
+"""The project's own CNNs: how a recipe shapes them, and how they split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from xray_models.architectures.bone_cnn import BoneCnnConfig, BoneCnnForImageClassification
+from xray_models.architectures.heads import DROPOUT, UNITS
+from xray_models.architectures.parts import Parts
+from xray_models.architectures.simple_cnn import SimpleCnnConfig, SimpleCnnForImageClassification
+from xray_models.tasks import Recipe
+
+_DROPOUT = 0.2  # without dense units, where the recipe says 0
+
+
+def build_simple_cnn(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
+    """Builds the small CNN of the COVID project."""
+    config = SimpleCnnConfig(
+        channels=[round(recipe.width * filters) for filters in (32, 64, 128)],
+        image_size=recipe.image_size,
+        id2label=dict(enumerate(labels)),
+        **_head_of(recipe, 0),
+    )
+    return SimpleCnnForImageClassification(config)
+
+
+def bone_builder(
+    filters: Sequence[int], kernels: Sequence[int], units: int = 0, grey: bool = False
+) -> Callable[[Sequence[str], Recipe, Path | None], PreTrainedModel]:
+    """Returns a builder of one of the bone project's CNNs.
+
+    Args:
+        filters: of each block, at width 1.
+        kernels: side of each block's filters.
+        units: dense units that it always has; 0 leaves them to the recipe.
+        grey: whether the first filters see one channel.
+    """
+
+    def build(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
+        config = BoneCnnConfig(
+            filters=[round(recipe.width * number) for number in filters],
+            kernels=list(kernels),
+            grey=grey,
+            image_size=recipe.image_size,
+            id2label=dict(enumerate(labels)),
+            **_head_of(recipe, units),
+        )
+        return BoneCnnForImageClassification(config)
+
+    return build
+
+
+def split(model: Any) -> Parts:
+    """Splits an own CNN at its last feature map."""
+    return Parts(model.features, nn.Sequential(model.pool, model.head, model.dropout), model.classifier)
+
+
+def _head_of(recipe: Recipe, units: int) -> dict[str, Any]:
+    units = units or (UNITS if recipe.head == "dense" else 0)
+    return {"units": units, "dropout": recipe.dropout or (DROPOUT if units else _DROPOUT)}

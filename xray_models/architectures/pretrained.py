@@ -1,0 +1,213 @@
+"""Any image classifier of transformers, or a body without a classifier, as the start of a fine-tune.
+
+The source is a folder, or a repository of the Hub: `owner/name`, or `owner/name@revision`. Only safetensors are read,
+and no code of the repository is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL.Image import Resampling
+from torch import nn
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+
+from xray_models.architectures import own_cnn, timm_cnn, vit
+from xray_models.architectures.heads import find_name
+from xray_models.architectures.parts import Parts
+from xray_models.images import InputSpec
+from xray_models.tasks import Recipe, TaskError
+
+
+class Source(NamedTuple):
+    """Where a model comes from.
+
+    Attributes:
+        place: a folder, or `owner/name` on the Hub.
+        revision: a commit, branch or tag on the Hub, or None for its default branch.
+    """
+
+    place: str
+    revision: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What may be published of it: the repository and its revision, or the folder's name without its path."""
+        if self.revision is None and Path(self.place).is_dir():
+            return Path(self.place).resolve().name
+        return f"{self.place}@{self.revision}" if self.revision else self.place
+
+
+def find_source(text: str) -> Source:
+    """Reads what stands after `hub:`."""
+    if Path(text).is_dir():
+        return Source(text)
+    place, _, revision = text.partition("@")
+    return Source(place, revision or None)
+
+
+def read_spec(source: Source, side: int = 0) -> InputSpec:
+    """Reads the input that a model was trained on from its image processor.
+
+    The whole radiograph is brought onto it: where the processor cuts off a margin, ours does not.
+
+    Args:
+        source: where the model comes from.
+        side: height and width in pixels instead of the processor's; 0 for the processor's.
+
+    Raises:
+        TaskError: when there is no image processor, or it prepares images in a way that the panel cannot.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source.place, revision=source.revision, trust_remote_code=False)
+        if config.model_type == "timm_wrapper":
+            spec = _timm_spec(config.pretrained_cfg)
+        else:
+            processor = AutoImageProcessor.from_pretrained(
+                source.place, revision=source.revision, trust_remote_code=False, backend="pil"
+            )
+            spec = _processor_spec(processor)
+    except (OSError, ValueError, KeyError) as error:
+        raise TaskError(f"how {source.name} prepares images cannot be read or done: {error}") from error
+    return dataclasses.replace(spec, height=side, width=side) if side else spec
+
+
+def _timm_spec(known: dict[str, Any]) -> InputSpec:
+    _, height, width = known["input_size"]
+    return InputSpec(height, width, tuple(known["mean"]), tuple(known["std"]), resample=known["interpolation"])
+
+
+def _processor_spec(processor: Any) -> InputSpec:
+    scale = processor.rescale_factor if processor.do_rescale else None
+    if scale is None or abs(scale * 255 - 1) > 1e-6:
+        raise TaskError(f"it scales pixels by {scale}; the panel scales them to [0, 1].")
+    size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
+    sides = {name: value for name, value in dict(size).items() if value is not None}
+    if "shortest_edge" in sides:
+        sides = {"height": sides["shortest_edge"], "width": sides["shortest_edge"]}
+    if not processor.do_resize or set(sides) != {"height", "width"}:
+        raise TaskError(f"it resizes to {sides or 'nothing'}; the panel knows one height and width.")
+    plain = {"image_mean": (0.0,) * 3, "image_std": (1.0,) * 3}
+    mean, std = (tuple(getattr(processor, key)) if processor.do_normalize else plain[key] for key in plain)
+    return InputSpec(sides["height"], sides["width"], mean, std, resample=Resampling(processor.resample).name.lower())
+
+
+def builder(source: Source) -> Callable[[Sequence[str], Recipe, Path | None], PreTrainedModel]:
+    """Returns a builder that loads a model's weights and gives it a new classifier."""
+
+    def build(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
+        if recipe.width != 1.0:
+            raise TaskError(f"width is {recipe.width}; {source.name} comes as it is. Leave it at 1.")
+        try:
+            model, report = AutoModelForImageClassification.from_pretrained(
+                source.place,
+                revision=source.revision,
+                num_labels=len(labels),
+                id2label=dict(enumerate(labels)),
+                label2id={label: index for index, label in enumerate(labels)},
+                ignore_mismatched_sizes=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError) as error:
+            raise TaskError(
+                f"{source.name} cannot be fine-tuned: {error}. Give a folder or a repository with safetensors weights "
+                "of an image model that transformers knows."
+            ) from error
+        _check_report(source, report, find_name(model, split(model).classifier))
+        if model.config.model_type == "timm_wrapper":
+            model.config.pretrained_cfg = _squash(model.config.pretrained_cfg, recipe.image_size)
+        return model
+
+    return build
+
+
+def _check_report(source: Source, report: Any, classifier: str) -> None:
+    """Only the classifier may be new."""
+    new = {str(key) for key in report["missing_keys"]}
+    new |= {str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]}
+    lost = sorted(key for key in new if not key.startswith(f"{classifier}."))
+    if lost:
+        raise TaskError(f"{source.name} has no weights for {len(lost)} tensors, which would be random: {lost[0]}, ...")
+
+
+def _squash(known: dict[str, Any], side: int) -> dict[str, Any]:
+    return {**known, "crop_pct": 1.0, "crop_mode": "squash", "input_size": [3, side, side]}
+
+
+def split(model: Any) -> Parts:
+    """Splits a model by its `model_type`.
+
+    Raises:
+        TaskError: for a type whose parts are not known.
+    """
+    kind = model.config.model_type
+    if kind not in SPLITS:
+        raise TaskError(f"where a model of type {kind!r} splits is not known. Known: {', '.join(SPLITS)}.")
+    return SPLITS[kind](model)
+
+
+def _split_deit(model: Any) -> Parts:
+    return vit.split_blocks(model.deit, model.deit.layers, model.classifier, prefix=2)
+
+
+def _split_dinov2(model: Any) -> Parts:
+    network = model.base_model
+    prefix = 1 + getattr(model.config, "num_register_tokens", 0)
+    return vit.split_blocks(network, network.encoder.layer, model.classifier, prefix, joined=True)
+
+
+def _split_swin(model: Any) -> Parts:
+    return Parts(_LastState(model.base_model), _Mean(), model.classifier, prefix=0)
+
+
+def _split_convnext(model: Any) -> Parts:
+    pool = nn.Sequential(_Mean((2, 3)), model.base_model.layernorm)
+    return Parts(_LastState(model.base_model), pool, model.classifier)
+
+
+def _split_resnet(model: Any) -> Parts:
+    return Parts(_LastState(model.resnet), _Mean((2, 3)), model.classifier[-1])
+
+
+class _LastState(nn.Module):
+    """(B, C, H, W) to the last features: a map, or tokens."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.network(pixel_values).last_hidden_state
+
+
+class _Mean(nn.Module):
+    def __init__(self, axes: tuple[int, ...] = (1,)):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features.mean(dim=self.axes)
+
+
+SPLITS: dict[str, Callable[[Any], Parts]] = {
+    "vit": vit.split,
+    "deit": _split_deit,
+    "dinov2": _split_dinov2,
+    "dinov2_with_registers": _split_dinov2,
+    "swin": _split_swin,
+    "swinv2": _split_swin,
+    "convnext": _split_convnext,
+    "convnextv2": _split_convnext,
+    "resnet": _split_resnet,
+    "timm_wrapper": timm_cnn.split,
+    "second_read_simple_cnn": own_cnn.split,
+    "second_read_bone_cnn": own_cnn.split,
+}
+"""`model_type` of a config to its split."""

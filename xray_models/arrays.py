@@ -1,0 +1,101 @@
+"""Images as cached uint8 arrays: every file is decoded once for each geometry, and read from the cache after that."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from xray_models.images import ImageError, InputSpec, read_image, to_uint8
+
+_FORMAT = 1  # of the cached arrays; raise it when their making changes
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+    """Decoded images.
+
+    Attributes:
+        pixels: (N, H, W) uint8, a read-only memory map; rows of unreadable files are zero.
+        sha256: (N,) names of the pictures; "" where a file could not be read.
+        faults: (N,) reason why a file could not be read; "" where it could.
+    """
+
+    pixels: np.ndarray
+    sha256: Sequence[str]
+    faults: Sequence[str]
+
+
+def cache_folder() -> Path:
+    """Where decoded arrays and phantoms are kept: `$XDG_CACHE_HOME/second-read`, or below `~/.cache`."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "second-read"
+
+
+def load_arrays(paths: Iterable[str], spec: InputSpec) -> Arrays:
+    """Decodes images to the geometry of a model's input, once; later calls read the cache.
+
+    Args:
+        paths: N image files.
+        spec: height, width, fit and resampling of the arrays.
+
+    Returns:
+        The arrays, in the order of the paths.
+    """
+    paths = list(paths)
+    folder = cache_folder() / "arrays" / _cache_key(paths, spec)
+    if not folder.is_dir():
+        _decode(paths, spec, folder)
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    return Arrays(np.load(folder / "pixels.npy", mmap_mode="r"), index["sha256"], index["faults"])
+
+
+def _cache_key(paths: list[str], spec: InputSpec) -> str:
+    stats = [(path, *_stamp(path)) for path in paths]
+    geometry = [_FORMAT, spec.height, spec.width, spec.fit, spec.crop, spec.resample]
+    return hashlib.sha256(json.dumps([geometry, stats]).encode()).hexdigest()[:32]
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Size and time of a file; (-1, 0) for one that is not there, such as a broken link."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return -1, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _decode(paths: list[str], spec: InputSpec, folder: Path) -> None:
+    """Decodes into a folder beside `folder`, then renames it: a cache is whole or absent."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent))
+    shape = (len(paths), spec.height, spec.width)
+    pixels = np.lib.format.open_memmap(draft / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+
+    def decode(index: int) -> tuple[str, str]:
+        try:
+            radiograph = read_image(paths[index])
+        except ImageError as error:
+            return "", str(error)
+        pixels[index] = to_uint8(radiograph, spec)
+        return radiograph.sha256, ""
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        progress = tqdm(pool.map(decode, range(len(paths))), "decoding", len(paths), unit="image", disable=None)
+        done = list(progress)
+    pixels.flush()
+    index = {"sha256": [name for name, _ in done], "faults": [fault for _, fault in done]}
+    (draft / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    try:
+        draft.rename(folder)
+    except OSError:  # another process was first
+        shutil.rmtree(draft)

@@ -1,0 +1,48 @@
+"""Learning curves of one training, as a picture in the model's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+_BLUE, _ORANGE, _GREY = "#2a6f97", "#d1793a", "#6c757d"
+
+
+def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draws loss, accuracy and learning rate over the epochs.
+
+    Args:
+        history: the Trainer's `state.log_history`.
+        path: PNG file to write.
+    """
+    figure = Figure(figsize=(9.6, 2.9), dpi=110, layout="constrained")
+    loss, accuracy, rate = figure.subplots(1, 3)
+    for key, colour, label in (
+        ("loss", _ORANGE, "training (as optimised)"),
+        ("eval_log_loss", _BLUE, "validation"),
+    ):
+        loss.plot(*_series(history, key), color=colour, marker="o", markersize=3, label=label)
+    loss.set(title="Log loss", xlabel="epoch", ylim=(0, None))
+    loss.legend(frameon=False, fontsize=8)
+    accuracy.plot(*_series(history, "eval_accuracy"), color=_BLUE, marker="o", markersize=3)
+    accuracy.set(title="Validation accuracy", xlabel="epoch")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    rate.plot(*_series(history, "learning_rate"), color=_GREY, marker="o", markersize=3)
+    rate.set(title="Learning rate", xlabel="epoch", ylim=(0, None))
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    for axes in (loss, accuracy, rate):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e9ecef")
+        axes.set_axisbelow(True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.title.set_size(10)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _series(history: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+    return [x for x, _ in points], [y for _, y in points]

@@ -1,0 +1,89 @@
+"""After the last epoch: a trained model is rounded, calibrated and judged as it will be shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
+from transformers import PreTrainedModel
+
+from xray_models import calibration
+from xray_models.architectures import split_model
+from xray_models.calibration import Reference
+from xray_models.checkpoints import round_weights
+from xray_models.images import normalise
+from xray_models.imagesets import ImageSet
+
+
+@torch.inference_mode()
+def collect_outputs(model: PreTrainedModel, images: ImageSet, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Runs a model over a set in single precision.
+
+    Returns:
+        Logits (N, K) and embeddings (N, D), float32.
+    """
+    parts = split_model(model.eval())
+    logits, embeddings = [], []
+    for start in range(0, len(images), batch_size):
+        pixels = torch.from_numpy(np.array(images.pixels[start : start + batch_size]))
+        embedding = parts.pool(parts.body(normalise(pixels, images.spec).to(model.device)))
+        embeddings.append(embedding.float().cpu().numpy())
+        logits.append(parts.classifier(embedding).float().cpu().numpy())
+    return np.concatenate(logits), np.concatenate(embeddings)
+
+
+def calibrate(
+    model: PreTrainedModel, sets: dict[str, ImageSet], labels: Sequence[str]
+) -> tuple[dict[str, Any], Reference]:
+    """Rounds a trained model's weights, folds its temperature in, and judges what will be shipped.
+
+    Returns:
+        What `config.json` keeps (temperature, conformal threshold, test metrics, image counts), and the
+        out-of-distribution reference.
+    """
+    round_weights(model)
+    logits, validation = collect_outputs(model, sets["validation"])
+    truth = sets["validation"].labels
+    temperature = calibration.fit_temperature(logits, truth)
+    conformal = calibration.fit_conformal(softmax(logits / temperature, axis=1), truth)
+    calibration.fold_temperature(split_model(model).classifier, temperature)
+    train = sets["train"]
+    few = np.sort(np.random.default_rng(0).permutation(len(train))[: calibration.REFERENCE_SIZE])
+    _, embeddings = collect_outputs(model, ImageSet(train.pixels[few], train.labels[few], train.spec))
+    reference = calibration.fit_reference(embeddings, validation)
+
+    test_logits, _ = collect_outputs(model, sets["test"])
+    test_truth = sets["test"].labels
+    uncalibrated = softmax(test_logits * temperature, axis=1)
+    return {
+        "temperature": temperature,
+        "conformal_threshold": conformal,
+        "ece_before": calibration.calibration_error(uncalibrated, test_truth),
+        "test": _test_metrics(softmax(test_logits, axis=1), test_truth, labels, conformal),
+        "counts": {split: len(images) for split, images in sets.items()},
+    }, reference
+
+
+def _test_metrics(probs: np.ndarray, labels: np.ndarray, names: Sequence[str], conformal: float) -> dict[str, Any]:
+    predicted = probs.argmax(axis=1)
+    matrix = confusion_matrix(labels, predicted, labels=range(len(names)))
+    hits, actual, called = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    negatives = matrix.sum() - actual
+    sets = probs >= conformal
+    score = probs if len(names) > 2 else probs[:, 1]
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
+        "auroc": float(roc_auc_score(labels, score, multi_class="ovr")),
+        "nll": float(-np.log(np.maximum(probs[np.arange(len(labels)), labels], 1e-12)).mean()),
+        "ece": calibration.calibration_error(probs, labels),
+        "coverage": float(sets[np.arange(len(labels)), labels].mean()),
+        "set_size": float(sets.sum(axis=1).mean()),
+        "support": {name: int(actual[k]) for k, name in enumerate(names)},
+        "sensitivity": {name: float(hits[k] / actual[k]) for k, name in enumerate(names)},
+        "specificity": {name: float(1 - (called[k] - hits[k]) / negatives[k]) for k, name in enumerate(names)},
+    }

@@ -1,0 +1,158 @@
+"""The Hub: `python -m xray_models.hub push | pull | card | space`.
+
+push     uploads a model's folder, to a private repository unless told otherwise
+pull     downloads a task's Hub models at their pinned revisions, after which they load without a connection
+card     prints a model's card
+space    creates or updates a Space with the reading room
+
+Log in with `hf auth login` or set HF_TOKEN; HF_ENDPOINT names another Hub.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from xray_models.hub_cache import pull_model, resolve
+from xray_models.hub_client import HubError, Place, ask, connect, create_repository
+from xray_models.hub_files import compose_card, compose_files
+from xray_models.spaces import publish_space
+from xray_models.tasks import ModelRef, Task, TaskError, load_task, load_tasks
+
+__all__ = ["HubError", "Pushed", "main", "pull_task", "push_model", "resolve"]
+
+_log = logging.getLogger(__name__)
+
+
+class Pushed(NamedTuple):
+    """An uploaded model: its repository, the commit, and the repository's address."""
+
+    repo: str
+    revision: str
+    address: str
+
+
+def push_model(api: HfApi, task: Task, ref: ModelRef, owner: str, public: bool = False) -> Pushed:
+    """Uploads one model; pushing the same weights again makes no new commit.
+
+    Args:
+        api: the client.
+        task: the model's task.
+        ref: the model; its weights lie in its local folder.
+        owner: user or organisation; the repository is `owner/<task>-<model>`.
+        public: whether others may see it.
+
+    Raises:
+        HubError: when the folder is not fit to be uploaded, the repository's visibility is another, or the Hub refuses.
+    """
+    repo = f"{owner}/{task.name}-{ref.name}".replace("_", "-")
+    files = compose_files(task, ref)
+    address = create_repository(api, repo, public=public)
+
+    def commit() -> str:
+        additions = [CommitOperationAdd(name, content) for name, content in files.items()]
+        return str(api.create_commit(repo, additions, commit_message=f"{task.name}: {ref.name}").oid)
+
+    return Pushed(repo, ask(api, Place(repo), commit), address)
+
+
+def pull_task(api: HfApi, task: Task, models: Sequence[str] | None = None) -> list[HubError]:
+    """Downloads a task's Hub models; one that fails does not stop the others.
+
+    Args:
+        api: the client.
+        task: the task.
+        models: only these models; None for every one that has a `repo`.
+
+    Returns:
+        What failed.
+
+    Raises:
+        TaskError: for an unknown model.
+        HubError: for a model that is not on the Hub, or a task without any that is.
+    """
+    refs = [task.model(name) for name in models] if models else [ref for ref in task.models if ref.repo]
+    if not refs:
+        raise HubError(
+            f"no model of task {task.name!r} has a `repo:` in hub_configs/{task.name}.yaml; nothing to pull."
+        )
+    for ref in refs:
+        if ref.repo is None:
+            raise HubError(f"model {ref.name!r} is the local checkpoint {ref.checkpoint!r}; there is nothing to pull.")
+    failures = []
+    for ref in refs:
+        try:
+            _log.info("%s: %s", ref.name, pull_model(api, task, ref))
+        except HubError as error:
+            failures.append(HubError(f"{ref.name}: {error}"))
+    return failures
+
+
+def _push(options: argparse.Namespace) -> int:
+    task = load_task(options.task)
+    pushed = push_model(connect(), task, task.model(options.model), options.owner, options.public)
+    _log.info("%s; for hub_configs/%s.yaml, in place of `checkpoint:`:", pushed.address, task.name)
+    sys.stdout.write(f"{options.model}: {{repo: {pushed.repo}, revision: {pushed.revision}}}\n")
+    return 0
+
+
+def _pull(options: argparse.Namespace) -> int:
+    failures = pull_task(connect(), load_task(options.task), options.models)
+    for failure in failures:
+        sys.stderr.write(f"error: {failure}\n")
+    return 2 if failures else 0
+
+
+def _card(options: argparse.Namespace) -> int:
+    task = load_task(options.task)
+    sys.stdout.write(compose_card(task, task.model(options.model)))
+    return 0
+
+
+def _space(options: argparse.Namespace) -> int:
+    space = publish_space(connect(), f"{options.owner}/{options.name}", load_tasks().values(), options.public)
+    _log.info("flags: %s (private data set)", space.flags)
+    sys.stdout.write(f"{space.address}\n")
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m xray_models.hub", description="Models and the page on the Hub.")
+    commands = parser.add_subparsers(required=True, metavar="push|pull|card|space")
+
+    def add(run: Callable[[argparse.Namespace], int], about: str, required: Sequence[str]) -> argparse.ArgumentParser:
+        command = commands.add_parser(run.__name__.strip("_"), help=about, description=about)
+        command.set_defaults(run=run)
+        for name in required:
+            command.add_argument(f"--{name}", required=True)
+        return command
+
+    push = add(_push, "uploads a model's folder and prints the line for hub_configs", ["task", "model", "owner"])
+    pull = add(_pull, "downloads a task's Hub models at their pinned revisions", ["task"])
+    pull.add_argument("--models", nargs="+", help="only these models (default: all that have a `repo:`)")
+    add(_card, "prints a model's card", ["task", "model"])
+    space = add(_space, "creates or updates a Space and prints its address", ["owner", "name"])
+    for command in (push, space):
+        command.add_argument("--public", action="store_true", help="let others see it (default: private)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    options = _parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        return int(options.run(options))
+    except (TaskError, HubError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Models of the Hub on this machine: pulled at their pinned revision, checked, and found again without a connection.
+
+The files lie in `huggingface_hub`'s own cache, so that other programs share them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from xray_models.hub_client import (
+    FileMissing,
+    HashDiffers,
+    HubError,
+    LabelsDiffer,
+    NotPulled,
+    PickleOnly,
+    Place,
+    ask,
+)
+from xray_models.tasks import ModelRef, Task, TaskError
+
+FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "reference.safetensors", "README.md")
+"""Every file that a model's repository may give or get; nothing else is uploaded or downloaded but remote code."""
+
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+
+def pull_model(api: HfApi, task: Task, ref: ModelRef) -> Path:
+    """Downloads one model at its pinned revision into the cache, and checks it.
+
+    Args:
+        api: the client.
+        task: the model's task.
+        ref: a model with `repo` and `revision`.
+
+    Returns:
+        The folder with its files.
+
+    Raises:
+        HubError: when the revision, a file or the connection is missing, the weights are pickles, a file is not the
+            one that the Hub lists, or the labels are not the task's.
+    """
+    repo, revision = str(ref.repo), str(ref.revision)
+    place = Place(repo, revision)
+    listed = ask(api, place, lambda: [entry.path for entry in api.list_repo_tree(repo, revision=revision)])
+    check_files(listed, repo)
+    wanted = [name for name in FILES if name in listed]
+    folder = ask(api, place, lambda: api.snapshot_download(repo, revision=revision, allow_patterns=wanted))
+    _check_hashes(api, place, wanted)
+    check_config(task, read_config(Path(folder)), listed, repo)
+    return Path(folder)
+
+
+def resolve(task: Task, ref: ModelRef) -> Path:
+    """Returns the folder of a model of the Hub on this machine, without a connection.
+
+    Raises:
+        NotPulled: when it is not there, or not whole; the message names the command that pulls it.
+    """
+    missing = NotPulled(
+        f"{ref.repo} at {str(ref.revision)[:12]} is not on this machine. "
+        f"Pull it: python -m xray_models.hub pull --task {task.name} --models {ref.name}"
+    )
+    try:
+        found = snapshot_download(
+            str(ref.repo), revision=ref.revision, local_files_only=True, allow_patterns=list(FILES)
+        )
+    except LocalEntryNotFoundError as error:
+        raise missing from error
+    folder = Path(found)
+    if not all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
+        raise missing
+    return folder
+
+
+def check_files(names: Collection[str], where: str) -> None:
+    """Raises `PickleOnly` or `FileMissing` unless a model's config and safetensors are among `names`."""
+    if "model.safetensors" not in names:
+        pickles = sorted(name for name in names if PurePosixPath(name).suffix in _PICKLES)
+        if pickles:
+            raise PickleOnly(
+                f"{where} holds its weights only as {', '.join(pickles)}: a pickle can run code when it is opened, so "
+                "it is not read. Ask its owner for model.safetensors, or convert it yourself and push that."
+            )
+    for name in ("config.json", "model.safetensors"):
+        if name not in names:
+            raise FileMissing(f"{where} has no {name}. Push the model again, or pin a revision that has it.")
+
+
+def check_config(task: Task, config: Mapping[str, Any], names: Collection[str], where: str) -> None:
+    """Checks what a `config.json` says against its task and against the files beside it.
+
+    Raises:
+        LabelsDiffer: unless it names the task's labels in the task's order.
+        FileMissing: when it needs an image processor's file and there is none (timm models keep theirs in the config).
+    """
+    try:
+        task.check_labels(list_config_labels(config), where)
+    except TaskError as error:
+        raise LabelsDiffer(str(error)) from error
+    if config.get("model_type") != "timm_wrapper" and "preprocessor_config.json" not in names:
+        raise FileMissing(f"{where} has no preprocessor_config.json, so its input is not known. Push the model again.")
+
+
+def list_config_labels(config: Mapping[str, Any]) -> list[str]:
+    """The labels of a `config.json` in the order of the logits (timm models call them `label_names`)."""
+    if "id2label" in config:
+        return [config["id2label"][index] for index in sorted(config["id2label"], key=int)]
+    return list(config.get("label_names") or ())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads a model's `config.json`.
+
+    Raises:
+        HubError: when it is missing or not a JSON object.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileMissing(f"{folder.name} has no config.json; there is no model in it.") from error
+    except ValueError as error:
+        raise HubError(f"config.json of {folder.name} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise HubError(f"config.json of {folder.name} must hold a JSON object, not {type(config).__name__}.")
+    return config
+
+
+def _check_hashes(api: HfApi, place: Place, wanted: Collection[str]) -> None:
+    """Compares files with the hashes that the Hub lists; removes those that differ, so that they load anew."""
+    report = ask(api, place, lambda: api.verify_repo_checksums(place.repo, revision=place.revision))
+    absent = sorted(set(wanted) & set(report.missing_paths))
+    if absent:
+        raise FileMissing(f"{place.repo} was not pulled whole: {', '.join(absent)} is missing. Pull it again.")
+    wrong = [found["path"] for found in report.mismatches if found["path"] in wanted]
+    for name in wrong:
+        link = report.verified_path / name
+        link.resolve().unlink()
+        link.unlink(missing_ok=True)
+    if wrong:
+        raise HashDiffers(
+            f"{', '.join(wrong)} of {place.repo} did not arrive as the Hub lists it and was removed. Pull it again."
+        )

@@ -1,0 +1,129 @@
+"""A task's images as the Trainer wants them: decoded once, augmented anew in every epoch, balanced as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from xray_models import datasets
+from xray_models.augment import POLICIES
+from xray_models.images import InputSpec, normalise
+from xray_models.tasks import Recipe, Task, choose
+
+
+class ImageSet(Dataset):
+    """Images of one split.
+
+    What augmentation does to an image follows from (seed, epoch, place in the set) alone: the number of workers
+    and processes, and where a training was resumed, change nothing.
+
+    Args:
+        pixels: (N, H, W) uint8.
+        labels: (N,) label numbers.
+        spec: the model's input.
+        augment: name of a policy.
+        seed: of the augmentation.
+    """
+
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray, spec: InputSpec, augment: str = "none", seed: int = 0):
+        self.pixels, self.labels, self.spec = pixels, np.asarray(labels), spec
+        size = (spec.height, spec.width)
+        self.augment = POLICIES[choose("augmentation policy", augment, POLICIES)](size)
+        self.vary = POLICIES["autoaugment"](size)  # for the copies that `raise_minorities` adds
+        self.fixed = augment == "none"
+        self.order = np.arange(len(self.labels))  # the image behind each place
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch's augmentation comes next."""
+        self.epoch = epoch
+
+    def raise_minorities(self) -> None:
+        """Repeats images until every label has as many as the most frequent; the copies go through AutoAugment."""
+        counts = np.bincount(self.labels)
+        rng = np.random.default_rng(self.seed)
+        copies = []
+        for label in np.flatnonzero(counts):
+            own = np.flatnonzero(self.labels == label)
+            missing = counts.max() - len(own)
+            copies.append(np.concatenate([rng.permutation(own) for _ in range(-(-missing // len(own)))] or [own[:0]]))
+            copies[-1] = copies[-1][:missing]
+        self.order = np.concatenate([np.arange(len(self.labels)), *copies])
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        index = self.order[place]
+        image = torch.from_numpy(np.array(self.pixels[index]))[None]  # (1, H, W) uint8
+        policy = self.augment if place < len(self.labels) else self.vary
+        if not self.fixed or policy is self.vary:
+            with torch.random.fork_rng(devices=[]):
+                seeds = np.random.SeedSequence([self.seed, self.epoch, int(place)]).generate_state(1)
+                torch.manual_seed(int(seeds[0]))
+                image = policy(image)
+        return {"pixel_values": normalise(image[0], self.spec), "labels": int(self.labels[index])}
+
+
+def load_splits(
+    task: Task, recipe: Recipe, spec: InputSpec, data: Path | None, flags: Path | None = None, seed: int = 0
+) -> dict[str, ImageSet]:
+    """Reads a task's data into a training, a validation and a test set.
+
+    Args:
+        task: the task.
+        recipe: names the augmentation and the balancing of the training set.
+        spec: the model's input.
+        data: data folder, or None for the default.
+        flags: a ledger whose relabels are applied to the training and validation images, or None.
+        seed: of the augmentation.
+
+    Raises:
+        DataError: when the data are missing, or a split has no image.
+    """
+    rows = datasets.open_dataset(task, data).rows
+    if flags is not None:
+        from xray_models.flags import apply_relabels
+
+        rows = apply_relabels(rows, flags, task)
+    number = {label: index for index, label in enumerate(task.labels)}
+    sets = {}
+    for split in ("train", "validation", "test"):
+        part = rows[rows["split"] == split]
+        if part.empty:
+            raise datasets.DataError(f"The {split} split has no image; the data set has {len(rows)} in all.")
+        arrays = datasets.load_arrays(part["path"], spec)
+        labels = part["label"].map(number).to_numpy()
+        sets[split] = ImageSet(arrays.pixels, labels, spec, recipe.augment if split == "train" else "none", seed)
+    if recipe.balance == "copies":
+        sets["train"].raise_minorities()
+    return sets
+
+
+class BalancedSampler(Sampler[int]):
+    """Draws with replacement, every label as often as any other; the same draw on every process.
+
+    Args:
+        labels: (N,) label numbers.
+        seed: of the draw; each epoch has its own.
+    """
+
+    def __init__(self, labels: np.ndarray, seed: int):
+        self.chances = torch.tensor(1 / np.bincount(labels)[labels], dtype=torch.float64)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch is drawn next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.chances)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        yield from torch.multinomial(self.chances, len(self.chances), True, generator=generator).tolist()

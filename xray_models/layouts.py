@@ -1,0 +1,224 @@
+"""Folder layouts: where the publishers of the data sets put their images, and under which label.
+
+A new layout is one function in `LAYOUTS`, from a task and a folder to the files listed. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from xray_models.tasks import Task
+
+_log = logging.getLogger(__name__)
+_BESIDE = {".csv", ".db", ".html", ".ini", ".json", ".jsonl", ".md", ".pdf", ".txt", ".xls", ".xlsx", ".xml", ".zip"}
+_DEPTH, _WIDTH = 3, 200  # levels and folders in which misplaced folders are looked for
+_OFFICIAL = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+
+
+class DataError(ValueError):
+    """A data set that is missing or laid out differently; the message says what was found and expected."""
+
+
+class Listed(NamedTuple):
+    """One image file of a data set.
+
+    Attributes:
+        path: absolute, links followed.
+        label: one of the task's labels.
+        official: the publisher's split, "train", "validation" or "test"; "" where there is none.
+    """
+
+    path: str
+    label: str
+    official: str = ""
+
+
+def list_covid_radiography(task: Task, folder: Path) -> list[Listed]:
+    """`<label>/images/*` beside `<label>/masks/*`; lung masks are not images and are never read."""
+    start = _find_start(task, folder, "COVID-19_Radiography_Dataset", [f"{label}/images" for label in task.labels])
+    return [file for label in task.labels for file in _list_files(start / label / "images", label)]
+
+
+def list_label_folders(task: Task, folder: Path) -> list[Listed]:
+    """`<label>/*`."""
+    start = _find_start(task, folder, task.dataset.root, task.labels)
+    return [file for label in task.labels for file in _list_files(start / label, label)]
+
+
+def list_split_folders(task: Task, folder: Path) -> list[Listed]:
+    """`<publisher's split>/<label>/*`; the folder for validation may be missing."""
+    splits = task.dataset.splits
+    needed = [f"{theirs}/{label}" for ours, theirs in splits.items() if ours != "validation" for label in task.labels]
+    start = _find_start(task, folder, task.dataset.root, needed)
+    return [
+        file
+        for ours, theirs in splits.items()
+        for label in task.labels
+        if (start / theirs / label).is_dir()
+        for file in _list_files(start / theirs / label, label, ours)
+    ]
+
+
+def list_fracatlas(task: Task, folder: Path) -> list[Listed]:
+    """`images/<label>/*`; `Utilities/Fracture Split/*.csv` divides the fractured ones, and only those."""
+    start = _find_start(task, folder, task.dataset.root, task.labels)
+    official = {
+        name: ours
+        for theirs, ours in (("train", "train"), ("valid", "validation"), ("test", "test"))
+        for name in _read_column(start.parent / "Utilities" / "Fracture Split" / f"{theirs}.csv", "image_id")
+    }
+    files = [file for label in task.labels for file in _list_files(start / label, label)]
+    _check_table(start.parent / "dataset.csv", files)
+    return [file._replace(official=official.get(Path(file.path).name, "")) for file in files]
+
+
+def _check_table(table: Path, files: Sequence[Listed]) -> None:
+    """Warns of images whose folder and line in FracAtlas' table say different things; the folder is followed."""
+    said = dict(zip(_read_column(table, "image_id"), _read_column(table, "fractured"), strict=True))
+    opposite = {"Fractured": "0", "Non_fractured": "1"}
+    names = [Path(file.path).name for file in files if said.get(Path(file.path).name) == opposite.get(file.label, "")]
+    if names:
+        _log.warning("%s contradicts the folders, which are followed: %s", table, _shorten(names))
+
+
+def list_hub_export(task: Task, folder: Path) -> list[Listed]:
+    """`<split on the Hub>/<label>/*`, as `exports.export_hub` writes it."""
+    return [
+        file
+        for split in sorted(folder.iterdir())
+        for label in task.labels
+        if (split / label).is_dir()
+        for file in _list_files(split / label, label, _OFFICIAL.get(split.name, ""))
+    ]
+
+
+LAYOUTS: dict[str, Callable[[Task, Path], list[Listed]]] = {
+    "covid_radiography": list_covid_radiography,
+    "fracatlas": list_fracatlas,
+    "hub_export": list_hub_export,
+    "label_folders": list_label_folders,
+    "phantom": list_label_folders,
+    "split_folders": list_split_folders,
+}
+
+
+def _list_files(folder: Path, label: str, official: str = "") -> list[Listed]:
+    """Every file but hidden ones and texts beside the images; what is no image comes to light when it is read."""
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    inner = [path.name for path in visible if path.is_dir()]
+    if inner:
+        _log.warning("%s: not read: the folders in it (%s)", folder, _shorten(inner))
+    return [
+        Listed(str(path.resolve()), label, official)
+        for path in visible
+        if not path.is_dir() and path.suffix.lower() not in _BESIDE
+    ]
+
+
+def _find_start(task: Task, folder: Path, below: str, expected: Sequence[str]) -> Path:
+    """Returns the folder that holds `expected`, at `below` or further up; else says what was found."""
+    candidates = [folder / below, folder / Path(below).name, folder]
+    for candidate in candidates:
+        if _holds(candidate, expected):
+            return candidate
+    nearest = next(candidate for candidate in candidates if candidate.is_dir())
+    found = sorted(path.name + "/" * path.is_dir() for path in nearest.iterdir() if not path.name.startswith("."))
+    near = next((place for place in _look_around(folder) if _holds(place, expected)), None)
+    hint = f" They seem to be in {near}: give that folder instead." if near else ""
+    raise DataError(
+        f"{nearest} is not laid out as {task.dataset.source} ships it: expected the folders "
+        f"{', '.join(expected)}; found {_shorten(found, 12) or 'nothing'}.{hint}"
+    )
+
+
+def _holds(folder: Path, expected: Sequence[str]) -> bool:
+    return all((folder / name).is_dir() for name in expected)
+
+
+def _look_around(folder: Path) -> Iterator[Path]:
+    """The folders above, then those below, the nearest first."""
+    yield from list(folder.resolve().parents)[:2]
+    level = [folder]
+    for _ in range(_DEPTH):
+        level = [path for place in level for path in _list_folders(place)][:_WIDTH]
+        yield from level
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except PermissionError:
+        return []
+
+
+def _shorten(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _read_column(file: Path, column: str) -> list[str]:
+    return list(pd.read_csv(file, dtype=str)[column]) if file.is_file() else []
+
+
+def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) -> pd.DataFrame:
+    """Gives files the labels that a CSV of corrections names.
+
+    Args:
+        files: path and label of each image.
+        corrections: CSV with the columns `file_name` (below the data folder, or the bare name where only one file
+            bears it) and `label`.
+        task: whose labels are valid.
+        folder: the data folder.
+
+    Returns:
+        The files with their new labels.
+
+    Raises:
+        DataError: for a file that is not there or not the only one of its name, a label that the task does not
+            have, or two labels for one file.
+    """
+    try:
+        rows = pd.read_csv(corrections, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"The corrections in {corrections} cannot be read: {error}") from error
+    if not {"file_name", "label"} <= set(rows.columns):
+        raise DataError(f"{corrections} has the columns {_shorten(list(rows.columns))}; expected file_name and label.")
+    unknown = sorted(set(rows["label"]) - set(task.labels))
+    if unknown:
+        raise DataError(f"{corrections} has unknown labels: {_shorten(unknown)}. Valid: {', '.join(task.labels)}.")
+    given = rows.groupby("file_name")["label"].nunique()
+    if (given > 1).any():
+        twice = list(given.index[given > 1])
+        raise DataError(f"{corrections} gives two labels to {_shorten(twice)}. Keep one row for each.")
+    places = _name_files(files["path"], folder)
+    missing = [name for name in rows["file_name"] if len(places.get(name, ())) != 1]
+    if missing:
+        raise DataError(
+            f"{corrections} names files that are not in {folder}, or a bare name that several files bear: "
+            f"{_shorten(missing)}. Write the path below that folder, as in "
+            f"{name_below(files['path'].iloc[0], folder)}."
+        )
+    changed = files.copy()
+    for name, label in zip(rows["file_name"], rows["label"], strict=True):
+        changed.loc[places[name][0], "label"] = label
+    _log.info("%s: %d of %d labels changed", corrections.name, (changed["label"] != files["label"]).sum(), len(rows))
+    return changed
+
+
+def _name_files(paths: pd.Series, folder: Path) -> dict[str, list[Any]]:
+    """The rows that each bare name and each path below the folder stands for."""
+    places: dict[str, list[Any]] = {}
+    for place, path in paths.items():
+        for name in {Path(path).name, name_below(path, folder)}:
+            places.setdefault(name, []).append(place)
+    return places
+
+
+def name_below(path: str, folder: Path) -> str:
+    """A file's path as seen from the data folder, with forward slashes."""
+    return Path(os.path.relpath(path, folder.resolve())).as_posix()

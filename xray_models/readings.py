@@ -1,0 +1,145 @@
+"""What a panel says of one image: opinions, their consensus and their disagreement."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xray_models.images import Radiograph
+from xray_models.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Opinion:
+    """One model's opinion of one image.
+
+    Attributes:
+        model: its name in the panel.
+        revision: which weights spoke; None where they could not be loaded.
+        status: "ok" or "unavailable".
+        label: the most probable label.
+        probs: calibrated probability of each label, in the task's order.
+        prediction_set: labels that the model cannot rule out at 90 % coverage; may be empty.
+        in_distribution: whether the image is like those the model was trained on; None where not known.
+        milliseconds: time for this image.
+        reason: why the model is unavailable.
+    """
+
+    model: str
+    revision: str | None = None
+    status: str = "ok"
+    label: str | None = None
+    probs: dict[str, float] | None = None
+    prediction_set: tuple[str, ...] | None = None
+    in_distribution: bool | None = None
+    milliseconds: float | None = None
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Consensus:
+    """What the models that answered say together.
+
+    Attributes:
+        label: the most probable label of the mean.
+        probs: mean of the calibrated probabilities.
+        votes: number of models for each label that got any, most first.
+        disagreement: Jensen-Shannon divergence of the opinions, base = number of labels, in [0, 1].
+        prediction_set: labels that at least one model cannot rule out.
+        in_distribution: whether most models that can tell say so; None where none can.
+        answered: number of models that answered.
+        asked: number of models in the panel.
+    """
+
+    label: str
+    probs: dict[str, float]
+    votes: dict[str, int]
+    disagreement: float
+    prediction_set: tuple[str, ...]
+    in_distribution: bool | None
+    answered: int
+    asked: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A panel's opinions on one image; `consensus` is None when no model answered."""
+
+    task: str
+    image: dict[str, Any]
+    opinions: tuple[Opinion, ...]
+    consensus: Consensus | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The reading as plain data, schema 1."""
+        return {
+            "schema": 1,
+            "task": self.task,
+            "image": self.image,
+            "opinions": [_plain(opinion) for opinion in self.opinions],
+            "consensus": None if self.consensus is None else _plain(self.consensus),
+        }
+
+
+def _plain(record: Opinion | Consensus) -> dict[str, Any]:
+    """A dataclass as a dict, without what does not apply (None), tuples as lists."""
+    raw = dataclasses.asdict(record)
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in raw.items() if v is not None}
+
+
+def agree(task: Task, opinions: Sequence[Opinion]) -> Consensus | None:
+    """Forms the consensus of the opinions that are there; None when there is none."""
+    answers = [opinion for opinion in opinions if opinion.probs is not None]
+    if not answers:
+        return None
+    probs = np.array([list(answer.probs.values()) for answer in answers if answer.probs])  # (models, K)
+    mean = probs.mean(axis=0)
+    ruled_in = {label for answer in answers for label in answer.prediction_set or ()}
+    known = [answer.in_distribution for answer in answers if answer.in_distribution is not None]
+    return Consensus(
+        label=task.labels[int(mean.argmax())],
+        probs={label: float(p) for label, p in zip(task.labels, mean, strict=True)},
+        votes=dict(Counter(str(answer.label) for answer in answers).most_common()),
+        disagreement=disagreement(probs),
+        prediction_set=tuple(label for label in task.labels if label in ruled_in),
+        in_distribution=2 * sum(known) > len(known) if known else None,
+        answered=len(answers),
+        asked=len(opinions),
+    )
+
+
+def disagreement(probs: np.ndarray) -> float:
+    """Jensen-Shannon divergence of several distributions (Lin, 1991).
+
+    Args:
+        probs: (M, K) one distribution a row.
+
+    Returns:
+        The divergence in base K: 0 when all rows are equal, 1 when K rows are each sure of another label.
+    """
+
+    def entropy(p: np.ndarray) -> np.ndarray:
+        return -np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0.0), axis=-1) / np.log(p.shape[-1])
+
+    rows = np.asarray(probs, dtype=np.float64)
+    return float(np.clip(entropy(rows.mean(axis=0)) - entropy(rows).mean(), 0.0, 1.0))
+
+
+def describe_image(image: Radiograph) -> dict[str, Any]:
+    """What a reading says about its image: nothing of the patient."""
+    height, width = image.pixels.shape
+    facts: dict[str, Any] = {
+        "sha256": image.sha256,
+        "height": height,
+        "width": width,
+        "bits": image.bits,
+        "format": image.format,
+        "warnings": list(image.warnings),
+    }
+    if image.metadata:
+        facts["metadata"] = dict(image.metadata)
+    return facts

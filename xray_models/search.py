@@ -1,0 +1,97 @@
+"""Search over learning rate, dropout and batch size: a grid, or Optuna's sampler (Akiba et al., 2019)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from transformers import PreTrainedModel
+
+from xray_models.imagesets import ImageSet
+from xray_models.tasks import Recipe, choose
+from xray_models.trainer import build_trainer
+
+GRID: dict[str, tuple[float, ...]] = {
+    "learning_rate": (1e-4, 3e-4, 1e-3),
+    "dropout": (0.0, 0.3),
+    "per_device_train_batch_size": (16, 32),
+}
+SEARCHES = ("grid", "optuna")
+_NAMES = {"per_device_train_batch_size": "batch_size"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How to search.
+
+    Attributes:
+        kind: one of `SEARCHES`.
+        trials: trainings at most; a grid has 12.
+        seed: of the trainings and of Optuna's sampler.
+    """
+
+    kind: str = "grid"
+    trials: int = 12
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choose("search", self.kind, SEARCHES)
+
+
+def search_recipes(
+    build: Callable[[Recipe], PreTrainedModel], sets: dict[str, ImageSet], recipe: Recipe, out: Path, plan: Plan
+) -> pd.DataFrame:
+    """Trains once per combination, by the Trainer's own `hyperparameter_search`.
+
+    Args:
+        build: from a recipe to a new model.
+        sets: the training and validation images.
+        recipe: what all trainings share.
+        out: folder for the Trainer's checkpoints.
+        plan: which search, and how long.
+
+    Returns:
+        One row a training, best first: learning_rate, dropout, batch_size, and log_loss, of the validation images
+        after the last epoch.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = dataclasses.replace(recipe, ema=0.0, frozen_epochs=0)  # both belong to one model
+    sampler: Any = optuna.samplers.TPESampler(seed=plan.seed)
+    if plan.kind == "grid":
+        sampler = optuna.samplers.GridSampler({name: list(values) for name, values in GRID.items()}, seed=plan.seed)
+
+    suggest = _suggest_from_grid if plan.kind == "grid" else _suggest
+
+    def build_for(trial: Any) -> PreTrainedModel:
+        return build(recipe if trial is None else dataclasses.replace(recipe, dropout=suggest(trial)["dropout"]))
+
+    storage = optuna.storages.InMemoryStorage()
+    build_trainer(build_for, sets, recipe, out, plan.seed).hyperparameter_search(
+        hp_space=suggest,
+        compute_objective=lambda metrics: metrics["eval_log_loss"],
+        direction="minimize",
+        backend="optuna",
+        n_trials=plan.trials,
+        sampler=sampler,
+        storage=storage,
+        study_name="search",
+    )
+    trials = optuna.load_study(study_name="search", storage=storage).trials
+    rows = pd.DataFrame([{**trial.params, "log_loss": trial.value} for trial in trials])
+    return rows.rename(columns=_NAMES).sort_values("log_loss", ignore_index=True)
+
+
+def _suggest_from_grid(trial: optuna.Trial) -> dict[str, Any]:
+    return {name: trial.suggest_categorical(name, values) for name, values in GRID.items()}
+
+
+def _suggest(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 3e-5, 3e-3, log=True),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.5),
+        "per_device_train_batch_size": trial.suggest_categorical("per_device_train_batch_size", (16, 32, 64)),
+    }
