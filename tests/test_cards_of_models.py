@@ -7,7 +7,7 @@ from xray_models.cards import render_card
 from xray_models.tasks import CHECKPOINTS, load_task
 
 
-@pytest.mark.parametrize("name", ["covid", "phantom"])
+@pytest.mark.parametrize("name", ["brain", "covid", "fracture", "phantom", "pneumonia"])
 def test_the_starter_models_cards_are_what_their_configs_give(name):
     if not has_starters(name):
         pytest.skip(f"no starter models of {name}")

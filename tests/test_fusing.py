@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForImageClassification
 
-from xray_models import fusing, tasks
+from xray_models import fusing, tasks, train
 from xray_models.architectures import FusedParts, build_model, split_model
 from xray_models.attribution import explain
 from xray_models.calibration import fit_reference
@@ -40,6 +40,7 @@ def fused(tmp_path_factory):
         fusion = ModelRef("fusion", checkpoint=str(folder / "fusion"), members=tuple(SIZES))
         task = dataclasses.replace(task, models=(*refs, fusion))
         model, spec = fusing.build_fusion(task, fusion, recipe)
+        fusing.name_sources(model, task)
         save_checkpoint(model.eval(), spec, folder / "fusion", {"conformal_threshold": 0.1}, reference(128))
         yield task
 
@@ -144,3 +145,16 @@ def test_the_members_stay_as_they_are_while_it_trains(fused):
 def test_wrong_members_are_refused(fused, members, says):
     with pytest.raises(TaskError, match=says):
         fusing.build_fusion(fused, dataclasses.replace(fused.model("fusion"), members=members), fused.recipe)
+
+
+def test_a_fusion_trains_by_its_command(fused, phantoms, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "load_task", lambda name: fused)
+    out = fused.model("resnet18").path.parent / "trained"
+    words = ["--task", "phantom", "--model", "fusion", "--epochs", "2", "--frozen-epochs", "1"]
+    assert train.main([*words, "--data", str(phantoms), "--out", str(out)]) == 0
+    info = json.loads((out / "config.json").read_text())
+    assert info["sources"]["simple_cnn"]["folder"] == "../simple_cnn"
+    assert "the trained models simple_cnn, resnet18, frozen" in (out / "README.md").read_text()
+    model = load_checkpoint(fused, ModelRef("fusion", checkpoint=str(out), members=tuple(SIZES))).model
+    own = fusing.fingerprint(load_checkpoint(fused, fused.model("resnet18")).model)
+    assert fusing.fingerprint(model.members["resnet18"]) == own

@@ -19,7 +19,7 @@ from xray_models import hub as command
 from xray_models import hub_client
 from xray_models.calibration import fit_reference
 from xray_models.checkpoints import save_checkpoint
-from xray_models.fusing import build_fusion
+from xray_models.fusing import build_fusion, name_sources
 from xray_models.hub_cache import pull_model, resolve
 from xray_models.hub_client import FileMissing, HashDiffers, HubError, LabelsDiffer, NotPulled, PickleOnly, RevisionGone
 from xray_models.hub_files import collect_code, compose_files, find_siblings, serve_timm
@@ -38,6 +38,7 @@ FIGURES = {
     "test": {
         **{"accuracy": 0.71, "balanced_accuracy": 0.72, "auroc": 0.83, "nll": 0.6, "ece": 0.04},
         **{"coverage": 0.9, "set_size": 1.2, "sensitivity": RATES, "specificity": RATES},
+        "support": dict.fromkeys(RATES, 7),
     },
 }
 
@@ -116,6 +117,7 @@ def test_a_fusion_goes_with_its_members(hub, task, image):
     folder = task.model("resnet18").path.parent / "fusion"
     fusion = ModelRef("fusion", checkpoint=str(folder), members=("resnet18", "simple_cnn"))
     model, spec = build_fusion(task, fusion, task.recipe)
+    name_sources(model, task)
     rng = np.random.default_rng(1)
     units = model.config.units
     reference = fit_reference(rng.normal(size=(50, units)), rng.normal(size=(40, units)))

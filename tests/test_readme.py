@@ -1,6 +1,7 @@
 """Every command and snippet of the README runs, and its numbers are those of the committed result files."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -13,11 +14,15 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml
 
 import dashboard
+from evaluation.starters import render_starters
 from evaluation.table import render_table
 from tests.conftest import has_starters
-from xray_models import read, train
+from tests.hub_server import open_hub
+from xray_models import hub, read, survey, train
+from xray_models.tasks import ModelRef, load_task
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +43,12 @@ def test_no_command_is_without_a_test():
         "make test",
         "python dashboard.py",
         "python -m xray_models.read",
-        "python -m xray_models.train",
+        "python -m xray_models.datasets",
+        "python -m xray_models.hub push",
+        "python -m xray_models.hub pull",
+        "python -m xray_models.hub space",
+        "python -m xray_models.train --task phantom --model simple_cnn --out runs/simple_cnn",
+        "python -m xray_models.train --task phantom --model simple_cnn --out runs/search",
         "python -m evaluation.run --task phantom",
         "python -m evaluation.run --task covid",
     )
@@ -124,7 +134,6 @@ def test_panel_snippet(monkeypatch):
 
 def test_data_set_snippet(tmp_path, monkeypatch, image):
     from xray_models.flags import Flag, Ledger
-    from xray_models.tasks import load_task
 
     (snippet,) = [snippet for snippet in SNIPPETS if "load_dataset" in snippet]
     flag = Flag(reader="AB", task="phantom", corrected_label="Nodule", image_sha256=image.sha256)
@@ -136,11 +145,49 @@ def test_data_set_snippet(tmp_path, monkeypatch, image):
     assert names["relabelled"]["train"][0]["corrected_label"] == "Nodule"
 
 
-def test_train_command(tmp_path, monkeypatch):
-    words = options_of("python -m xray_models.train")
-    words[words.index("--out") + 1] = str(tmp_path / "model")
-    assert train.main([*words, "--epochs", "1", "--image-size", "32", "--images", "80"]) == 0
+SMALL = ["--epochs", "1", "--image-size", "32", "--images", "80"]
+
+
+def test_train_command(tmp_path):
+    start = "python -m xray_models.train --task phantom --model simple_cnn --out runs/simple_cnn"
+    words = ["--task", "phantom", "--model", "simple_cnn", "--out", str(tmp_path / "model"), *options_of(start)]
+    assert train.main([*words, *SMALL]) == 0
     assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+def test_search_command(tmp_path, capsys):
+    start = "python -m xray_models.train --task phantom --model simple_cnn --out runs/search"
+    words = ["--task", "phantom", "--model", "simple_cnn", "--out", str(tmp_path / "search"), *options_of(start)]
+    words[words.index("--trials") + 1] = "2"
+    assert train.main([*words, *SMALL]) == 0
+    assert len((tmp_path / "search" / "search.csv").read_text().splitlines()) == 3
+
+
+def test_survey_command(tmp_path, phantoms, capsys):
+    words = options_of("python -m xray_models.datasets")
+    words[words.index("--out") + 1] = str(tmp_path)
+    assert survey.main([*words, "--data", str(phantoms)]) == 0
+    assert "Effusion" in capsys.readouterr().out
+    assert {"manifest.csv", "faults.csv"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.skipif(not has_starters("phantom"), reason="no starter models of phantom")
+def test_hub_commands(tmp_path, monkeypatch, capsys):
+    with open_hub(monkeypatch, tmp_path / "cache"):
+        assert hub.main(["push", *options_of("python -m xray_models.hub push")]) == 0
+        line = capsys.readouterr().out.strip()
+        assert re.fullmatch(r"simple_cnn: {repo: me/phantom-simple-cnn, revision: [0-9a-f]{40}}", line)
+        task = load_task("phantom")
+        entry = yaml.safe_load(line)["simple_cnn"]
+        pinned = dataclasses.replace(task, models=(ModelRef("simple_cnn", **entry),))
+        monkeypatch.setattr(hub, "load_task", lambda name: pinned)
+        assert hub.main(["pull", *options_of("python -m xray_models.hub pull")]) == 0
+        assert hub.main(["space", *options_of("python -m xray_models.hub space")]) == 0
+        assert "me/second-read" in capsys.readouterr().out
+
+
+def test_the_starters_table_is_what_the_configs_say():
+    assert f"<!-- starters -->\n{render_starters()}\n<!-- /starters -->" in README
 
 
 @pytest.mark.skipif(not has_starters("phantom"), reason="no starter models of phantom")

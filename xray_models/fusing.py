@@ -19,8 +19,6 @@ from xray_models.tasks import ModelRef, Recipe, Task, TaskError
 def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedModel, InputSpec]:
     """Builds a fusion of trained members: their weights loaded and frozen, the small network's random.
 
-    The members' weights stay in their own folders; the fusion's folder names them and their hashes.
-
     Args:
         task: the task.
         ref: its fusion; `members` names models of the task with local checkpoints.
@@ -39,7 +37,6 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
     config = FusionConfig(
         order=list(members),
         members={name: _own_config(member.model) for name, member in members.items()},
-        sources={name: _source(task.model(name)) for name in members},
         widths=[_width(member, spec) for member in members.values()],
         dropout=recipe.dropout or 0.3,
         id2label=dict(enumerate(task.labels)),
@@ -51,6 +48,11 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
         model.members[name].load_state_dict(without_classifier(member.model).state_dict())
     model.members.requires_grad_(False)
     return model, spec
+
+
+def name_sources(model: PreTrainedModel, task: Task) -> None:
+    """Says in a trained fusion's config where its members' weights lie, so that its own file need not hold them."""
+    model.config.sources = {name: _source(task.model(name)) for name in model.config.order}
 
 
 def _own_config(model: PreTrainedModel) -> dict[str, Any]:

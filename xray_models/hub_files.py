@@ -149,7 +149,7 @@ def collect_code(model_type: str) -> tuple[dict[str, str], dict[str, str]]:
     if not config_class.__module__.startswith(f"{_SIBLINGS}."):
         return {}, {}
     model_class = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[config_class]
-    classes: dict[str, type] = {"AutoConfig": config_class, "AutoModelForImageClassification": model_class}
+    classes: dict[str, Any] = {"AutoConfig": config_class, "AutoModelForImageClassification": model_class}
     auto_map = {auto: f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}" for auto, cls in classes.items()}
     sources: dict[str, str] = {}
     waiting = [cls.__module__ for cls in classes.values()]

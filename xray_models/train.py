@@ -27,7 +27,7 @@ from xray_models.checkpoints import save_checkpoint
 from xray_models.commands import show_command
 from xray_models.curves import plot_curves
 from xray_models.finishing import calibrate
-from xray_models.fusing import build_fusion
+from xray_models.fusing import build_fusion, name_sources
 from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits
 from xray_models.tasks import SPLIT_KINDS, ModelRef, Recipe, Task, TaskError, load_task
@@ -85,6 +85,8 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         "command": options.command,
         "recipe": dataclasses.asdict(recipe),
     }
+    if ref.architecture == "fusion":
+        name_sources(model, task)
     save_checkpoint(model, spec, options.out, fitted, reference)
     card = render_card(task, model.config.second_read)
     (options.out / "README.md").write_text(card, encoding="utf-8")
