@@ -200,13 +200,12 @@ def test_evaluate_command_without_data(tmp_path):
     assert {"metrics.json", "predictions.csv", "report.html"} <= {path.name for path in out.iterdir()}
 
 
-@pytest.mark.skipif(not has_starters("covid"), reason="no starter models of covid")
-def test_figures_come_from_the_committed_result_file():
-    committed = json.loads((ROOT / "evaluation" / "results" / "covid.json").read_text())
-    assert render_table(committed) in README
-    assert {model.name for model in (ROOT / "checkpoints" / "covid").iterdir()} == set(committed["models"]) - {
-        "consensus"
-    }
+@pytest.mark.parametrize("task", ["brain", "covid", "fracture", "pneumonia"])
+def test_figures_come_from_the_committed_result_files(task):
+    committed = json.loads((ROOT / "evaluation" / "results" / f"{task}.json").read_text())
+    assert f"<!-- results:{task} -->\n{render_table(committed)}\n<!-- /results -->" in README
+    trained = {model.name for model in (ROOT / "checkpoints" / task).iterdir()}
+    assert trained == set(committed["models"]) - {"consensus"}
 
 
 @pytest.mark.data
