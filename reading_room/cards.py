@@ -97,8 +97,12 @@ def _render_opinion(opinion: Opinion) -> str:
     return (
         f'{odd}<p class="sr-label">{plain(opinion.label or "")}</p>'
         f"{render_bars(opinion.probs or {}, opinion.label)}"
-        f'{ruled}<p class="sr-ms">{opinion.milliseconds:.0f} ms</p>'
+        f'{ruled}<p class="sr-ms">{_render_time(opinion.milliseconds)}</p>'
     )
+
+
+def _render_time(milliseconds: float | None) -> str:
+    return "&lt;1 ms" if (milliseconds or 0) < 1 else f"{milliseconds:.0f} ms"
 
 
 def render_bars(probs: Mapping[str, float], top: str | None) -> str:
