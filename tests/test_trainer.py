@@ -175,6 +175,13 @@ def test_a_wrong_recipe_says_what_is_valid(change, says):
         dataclasses.replace(RECIPE, **change)
 
 
+def test_a_log_that_is_not_installed_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    model, sets = small()
+    with pytest.raises(TaskError, match="pip install trackio"):
+        build_trainer(model, sets, dataclasses.replace(RECIPE, log="trackio"), tmp_path, seed=0)
+
+
 _SCRIPT = """
 import json, pathlib, sys
 import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import time
@@ -30,7 +31,7 @@ from xray_models.averaging import AVERAGE, Average
 from xray_models.checkpoints import list_labels
 from xray_models.imagesets import BalancedSampler, ImageSet
 from xray_models.optimizers import OPTIMIZERS, group_parameters
-from xray_models.tasks import Recipe
+from xray_models.tasks import Recipe, TaskError
 
 _SCHEDULES = {"cosine": "cosine", "plateau": "reduce_lr_on_plateau", "constant": "constant_with_warmup"}
 
@@ -196,7 +197,12 @@ def build_trainer(
         recipe: how.
         out: folder for the Trainer's checkpoints.
         seed: of the order of the images.
+
+    Raises:
+        TaskError: when the recipe logs to a package that is not installed.
     """
+    if recipe.log != "none" and importlib.util.find_spec(recipe.log) is None:
+        raise TaskError(f"log is {recipe.log!r}, which is not installed here: pip install {recipe.log}")
     trainer = RecipeTrainer(
         model=_prepare(model) if isinstance(model, PreTrainedModel) else None,
         model_init=None if isinstance(model, PreTrainedModel) else lambda trial: _prepare(model(trial)),
