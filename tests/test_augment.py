@@ -17,7 +17,9 @@ def test_a_policy_keeps_kind_and_size_and_follows_the_seed(name):
         assert a.dtype == torch.uint8
         assert torch.equal(a, b)
     changed = [not torch.equal(a, image) for a in first]
-    assert all(changed) if name != "none" else not any(changed)
+    kept = {"none": 0, "autoaugment": 1}  # AutoAugment leaves some images as they are
+    assert sum(changed) >= kept.get(name, len(changed))
+    assert any(changed) == (name != "none")
 
 
 def test_radiographs_are_not_mirrored():
