@@ -16,28 +16,10 @@ from sklearn.metrics import roc_curve
 
 from evaluation.metrics import equal_bins
 from evaluation.predictions import CONSENSUS, Table
+from xray_models.style import INK, RULE, SERIES, STYLE
 
-INK, RULE = "#16181d", "#d5d8de"
-# Okabe & Ito (2008), told apart by colour-blind readers; darkened where white paper asks for it.
-SERIES = ("#0072b2", "#d55e00", "#008f68", "#b5588f", "#8a6d00", "#2a97d4")
 _STROKES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "second-read",
-    "savefig.facecolor": "white",
-}
+_STYLE = STYLE | {"svg.fonttype": "none", "svg.hashsalt": "second-read"}
 
 
 class Plot(NamedTuple):

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from xray_models.curves import plot_curves
+from xray_models.curves import _draw, plot_curves
 
 HISTORY = [
     {"epoch": 1.0, "loss": 0.9, "learning_rate": 1e-4},
@@ -12,14 +12,19 @@ HISTORY = [
 ]
 
 
-def test_the_curves_follow_the_history(tmp_path):
-    plot_curves(HISTORY, tmp_path / "a.png")
-    plot_curves(HISTORY, tmp_path / "b.png")
-    changed = [{**entry, "eval_accuracy": 0.9} if "eval_accuracy" in entry else entry for entry in HISTORY]
-    plot_curves(changed, tmp_path / "c.png")
-    a, b, c = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) for name in "abc")
-    assert a.shape[1] > 2 * a.shape[0]
-    assert np.array_equal(a, b)
-    third = a.shape[1] // 3
-    assert not np.array_equal(a[:, third : 2 * third], c[:, third : 2 * third])
-    assert np.array_equal(a[:, :third], c[:, :third])
+def test_the_curves_are_the_histories():
+    loss, accuracy, rate = _draw(HISTORY).axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in loss.lines}
+    assert drawn == {"training (as optimised)": [[1, 0.9], [2, 0.5]], "validation": [[1, 0.8], [2, 0.6]]}
+    assert accuracy.lines[0].get_xydata().tolist() == [[1, 0.6], [2, 0.75]]
+    assert rate.lines[0].get_xydata().tolist() == [[1, 1e-4], [2, 5e-5]]
+
+
+def test_the_same_history_gives_the_same_picture(tmp_path):
+    pictures = []
+    for name, history in (("a", HISTORY), ("b", HISTORY), ("c", HISTORY[:2])):
+        plot_curves(history, tmp_path / f"{name}.png")
+        pictures.append(np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")))
+    assert pictures[0].shape[1] > 2 * pictures[0].shape[0]
+    assert np.array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[0], pictures[2])

@@ -31,7 +31,7 @@ def test_each_size_is_one_dot():
 def test_a_sheet_shows_the_pictures_pixel_for_pixel(tmp_path):
     for name, shape in (("a", (144, 100)), ("b", (50, 144))):
         Image.fromarray(np.full(shape, 77, np.uint8)).save(tmp_path / f"{name}.png")
-    with matplotlib.rc_context(survey_plots._STYLE):
+    with matplotlib.rc_context(survey_plots.STYLE):
         sheet = survey_plots.draw_sheet(pd.Series([str(tmp_path / "a.png"), str(tmp_path / "b.png")]), "healthy")
         sheet.savefig(tmp_path / "sheet.png", dpi=survey_plots._DOTS)
     assert sheet.texts[0].get_text() == "healthy: 2 of 2 images"

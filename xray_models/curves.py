@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-_BLUE, _ORANGE, _GREY = "#2a6f97", "#d1793a", "#6c757d"
+from xray_models.style import RULE, SERIES, STYLE
+
+_BLUE, _ORANGE, _GREEN = SERIES[:3]
 
 
 def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
@@ -19,6 +22,11 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         history: the Trainer's `state.log_history`.
         path: PNG file to write.
     """
+    with matplotlib.rc_context(STYLE):
+        _draw(history).savefig(path, metadata={"Software": None})
+
+
+def _draw(history: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(9.6, 2.9), dpi=110, layout="constrained")
     loss, accuracy, rate = figure.subplots(1, 3)
     for key, colour, label in (
@@ -27,20 +35,18 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     ):
         loss.plot(*_series(history, key), color=colour, marker="o", markersize=3, label=label)
     loss.set(title="Log loss", xlabel="epoch", ylim=(0, None))
-    loss.legend(frameon=False, fontsize=8)
+    loss.legend()
     accuracy.plot(*_series(history, "eval_accuracy"), color=_BLUE, marker="o", markersize=3)
     accuracy.set(title="Validation accuracy", xlabel="epoch")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    rate.plot(*_series(history, "learning_rate"), color=_GREY, marker="o", markersize=3)
+    rate.plot(*_series(history, "learning_rate"), color=_GREEN, marker="o", markersize=3)
     rate.set(title="Learning rate", xlabel="epoch", ylim=(0, None))
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    rate.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     for axes in (loss, accuracy, rate):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e9ecef")
+        axes.grid(axis="y", color=RULE)
         axes.set_axisbelow(True)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.title.set_size(10)
-    figure.savefig(path, metadata={"Software": None})
+    return figure
 
 
 def _series(history: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -14,30 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xray_models.images import read_image, to_display
+from xray_models.style import INK, RULE, SERIES, STYLE
 
 if TYPE_CHECKING:
     from xray_models.survey import Survey
 
-INK, RULE = "#16181d", "#d5d8de"
-SERIES = ("#0072b2", "#d55e00", "#008f68", "#b5588f", "#8a6d00", "#2a97d4")  # Okabe & Ito (2008), darkened
 _SHADES = {"train": "#0072b2", "validation": "#7fb9d8", "test": "#d55e00"}
 _TILE, _GAP, _DOTS = 144, 8, 100  # pixels of a picture's longer side and between pictures; dots an inch
 _COLUMNS, _ROWS, _CLUSTERS = 8, 3, 8
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "savefig.facecolor": "white",
-}
 
 
 def draw_survey(survey: Survey, out: Path) -> None:
@@ -45,7 +29,7 @@ def draw_survey(survey: Survey, out: Path) -> None:
     from xray_models.survey import find_clusters, suggest_size
 
     labels = survey.manifest.rows["label"]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         height = 0.9 + 0.34 * len(survey.task.labels)
         figure = Figure(figsize=(6.4, height), layout="constrained")
         draw_counts(figure.subplots(), survey.counts)
