@@ -45,9 +45,9 @@ def test_shared_parts_miss_no_pair(monkeypatch, chunk):
         assert find_alike(hashes, right).tolist() == sorted(expected.tolist())
 
 
-def test_hashes_are_compared_up_to_twelve_bits():
+def test_hashes_are_compared_up_to_fourteen_bits():
     hashes = np.random.default_rng(0).random((1, 256)) < 0.5
-    for bits, pairs in ((12, [[0, 1]]), (13, [])):
+    for bits, pairs in ((14, [[0, 1]]), (15, [])):
         other = hashes.copy()
         other[0, np.linspace(0, 255, bits).astype(int)] ^= True
         both = np.concatenate([hashes, other])
@@ -103,4 +103,4 @@ def test_known_near_copies_are_found(published, task):
     assert answers.recall >= 0.95
     assert answers.precision >= 0.95
     if answers.mirrored:
-        assert answers.mirrored_recall >= 0.9
+        assert answers.mirrored_recall >= 0.95

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 from sklearn.utils.class_weight import compute_class_weight
+from transformers import EvalPrediction
 
 from xray_models.architectures import build_model, split_model
 from xray_models.averaging import Average
@@ -17,7 +18,7 @@ from xray_models.images import InputSpec
 from xray_models.imagesets import BalancedSampler, ImageSet
 from xray_models.optimizers import group_parameters
 from xray_models.tasks import Recipe, TaskError
-from xray_models.trainer import build_trainer, class_weights, freeze_body
+from xray_models.trainer import _validation_metrics, build_trainer, class_weights, freeze_body
 
 RECIPE = Recipe(
     epochs=3, batch_size=8, augment="none", schedule="constant", warmup=0.0, image_size=48, width=0.25, balance="none"
@@ -52,12 +53,25 @@ def test_the_best_epoch_is_what_comes_out(name, recipe, tmp_path):
     model, sets = small(name, recipe)
     trainer = build_trainer(model, sets, recipe, tmp_path, seed=0)
     trainer.train()
-    losses = [entry["eval_log_loss"] for entry in trainer.state.log_history if "eval_log_loss" in entry]
+    epochs = [entry for entry in trainer.state.log_history if "eval_log_loss" in entry]
+    best = min(epochs, key=lambda entry: entry["eval_calibrated_log_loss"])
     logits, _ = collect_outputs(trainer.finish(), sets["validation"])
     truth = sets["validation"].labels
     found = -log_softmax(logits, axis=1)[np.arange(len(truth)), truth].mean()
-    assert found == pytest.approx(min(losses), rel=0.02, abs=0.01)
+    assert found == pytest.approx(best["eval_log_loss"], rel=0.02, abs=0.01)
+    losses = [entry["eval_log_loss"] for entry in epochs]
     assert max(losses) - min(losses) > 0.02  # or the test could not tell
+
+
+def test_epochs_are_compared_after_temperature_scaling():
+    """Ten times too sure, and yet the same ranking of the images: the same calibrated loss."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    logits = rng.normal(size=(200, 3)) + 1.5 * np.eye(3)[labels]
+    modest, bold = (_validation_metrics(EvalPrediction(k * logits, labels)) for k in (1, 10))
+    assert bold["log_loss"] > modest["log_loss"] + 0.5
+    assert bold["calibrated_log_loss"] == pytest.approx(modest["calibrated_log_loss"], abs=1e-4)
+    assert modest["calibrated_log_loss"] <= modest["log_loss"]
 
 
 def test_class_weights_are_scikit_learns_and_average_to_one():
@@ -197,6 +211,7 @@ sets = {"train": t.ImageSet(*t.of(spec, 32), "radiograph", 5), "validation": t.I
 trainer = t.build_trainer(model, sets, recipe, pathlib.Path(sys.argv[1]), seed=0)
 trainer._load_best_model = lambda: None
 trainer.train()
+trainer.accelerator.end_training()
 if trainer.is_world_process_zero():
     losses = [e["eval_log_loss"] for e in trainer.state.log_history if "eval_log_loss" in e]
     pathlib.Path(sys.argv[1], "losses.json").write_text(json.dumps(losses))

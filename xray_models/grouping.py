@@ -1,7 +1,7 @@
 """Groups: what must not be split between train and test. Patients, and near-copies, mirrored ones too.
 
 Near-copies are found by a 256-bit difference hash (Krawetz, 2013) and confirmed by the correlation of 64x64
-thumbnails. Hashes are not compared all with all. Cut into 13 parts, two hashes that differ in at most 12 bits have
+thumbnails. Hashes are not compared all with all. Cut into 15 parts, two hashes that differ in at most 14 bits have
 at least one part in common (pigeonhole principle; multi-index hashing: Norouzi et al., CVPR 2012). So only images
 that share a part are compared, and nothing is missed.
 """
@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-HASH_DISTANCE = 12  # bits of 256 in which the hashes of near-copies may differ
+HASH_DISTANCE = 14  # bits of 256 in which the hashes of near-copies may differ
 CORRELATION = 0.97  # Pearson correlation that the thumbnails of near-copies reach
 _CHUNK = 2**20  # candidates compared at once
 

@@ -56,7 +56,7 @@ def search_recipes(
 
     Returns:
         One row a training, best first: learning_rate, dropout, batch_size, and log_loss, of the validation images
-        after the last epoch.
+        after the last epoch and temperature scaling.
     """
     out.mkdir(parents=True, exist_ok=True)
     recipe = dataclasses.replace(recipe, ema=0.0, frozen_epochs=0)  # both belong to one model
@@ -72,7 +72,7 @@ def search_recipes(
     storage = optuna.storages.InMemoryStorage()
     build_trainer(build_for, sets, recipe, out, plan.seed).hyperparameter_search(
         hp_space=suggest,
-        compute_objective=lambda metrics: metrics["eval_log_loss"],
+        compute_objective=lambda metrics: metrics["eval_calibrated_log_loss"],
         direction="minimize",
         backend="optuna",
         n_trials=plan.trials,

@@ -76,6 +76,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     counts = {split: len(images.labels) for split, images in sets.items()}
     _log.info("%s images; started from %s", counts, started_from)
     trainer = run_stages(model, sets, recipe, options)
+    trainer.accelerator.end_training()  # or a process that leaves with its threads at work may be aborted
     if not trainer.is_world_process_zero():
         return {}
     model = trainer.finish()
