@@ -27,6 +27,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
     parser.add_argument("--flags", type=Path, default=Path("flags"), help="folder of the flag ledger")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "torch", "openvino"),
+        default="auto",
+        help="what runs the models (default: OpenVINO where it agrees with torch)",
+    )
     parser.add_argument("--auth", type=Path, help="file with one `name:password` a line; without it, no log-in")
     return parser.parse_args(argv)
 
@@ -61,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         accounts = read_accounts(options.auth) if options.auth else None
         if options.task:
             choose("task", options.task, task_names())
-        app = build_app(options.flags, options.task)
+        app = build_app(options.flags, options.task, options.engine)
         app.launch(server_name=options.host, server_port=options.port, auth=accounts, **launch_options())
     except (TaskError, ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")

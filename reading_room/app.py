@@ -16,12 +16,13 @@ _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
-def build_app(flags_folder: str | Path = "flags", task: str | None = None) -> gr.Blocks:
+def build_app(flags_folder: str | Path = "flags", task: str | None = None, engine: str = "torch") -> gr.Blocks:
     """Builds the reading room.
 
     Args:
         flags_folder: folder of the flag ledger.
         task: the task that the page opens with; None for the first that has a model here.
+        engine: what runs the models, one of `xray_models.engine.ENGINES`.
 
     Returns:
         The app; pass `launch_options()` to its `launch`.
@@ -29,7 +30,7 @@ def build_app(flags_folder: str | Path = "flags", task: str | None = None) -> gr
     Raises:
         TaskError: for an unknown task.
     """
-    room = Room(Path(flags_folder))
+    room = Room(Path(flags_folder), engine)
     task = task or room.panels.default()
     room.panels.warm(task)
     with gr.Blocks(title="Second Read", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS_KEPT) as app:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from xray_models.panel import Panel
 from xray_models.tasks import Task, choose, load_tasks
 
+_log = logging.getLogger(__name__)
+
 
 class Panels:
-    """Every task's panel, one load each however many ask at once."""
+    """Every task's panel, one load each however many ask at once.
 
-    def __init__(self) -> None:
+    Args:
+        engine: what runs the models, one of `engine.ENGINES`. A panel answers by torch until its engine is ready.
+    """
+
+    def __init__(self, engine: str = "torch") -> None:
+        self.engine = engine
         self.tasks: dict[str, Task] = load_tasks()
         self._panels: dict[str, Panel] = {}
         self._locks = {name: threading.Lock() for name in self.tasks}
@@ -21,8 +29,16 @@ class Panels:
         choose("task", task, self.tasks)
         with self._locks[task]:
             if task not in self._panels:
-                self._panels[task] = Panel.load(self.tasks[task])
+                panel = self._panels[task] = Panel.load(self.tasks[task])
+                threading.Thread(target=self._speed_up, args=(panel,), daemon=True).start()
             return self._panels[task]
+
+    def _speed_up(self, panel: Panel) -> None:
+        if self.engine == "torch":
+            return
+        panel.choose_engines(self.engine)
+        engines = ", ".join(f"{name}: {engine}" for name, engine in panel.engines.items())
+        _log.info("task %s runs on %s", panel.task.name, engines)
 
     def warm(self, task: str) -> None:
         """Loads a panel in the background, so that the first image does not wait for it."""

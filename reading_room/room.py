@@ -49,10 +49,11 @@ class Room:
 
     Args:
         flags_folder: folder of the ledger.
+        engine: what runs the models.
     """
 
-    def __init__(self, flags_folder: Path):
-        self.panels = Panels()
+    def __init__(self, flags_folder: Path, engine: str = "torch"):
+        self.panels = Panels(engine)
         self.cases = Cases()
         self.ledger = flags.Ledger(flags_folder)
 

@@ -64,7 +64,8 @@ def explain(model: Checkpoint, image: Radiograph, label: str, method: str = "gra
     labels = list_labels(model.model)
     target = labels.index(choose("label", label, labels))
     inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
-    plane = compute(model.parts, inputs, target, model.spec).float().cpu().numpy()  # (h', w')
+    parts = model.parts if method in _NEEDS_GRADIENTS else model.forward
+    plane = compute(parts, inputs, target, model.spec).float().cpu().numpy()  # (h', w')
     values = from_input(plane, image.pixels.shape, model.spec)
     largest = float(np.abs(values).max())
     scaled = (values / largest if largest > 0 else values).astype(np.float32)
@@ -150,3 +151,5 @@ METHODS: dict[str, Callable[[Parts | FusedParts, torch.Tensor, int, InputSpec], 
     "occlusion": _occlusion,
 }
 """Name to `(parts, inputs (1, C, h, w), label number, spec) -> (h', w')` map in the input's plane."""
+
+_NEEDS_GRADIENTS = frozenset({"integrated_gradients"})  # of the body; the others run it forward only, on any engine

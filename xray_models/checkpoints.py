@@ -44,6 +44,7 @@ class Checkpoint:
         spec: the input that it takes.
         conformal: probability from which a label belongs to the prediction set; None where not fitted.
         reference: what is in distribution; None where not fitted.
+        fast: its parts with bodies that an engine runs (`engine.build_engine`), without gradients; None for torch.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Checkpoint:
     spec: InputSpec
     conformal: float | None
     reference: Reference | None
+    fast: Parts | FusedParts | None = None
+
+    @property
+    def forward(self) -> Parts | FusedParts:
+        """Its parts for all that needs no gradient in the body."""
+        return self.fast or self.parts
 
 
 def round_weights(model: PreTrainedModel) -> None:

@@ -22,7 +22,7 @@ from xray_models.checkpoints import Checkpoint, load_checkpoint
 from xray_models.fusing import share_weights
 from xray_models.images import InputSpec, Radiograph, to_input
 from xray_models.readings import Opinion, Reading, agree, describe_image
-from xray_models.tasks import ModelRef, Task, load_task
+from xray_models.tasks import ModelRef, Task, TaskError, choose, load_task
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -66,29 +66,70 @@ class Panel:
         task: the task.
         members: in the order of the task; a `Checkpoint`, or the unavailable `Opinion` that stands for it.
         device: torch device of the models.
+
+    Attributes:
+        engines: what runs each loaded model.
     """
 
     def __init__(self, task: Task, members: Sequence[Checkpoint | Opinion], device: str = "cpu"):
         self.task, self.members, self.device = task, tuple(members), device
         self.timeout = TIMEOUT
+        self.engines = dict.fromkeys(self.checkpoints, "torch")
         self._lent = share_weights([member for member in self.members if isinstance(member, Checkpoint)])
 
     @classmethod
-    def load(cls, task: str | Task, models: Iterable[str] | None = None, device: str | None = None) -> Panel:
+    def load(
+        cls,
+        task: str | Task,
+        models: Iterable[str] | None = None,
+        device: str | None = None,
+        engine: str = "torch",
+    ) -> Panel:
         """Loads a task's models; one that cannot be loaded becomes an unavailable opinion.
 
         Args:
             task: a task or its name.
             models: names of the wanted models; None for all.
             device: torch device; None for CUDA where there is one, else the CPU.
+            engine: one of `engine.ENGINES`; the exact one by default.
 
         Raises:
-            TaskError: for an unknown task or model name.
+            TaskError: for an unknown task, model or engine name.
         """
         task = load_task(task) if isinstance(task, str) else task
         refs = task.models if models is None else [task.model(name) for name in models]
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(task, [_load(task, ref, device) for ref in refs], device)
+        panel = cls(task, [_load(task, ref, device) for ref in refs], device)
+        panel.choose_engines(engine)
+        return panel
+
+    def choose_engines(self, kind: str) -> None:
+        """Gives every model its engine, one after the other; readings may go on meanwhile.
+
+        A model that cannot have the engine that was asked for becomes an unavailable opinion.
+
+        Args:
+            kind: one of `engine.ENGINES`.
+
+        Raises:
+            TaskError: for an unknown engine.
+        """
+        if kind == "torch":
+            return
+        from xray_models.engine import ENGINES, build_engine  # OpenVINO is not needed for torch
+
+        choose("engine", kind, ENGINES)
+        for place, member in enumerate(self.members):
+            if not isinstance(member, Checkpoint):
+                continue
+            try:
+                found = build_engine(member, kind)
+            except TaskError as error:
+                settled: Checkpoint | Opinion = _unavailable(member.name, str(error), member.revision)
+            else:
+                settled = dataclasses.replace(member, fast=found.parts)
+                self.engines[member.name] = found.name
+            self.members = (*self.members[:place], settled, *self.members[place + 1 :])
 
     @property
     def checkpoints(self) -> dict[str, Checkpoint]:
@@ -140,7 +181,7 @@ class Panel:
             lent = torch.cat([batch.embeddings[name] for name in lenders], dim=1)
             embeddings = member.parts.fuse(lent)  # type: ignore[union-attr]
         else:
-            embeddings = member.parts.pool(member.parts.body(batch.prepare(member.spec).to(self.device)))
+            embeddings = member.forward.pool(member.forward.body(batch.prepare(member.spec).to(self.device)))
         batch.embeddings[member.name] = embeddings
         probs = member.parts.classifier(embeddings).float().softmax(dim=1).cpu().numpy()
         return Outputs(probs, embeddings.float().cpu().numpy(), time.perf_counter() - start)

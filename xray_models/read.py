@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from xray_models.engine import ENGINES
 from xray_models.images import ImageError, read_image
 from xray_models.panel import Panel
 from xray_models.readings import Reading
@@ -45,14 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, TIFF, BMP, WebP or DICOM")
     parser.add_argument("--task", required=True)
     parser.add_argument("--models", nargs="+", help="only these models (default: the whole panel)")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="torch", help="what runs the models (default: torch, which is exact)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.ERROR)
     try:
-        panel = Panel.load(options.task, options.models)
+        panel = Panel.load(options.task, options.models, engine=options.engine)
     except TaskError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    if options.engine != "torch":
+        sys.stderr.write("".join(f"{name} runs on {engine}\n" for name, engine in panel.engines.items()))
     failed = False
     for path in options.images:
         try:

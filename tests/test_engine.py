@@ -1,0 +1,113 @@
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from xray_models import engine
+from xray_models.attribution import explain
+from xray_models.checkpoints import load_checkpoint
+from xray_models.engine import TOLERANCE, build_engine, compare, engine_folder, hash_body
+from xray_models.panel import Panel
+from xray_models.tasks import TaskError
+
+pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def members(untrained):
+    return {ref.name: load_checkpoint(untrained, ref) for ref in untrained.models}
+
+
+@pytest.mark.parametrize("name", ["simple_cnn", "resnet18", "vit_tiny"])
+def test_openvino_says_what_torch_says(members, name):
+    found = build_engine(members[name], "openvino")
+    assert found.name.startswith("openvino ")
+    difference, same = compare(members[name], found.parts)
+    assert same
+    assert difference <= TOLERANCE
+
+
+def test_single_precision_is_equal_to_the_sixth_digit(members):
+    fast = engine._open_parts(members["resnet18"].parts, members["resnet18"].spec, "f32")
+    difference, _ = compare(members["resnet18"], fast)
+    assert difference < 1e-5
+
+
+def test_a_converted_body_is_kept_under_its_weights(members, monkeypatch):
+    first = members["simple_cnn"]
+    build_engine(first, "openvino")
+    path = engine_folder() / f"{hash_body(first.parts.body, first.spec)}.xml"
+    assert path.is_file()
+    engine._open_bodies.clear()
+    monkeypatch.setattr("openvino.convert_model", lambda *_, **__: pytest.fail("converted again"))
+    build_engine(first, "openvino")
+
+
+def test_other_weights_are_another_body(members):
+    member = members["simple_cnn"]
+    before = hash_body(member.parts.body, member.spec)
+    weight = next(member.parts.body.parameters())
+    with torch.no_grad():
+        weight[0] += 1
+    changed = hash_body(member.parts.body, member.spec)
+    with torch.no_grad():
+        weight[0] -= 1
+    assert changed != before
+    assert hash_body(member.parts.body, dataclasses.replace(member.spec, height=96)) != before
+
+
+def test_auto_falls_back_to_torch_and_says_so(members, monkeypatch, caplog):
+    monkeypatch.setattr(engine, "compare", lambda *_: (0.2, True))
+    found = build_engine(members["simple_cnn"], "auto")
+    assert found.name == "torch"
+    assert "differs from torch by 2.0e-01" in found.reason
+    assert "simple_cnn runs on torch" in caplog.text
+    with pytest.raises(TaskError, match="does not run on OpenVINO"):
+        build_engine(members["simple_cnn"], "openvino")
+
+
+def test_without_openvino_auto_is_torch(members, monkeypatch):
+    monkeypatch.setattr(engine, "is_installed", lambda: False)
+    assert "not installed" in build_engine(members["simple_cnn"], "auto").reason
+    with pytest.raises(TaskError, match="pip install openvino"):
+        build_engine(members["simple_cnn"], "openvino")
+
+
+def test_an_unknown_engine_names_the_valid_ones(members):
+    with pytest.raises(TaskError, match="auto, torch, openvino"):
+        build_engine(members["simple_cnn"], "onnx")
+
+
+def test_threads_do_not_mix_their_answers(members):
+    member = members["simple_cnn"]
+    body = build_engine(member, "openvino").parts.body
+    inputs = [torch.randn(1, 3, member.spec.height, member.spec.width) for _ in range(4)]
+    expected = [body(x) for x in inputs]
+    wrong = []
+
+    def ask(place):
+        for _ in range(20):
+            if not torch.equal(body(inputs[place]), expected[place]):
+                wrong.append(place)
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_panel_reads_and_explains_alike_on_both(untrained, image):
+    slow, fast = (Panel.load(untrained, engine=kind) for kind in ("torch", "openvino"))
+    assert all(name.startswith("openvino") for name in fast.engines.values())
+    for ours, theirs in zip(fast.read(image).opinions, slow.read(image).opinions, strict=True):
+        assert ours.label == theirs.label
+        assert list(ours.probs.values()) == pytest.approx(list(theirs.probs.values()), abs=TOLERANCE)
+        maps = [
+            explain(panel.checkpoints[ours.model], image, untrained.labels[0]).values.ravel() for panel in (fast, slow)
+        ]
+        if all(values.any() for values in maps):
+            assert np.corrcoef(maps)[0, 1] > 0.99

@@ -1,0 +1,206 @@
+"""What runs a model's body: torch, or OpenVINO on the CPU. The head stays in torch, and with it Grad-CAM.
+
+OpenVINO computes in bfloat16 where the processor does, else in single precision. A body is converted once and kept in
+the cache, under the hash of its weights; before it is used, its answer on a drawn image is compared with torch's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import os
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import torch
+from torch import nn
+
+from xray_models.architectures import FusedParts, Parts
+from xray_models.arrays import cache_folder
+from xray_models.checkpoints import Checkpoint
+from xray_models.images import InputSpec
+from xray_models.tasks import TaskError, choose
+
+_log = logging.getLogger(__name__)
+ENGINES = ("auto", "torch", "openvino")
+TOLERANCE = 5e-3  # difference of a probability that an engine may make
+_LAYOUT = 1  # of the cached files
+
+
+class Engine(NamedTuple):
+    """How one model's body is run.
+
+    Attributes:
+        name: "torch", "openvino bf16" or "openvino f32".
+        parts: the model's parts, whose bodies it runs.
+        reason: why it is torch although more was asked for, or "".
+    """
+
+    name: str
+    parts: Parts | FusedParts
+    reason: str = ""
+
+
+def build_engine(checkpoint: Checkpoint, kind: str = "auto") -> Engine:
+    """Builds what runs a model's body.
+
+    Args:
+        checkpoint: a loaded model, on the CPU for OpenVINO.
+        kind: one of `ENGINES`. "auto" takes OpenVINO where it is installed, converts the model and agrees with torch
+            on a drawn image (the same label, probabilities within `TOLERANCE`), else torch; "openvino" insists.
+
+    Raises:
+        TaskError: for an unknown kind, or when OpenVINO was asked for and cannot be had.
+    """
+    choose("engine", kind, ENGINES)
+    parts = checkpoint.parts
+    if kind == "torch" or (kind == "auto" and checkpoint.model.device.type != "cpu"):
+        return Engine("torch", parts)
+    reason = "OpenVINO is not installed (pip install openvino)"
+    if is_installed():
+        for precision in list_precisions():
+            fast, reason = _try(checkpoint, precision)
+            if fast is not None:
+                return Engine(f"openvino {precision}", fast)
+    if kind == "openvino":
+        raise TaskError(f"model {checkpoint.name!r} does not run on OpenVINO: {reason}. Use --engine torch or auto.")
+    _log.warning("model %s runs on torch: %s", checkpoint.name, reason)
+    return Engine("torch", parts, reason)
+
+
+def is_installed() -> bool:
+    """Whether OpenVINO can be imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def list_precisions() -> list[str]:
+    """Precisions that OpenVINO computes in on this processor, fastest first."""
+    able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ["bf16", "f32"] if "BF16" in able else ["f32"]
+
+
+def _try(checkpoint: Checkpoint, precision: str) -> tuple[Parts | FusedParts | None, str]:
+    """Checked parts in this precision, or None and the reason why not."""
+    try:
+        fast = _open_parts(checkpoint.parts, checkpoint.spec, precision)
+    except RuntimeError as error:  # what OpenVINO raises for a network that it cannot convert, read or compile
+        return None, f"{precision}: {str(error).strip().splitlines()[-1]}"
+    difference, same = compare(checkpoint, fast)
+    if same and difference <= TOLERANCE:
+        return fast, ""
+    return None, f"{precision} differs from torch by {difference:.1e} in a probability"
+
+
+def _open_parts(parts: Parts | FusedParts, spec: InputSpec, precision: str) -> Any:
+    if isinstance(parts, Parts):
+        body: Any = _open(parts.body, spec, precision)
+        return parts._replace(body=body)
+    return parts._replace(members=tuple(_open_parts(member, spec, precision) for member in parts.members))
+
+
+@torch.inference_mode()
+def compare(checkpoint: Checkpoint, fast: Parts | FusedParts) -> tuple[float, bool]:
+    """Compares parts with the model's own on a drawn image.
+
+    Args:
+        checkpoint: the model.
+        fast: its parts, run by an engine.
+
+    Returns:
+        The largest difference of a probability, and whether the most probable label is the same.
+    """
+    inputs = _draw(checkpoint.spec)
+    ours, theirs = (parts.head(parts.body(inputs)).softmax(dim=1) for parts in (fast, checkpoint.parts))
+    return float((ours - theirs).abs().max()), bool((ours.argmax(dim=1) == theirs.argmax(dim=1)).all())
+
+
+def _draw(spec: InputSpec) -> torch.Tensor:
+    """Two smooth pictures with some noise, (2, C, h, w), of about unit variance like a normalised image."""
+    source = torch.Generator().manual_seed(0)
+    coarse = torch.randn(2, 1, 8, 8, generator=source)
+    smooth = nn.functional.interpolate(coarse, (spec.height, spec.width), mode="bicubic")
+    noise = 0.1 * torch.randn(2, 1, spec.height, spec.width, generator=source)
+    return (smooth + noise).expand(-1, len(spec.mean), -1, -1).contiguous()
+
+
+class CompiledBody:
+    """A body that OpenVINO runs; may be called from several threads."""
+
+    def __init__(self, compiled: Any):
+        self._compiled = compiled
+        self._own = threading.local()
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) float32 to features, float32."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        found = self._own.request.infer([inputs.contiguous().numpy()], share_inputs=True)
+        return torch.from_numpy(found[0].copy())
+
+
+_open_bodies: WeakValueDictionary[str, CompiledBody] = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def _open(body: nn.Module, spec: InputSpec, precision: str) -> CompiledBody:
+    """Opens a body: one that is open already, one from the cache, or one that is converted now."""
+    key = f"{hash_body(body, spec)}-{precision}"
+    with _opening:
+        found = _open_bodies.get(key)
+        if found is None:
+            path = _convert(body, spec, engine_folder() / f"{key[: -len(precision) - 1]}.xml")
+            options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+            found = _open_bodies[key] = CompiledBody(_core().compile_model(path, "CPU", options))
+    return found
+
+
+def engine_folder() -> Path:
+    """Where converted bodies are kept."""
+    return cache_folder() / "engines"
+
+
+def hash_body(body: nn.Module, spec: InputSpec) -> str:
+    """A digest of all that a converted body depends on: its weights, its code's and OpenVINO's versions, its input."""
+    versions = [importlib.metadata.version(name) for name in ("openvino", "torch", "transformers", "timm")]
+    digest = hashlib.sha256(repr((_LAYOUT, type(body).__qualname__, versions, spec)).encode())
+    for name, tensor in sorted(body.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _convert(body: nn.Module, spec: InputSpec, path: Path) -> Path:
+    """Converts a body into the cache unless it is there; another process never sees half a file."""
+    if path.is_file() and path.with_suffix(".bin").is_file():
+        return path
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # no word to anyone: it is not found
+    import openvino
+
+    shape = [-1, len(spec.mean), spec.height, spec.width]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's tracer
+        converted = openvino.convert_model(body, example_input=_draw(spec)[:1], input=shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = path.with_name(f"{path.stem}.{os.getpid()}.xml")
+    openvino.save_model(converted, own, compress_to_fp16=False)
+    own.with_suffix(".bin").replace(path.with_suffix(".bin"))
+    own.replace(path)
+    return path
+
+
+def _core() -> Any:
+    global _shared
+    if _shared is None:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        import openvino
+
+        _shared = openvino.Core()
+    return _shared
+
+
+_shared: Any = None
