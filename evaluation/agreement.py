@@ -45,6 +45,30 @@ def fleiss_kappa(counts: np.ndarray, weights: np.ndarray | None = None) -> np.nd
     return _beyond_chance(mean_of(pairs, weights), expected)
 
 
+def krippendorff_alpha(counts: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Agreement of several labellings beyond chance, some of which may be missing (Krippendorff, 1970; nominal).
+
+    Args:
+        counts: (N, K) how many of the models gave each label to each image; images with fewer than two answers
+            do not count.
+        weights: (R, N), or None for a single number.
+
+    Returns:
+        (R,) of at most 1, or the number; NaN where all give one and the same label throughout, or no image has
+        two answers.
+    """
+    if weights is None:
+        return krippendorff_alpha(counts, np.ones((1, len(counts))))[0]
+    answers = counts.sum(axis=1)
+    pairable = answers > 1
+    differing = np.where(pairable, (answers**2 - (counts**2).sum(axis=1)) / np.maximum(answers - 1, 1), 0)
+    given = weights @ (counts * pairable[:, None]).astype(weights.dtype)  # (R, K)
+    total = given.sum(axis=1)
+    possible = (total**2 - (given**2).sum(axis=1)) / np.maximum(total - 1, 1)  # of `differing`, by chance
+    unlike = weights @ differing.astype(weights.dtype)
+    return np.where(possible > 1e-6, 1 - unlike / np.where(possible > 1e-6, possible, 1), np.nan)
+
+
 def _beyond_chance(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
     possible = 1 - expected
     kappa = (observed - expected) / np.where(possible > 1e-6, possible, 1)

@@ -7,18 +7,19 @@ Every function of `METRICS` and `LABEL_METRICS` is called in one of two ways:
 
 `probs` is (N, K), rows that sum to 1; `labels` is (N,), true label numbers; `weights` is (R, N), how often
 each of R resamples holds each image. A metric that a resample leaves undefined is NaN there. Macro means are
-taken over the labels that occur in `labels`. A new metric is one more function below `@_score`.
+taken over the labels that occur in `labels`. A new metric is one more function of a `Sample` below `@_score`
+or `@_label_score`. `measure` gives all of them in one go.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-
-from xray_models.calibration import calibration_error
 
 Metric = Callable[..., Any]
 METRICS: dict[str, Metric] = {}
@@ -27,15 +28,68 @@ _BINS = 15
 _SMALLEST = 1e-12  # probability below which the log loss does not grow any more
 
 
-def _enter(registry: dict[str, Metric]) -> Callable[[Metric], Metric]:
-    """Puts a function of (probs, labels, weights) into a registry and lets it be called without weights."""
+class Margins(NamedTuple):
+    """Sums of a confusion table, (R, K) each: right answers, true images, calls; and (R, 1) all images."""
 
-    def enter(function: Metric) -> Metric:
+    hits: np.ndarray
+    actual: np.ndarray
+    called: np.ndarray
+    total: np.ndarray
+
+
+class Curve(NamedTuple):
+    """Areas under the ROC and the precision-recall curve, in [0, 1]; NaN where undefined."""
+
+    auroc: np.ndarray
+    auprc: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """Answers and R resamples of them; what several metrics need is computed once.
+
+    Attributes:
+        probs: (N, K) probabilities.
+        labels: (N,) true label numbers.
+        weights: (R, N).
+    """
+
+    probs: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+    @functools.cached_property
+    def predicted(self) -> np.ndarray:
+        """(N,) most probable label numbers."""
+        return self.probs.argmax(axis=1)
+
+    @functools.cached_property
+    def present(self) -> np.ndarray:
+        """Numbers of the labels that occur."""
+        return np.unique(self.labels)
+
+    @functools.cached_property
+    def margins(self) -> Margins:
+        """Of the confusion table of each resample."""
+        tables = confusion(self.labels, self.predicted, self.probs.shape[1], self.weights)
+        hits = np.diagonal(tables, axis1=1, axis2=2)
+        return Margins(hits, tables.sum(axis=2), tables.sum(axis=1), tables.sum(axis=(1, 2))[:, None])
+
+    @functools.cached_property
+    def curve(self) -> Curve:
+        """(R, K) areas of each label against the rest."""
+        curves = [measure_curve(column, self.labels == k, self.weights) for k, column in enumerate(self.probs.T)]
+        return Curve(*(np.stack(areas, axis=1) for areas in zip(*curves, strict=True)))
+
+
+def _enter(registry: dict[str, Metric]) -> Callable[[Callable[[Sample], np.ndarray]], Metric]:
+    """Puts a function of a `Sample` into a registry and lets it be called with (probs, labels, weights)."""
+
+    def enter(function: Callable[[Sample], np.ndarray]) -> Metric:
         @functools.wraps(function)
         def metric(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Any:
-            if weights is None:
-                return function(probs, labels, np.ones((1, len(labels))))[0]
-            return function(probs, labels, weights)
+            found = function(_sample(probs, labels, weights))
+            return found[0] if weights is None else found
 
         registry[function.__name__] = metric
         return metric
@@ -45,6 +99,17 @@ def _enter(registry: dict[str, Metric]) -> Callable[[Metric], Metric]:
 
 _score = _enter(METRICS)
 _label_score = _enter(LABEL_METRICS)
+
+
+def _sample(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> Sample:
+    return Sample(probs, labels, np.ones((1, len(labels))) if weights is None else weights)
+
+
+def measure(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> dict[str, Any]:
+    """All of `METRICS` and `LABEL_METRICS` by name, as if each were called by itself, in less time."""
+    sample = _sample(probs, labels, weights)
+    found = {name: inspect.unwrap(metric)(sample) for name, metric in (METRICS | LABEL_METRICS).items()}
+    return {name: values[0] for name, values in found.items()} if weights is None else found
 
 
 def mean_of(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -79,76 +144,70 @@ def confusion(first: np.ndarray, second: np.ndarray, classes: int, weights: np.n
 
 
 @_score
-def accuracy(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def accuracy(sample: Sample) -> np.ndarray:
     """Share of images whose most probable label is true, in [0, 1]."""
-    return mean_of(probs.argmax(axis=1) == labels, weights)
+    return mean_of(sample.predicted == sample.labels, sample.weights)
 
 
 @_score
-def balanced_accuracy(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def balanced_accuracy(sample: Sample) -> np.ndarray:
     """Mean sensitivity of the labels, in [0, 1] (Brodersen et al., 2010)."""
-    return sensitivity(probs, labels, weights)[:, np.unique(labels)].mean(axis=1)
+    hits, actual, _, _ = sample.margins
+    return _divide(hits, actual)[:, sample.present].mean(axis=1)
 
 
 @_score
-def macro_f1(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def macro_f1(sample: Sample) -> np.ndarray:
     """Mean F1 of the labels, in [0, 1] (Sokolova & Lapalme, 2009)."""
-    tables = _confusion(probs, labels, weights)
-    hits, actual, called = _margins(tables)
+    hits, actual, called, _ = sample.margins
     f1 = np.where(actual > 0, _divide(2 * hits, actual + called), np.nan)
-    return f1[:, np.unique(labels)].mean(axis=1)
+    return f1[:, sample.present].mean(axis=1)
 
 
 @_score
-def mcc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def mcc(sample: Sample) -> np.ndarray:
     """Matthews correlation of all labels, in [-1, 1] (Gorodkin, 2004); 0 where only one label was called."""
-    tables = _confusion(probs, labels, weights)
-    hits, actual, called = _margins(tables / np.maximum(tables.sum(axis=(1, 2), keepdims=True), 1))
+    hits, actual, called = (part / np.maximum(sample.margins.total, 1) for part in sample.margins[:3])
     covariance = hits.sum(axis=1) - (actual * called).sum(axis=1)
     spread = (1 - (actual**2).sum(axis=1)) * (1 - (called**2).sum(axis=1))
     return np.where(spread > 1e-9, covariance / np.sqrt(np.maximum(spread, 1e-9)), 0.0)
 
 
 @_score
-def auroc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def auroc(sample: Sample) -> np.ndarray:
     """Area under the ROC curve, in [0, 1]; the mean of each label against the rest (Fawcett, 2006).
 
     With two labels that is the area of either of them; the second's scores are used.
     """
-    present = np.unique(labels)
-    columns = present[-1:] if probs.shape[1] == 2 else present
-    return np.stack([label_auroc(probs[:, k], labels == k, weights) for k in columns], axis=1).mean(axis=1)
+    columns = sample.present[-1:] if sample.probs.shape[1] == 2 else sample.present
+    return sample.curve.auroc[:, columns].mean(axis=1)
 
 
 @_score
-def auprc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def auprc(sample: Sample) -> np.ndarray:
     """Average precision, in [0, 1]; the mean of each label against the rest (Davis & Goadrich, 2006)."""
-    columns = [_label_auprc(probs[:, k], labels == k, weights) for k in np.unique(labels)]
-    return np.stack(columns, axis=1).mean(axis=1)
+    return sample.curve.auprc[:, sample.present].mean(axis=1)
 
 
 @_score
-def brier(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def brier(sample: Sample) -> np.ndarray:
     """Squared distance of the probabilities from the truth, summed over labels, in [0, 2] (Brier, 1950)."""
-    return mean_of(((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(axis=1), weights)
+    truth = np.eye(sample.probs.shape[1])[sample.labels]
+    return mean_of(((sample.probs - truth) ** 2).sum(axis=1), sample.weights)
 
 
-def ece(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Any:
+@_score
+def ece(sample: Sample) -> np.ndarray:
     """Expected calibration error, in [0, 1], as `xray_models.calibration.calibration_error` defines it.
 
     Resamples keep the bins of the whole sample. The error is never below 0, so chance pushes that of a
     resample up, and the interval of a well calibrated model lies rather high.
     """
-    if weights is None:
-        return calibration_error(probs, labels, _BINS)
-    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == labels
-    gaps = np.zeros((len(labels), min(_BINS, len(labels))), dtype=weights.dtype)
+    confidence, correct = sample.probs.max(axis=1), sample.predicted == sample.labels
+    gaps = np.zeros((len(correct), min(_BINS, len(correct))), dtype=sample.weights.dtype)
     for index, part in enumerate(equal_bins(confidence)):
         gaps[part, index] = confidence[part] - correct[part]
-    return _divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
-
-
-METRICS["ece"] = ece
+    return _divide(np.abs(sample.weights @ gaps).sum(axis=1), sample.weights.sum(axis=1))
 
 
 def equal_bins(confidence: np.ndarray) -> list[np.ndarray]:
@@ -158,29 +217,61 @@ def equal_bins(confidence: np.ndarray) -> list[np.ndarray]:
 
 
 @_score
-def nll(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def nll(sample: Sample) -> np.ndarray:
     """Negative log likelihood of the true label, in nats, at least 0 (Good, 1952)."""
-    return mean_of(-np.log(np.maximum(probs[np.arange(len(labels)), labels], _SMALLEST)), weights)
+    likely = sample.probs[np.arange(len(sample.labels)), sample.labels]
+    return mean_of(-np.log(np.maximum(likely, _SMALLEST)), sample.weights)
 
 
 @_label_score
-def sensitivity(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def sensitivity(sample: Sample) -> np.ndarray:
     """Of the images with a label, the share called so; in [0, 1], NaN for a label that does not occur."""
-    hits, actual, _ = _margins(_confusion(probs, labels, weights))
+    hits, actual, _, _ = sample.margins
     return _divide(hits, actual)
 
 
 @_label_score
-def specificity(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def specificity(sample: Sample) -> np.ndarray:
     """Of the images without a label, the share not called so; in [0, 1], NaN where every image has it."""
-    tables = _confusion(probs, labels, weights)
-    hits, actual, called = _margins(tables)
-    others = tables.sum(axis=(1, 2))[:, None] - actual
-    return _divide(others - called + hits, others)
+    hits, actual, called, total = sample.margins
+    return _divide(total - actual - called + hits, total - actual)
 
 
-def label_auroc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under one label's ROC curve, ties counted half (Hanley & McNeil, 1982).
+@_label_score
+def ppv(sample: Sample) -> np.ndarray:
+    """Of the images that are called so, the share with the label; in [0, 1], NaN where none is called so.
+
+    As the negative predictive value, it holds for this sample's share of the label and for no other
+    (Altman & Bland, 1994).
+    """
+    hits, _, called, _ = sample.margins
+    return _divide(hits, called)
+
+
+@_label_score
+def npv(sample: Sample) -> np.ndarray:
+    """Of the images that are not called so, the share without the label; in [0, 1], NaN where all are called so."""
+    hits, actual, called, total = sample.margins
+    return _divide(total - actual - called + hits, total - called)
+
+
+@_label_score
+def auroc_by_label(sample: Sample) -> np.ndarray:
+    """Area under the ROC curve of each label against the rest, in [0, 1]; NaN for a label that does not occur."""
+    return sample.curve.auroc
+
+
+@_label_score
+def auprc_by_label(sample: Sample) -> np.ndarray:
+    """Average precision of each label against the rest, in [0, 1]; NaN for a label that does not occur."""
+    return sample.curve.auprc
+
+
+def measure_curve(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> Curve:
+    """Areas of one label against the rest; the scores are sorted once, for all resamples.
+
+    Of the ROC curve with ties counted half (Hanley & McNeil, 1982); of the precision-recall curve as average
+    precision, without interpolation.
 
     Args:
         scores: (N,) higher means more likely.
@@ -188,43 +279,20 @@ def label_auroc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> n
         weights: (R, N).
 
     Returns:
-        (R,) in [0, 1]; NaN where a resample holds only one kind.
-    """
-    own, above, level = _rank(scores, truth, weights)
-    outranked = np.einsum("rp,rp->r", own, above) + np.einsum("rp,rp->r", own, level)
-    hits = own.sum(axis=1)
-    return 1 - _divide(outranked / 2, hits * (weights.sum(axis=1) - hits))
-
-
-def _label_auprc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    own, _, alarms = _rank(scores, truth, weights)
-    ranked = -np.sort(-scores[truth])
-    hits = np.cumsum(own, axis=1).take(np.searchsorted(-ranked, -ranked, "right") - 1, axis=1)
-    precision = hits / np.maximum(hits + alarms, _SMALLEST)
-    return _divide(np.einsum("rp,rp->r", own, precision), own.sum(axis=1))
-
-
-def _rank(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sorts once, for all resamples: the P true images, highest score first, among the others.
-
-    Returns:
-        (R, P) weights of the true images; of the others above each of them; of the others above or level.
+        (R,) of each; NaN where a resample holds no true image, and for the ROC curve no other.
     """
     order = np.argsort(-scores, kind="stable")
     own, others = order[truth[order]], order[~truth[order]]
-    running = np.zeros((len(weights), len(others) + 1), dtype=weights.dtype)
+    running = np.zeros((len(weights), len(others) + 1), dtype=weights.dtype)  # summed weight of the others so far
     np.cumsum(weights.take(others, axis=1), axis=1, out=running[:, 1:])
     above, level = (np.searchsorted(-scores[others], -scores[own], side) for side in ("left", "right"))
-    return weights.take(own, axis=1), running.take(above, axis=1), running.take(level, axis=1)
-
-
-def _confusion(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return confusion(labels, probs.argmax(axis=1), probs.shape[1], weights)
-
-
-def _margins(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(R, K, K) tables -> diagonal, row sums, column sums; (R, K) each."""
-    return np.diagonal(tables, axis1=1, axis2=2), tables.sum(axis=2), tables.sum(axis=1)
+    true, alarms = weights.take(own, axis=1), running.take(level, axis=1)
+    outranked = np.einsum("rp,rp->r", true, running.take(above, axis=1)) + np.einsum("rp,rp->r", true, alarms)
+    total = true.sum(axis=1)
+    area = 1 - _divide(outranked / 2, total * (weights.sum(axis=1) - total))
+    hits = np.cumsum(true, axis=1).take(np.searchsorted(-scores[own], -scores[own], "right") - 1, axis=1)
+    precision = hits / np.maximum(hits + alarms, _SMALLEST)
+    return Curve(area, _divide(np.einsum("rp,rp->r", true, precision), total))
 
 
 def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:

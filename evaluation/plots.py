@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,20 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
+from evaluation.document import Plot
 from evaluation.metrics import equal_bins
 from evaluation.predictions import CONSENSUS, Table
 from xray_models.style import INK, RULE, SERIES, STYLE
 
 _STROKES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 _STYLE = STYLE | {"svg.fonttype": "none", "svg.hashsalt": "second-read"}
-
-
-class Plot(NamedTuple):
-    """One set of axes: what it shows, how it is drawn, its width and height in inches."""
-
-    title: str
-    draw: Callable[[Axes], None]
-    size: tuple[float, float] = (3.0, 2.9)
 
 
 def list_plots(table: Table, scores: Mapping[str, Any]) -> dict[str, list[Plot]]:

@@ -1,7 +1,7 @@
-"""Scores a task's panel: `python -m evaluation.run --task covid --data DIR`.
+"""Judges a task's panel: `python -m evaluation.run --task covid --data DIR`.
 
-images -> the panel's readings, or predictions made elsewhere -> metrics with intervals -> `metrics.json`,
-`predictions.csv`, `faults.csv`, PNG plots and `report.html`.
+images -> the panel's opinions (kept in a cache), or predictions made elsewhere -> numbers with intervals -> checks that
+look at the images -> `metrics.json`, `predictions.csv`, `worklist.csv`, `faults.csv`, PNG plots and `report.html`.
 """
 
 from __future__ import annotations
@@ -9,165 +9,137 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
-from evaluation.plots import list_plots, save_png
-from evaluation.predictions import Case, PredictionError, Table, read_predictions, tabulate, write_predictions
-from evaluation.report import list_cases, render_report
+from evaluation.audit import write_audit
+from evaluation.cache import OpinionCache
+from evaluation.cases import FAULT, choose_models, collect_cases, find_unavailable, load_panel, relative, try_to_read
+from evaluation.checks import Checked, Sizes, run_checks
+from evaluation.distributed import Cluster, collect_cases_ray
+from evaluation.document import Report
+from evaluation.markdown import render_markdown
+from evaluation.page import render_page
+from evaluation.plots import save_png
+from evaluation.predictions import PredictionError, Table, read_predictions, tabulate, write_predictions
+from evaluation.report import build_report
 from evaluation.scoring import score
+from evaluation.subgroups import judge_subgroups, read_metadata
+from evaluation.worklist import judge_worklist, list_worklist
 from xray_models import datasets
+from xray_models.arrays import cache_folder
 from xray_models.commands import show_command
-from xray_models.images import ImageError, Radiograph, read_image, to_display
+from xray_models.hub_client import HubError
+from xray_models.images import Radiograph, to_display
 from xray_models.panel import Panel
-from xray_models.readings import Opinion
 from xray_models.tasks import Task, TaskError, load_task
 
-_FAULT = ["image", "label", "reason"]
-_AHEAD = 16  # images that are decoded while the models work
 _THUMBNAIL = 160  # pixels of the longer side
+FORMATS = ("html", "md", "json")
+IMAGES = 24  # that a check looks at which needs many readings of each
 
 
-def read_ahead(paths: Iterable[str]) -> Iterator[Radiograph | str]:
-    """Decodes images in threads, a few ahead; yields each image, or the reason why it cannot be read."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting: deque[Future[Radiograph | str]] = deque()
-        for path in paths:
-            waiting.append(pool.submit(_try_to_read, path))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+class Material(NamedTuple):
+    """What was judged: answers and files left out; and for the checks the panel and the data, None for predictions."""
 
-
-def _try_to_read(path: str) -> Radiograph | str:
-    try:
-        return read_image(path)
-    except ImageError as error:
-        return str(error)
-    except OSError as error:
-        return error.strerror or type(error).__name__
-
-
-def collect_cases(panel: Panel, rows: pd.DataFrame, folder: Path) -> tuple[list[Case], pd.DataFrame]:
-    """Asks a panel about every image of a manifest; memory holds one batch of images.
-
-    Args:
-        panel: the models.
-        rows: of a manifest: path, label, group.
-        folder: the data folder, to which the cases' paths are relative.
-
-    Returns:
-        A case for each image that could be read, and the others: image, label, reason.
-    """
-    asked: deque[tuple[str, str, str]] = deque()
-    faults = []
-    columns = zip(rows["path"], rows["group"], rows["label"], strict=True)
-    known = [(_relative(path, folder), str(group), label) for path, group, label in columns]
-
-    def readable() -> Iterator[Radiograph]:
-        for (image, group, label), found in zip(known, read_ahead(rows["path"]), strict=True):
-            if isinstance(found, Radiograph):
-                asked.append((image, group, label))
-                yield found
-            else:
-                faults.append((image, label, found))
-
-    cases = []
-    for reading in tqdm(panel.read_many(readable()), "reading", len(rows), unit="image", disable=None):
-        cases.append(Case(*asked.popleft(), reading.opinions, reading.consensus))
-    return cases, pd.DataFrame(faults, columns=_FAULT)
-
-
-def _relative(path: str, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder.resolve())).as_posix()
-
-
-def find_unavailable(cases: Iterable[Case]) -> dict[str, str]:
-    """Models that answered on no image, with the first reason that they gave."""
-    opinions = [opinion for case in cases for opinion in case.opinions]
-    answered = {opinion.model for opinion in opinions if opinion.probs is not None}
-    reasons: dict[str, str] = {}
-    for opinion in opinions:
-        if opinion.model not in answered:
-            reasons.setdefault(opinion.model, opinion.reason or "no reason given")
-    return reasons
-
-
-def judge_panel(task: Task, options: argparse.Namespace) -> tuple[list[Case], pd.DataFrame]:
-    """Reads a split of a task's data with its panel.
-
-    Raises:
-        TaskError: when no model is available.
-        DataError: when there are no data, or the split is empty.
-    """
-    panel = Panel.load(task, options.models)
-    if not panel.checkpoints:
-        raise TaskError(_explain_empty(task, panel))
-    manifest = datasets.open_dataset(task, options.data)
-    rows = manifest.part(options.split)
-    if rows.empty:
-        raise datasets.DataError(
-            f"The {options.split} split has no image; the data set has {len(manifest.rows)}. Try --split all."
-        )
-    folder = datasets.data_folder(task, options.data)
-    cases, late = collect_cases(panel, rows, folder)
-    early = manifest.faults.rename(columns={"path": "image"})
-    early["image"] = [_relative(path, folder) for path in early["image"]]
-    return cases, pd.concat([early, late], ignore_index=True)
-
-
-def _explain_empty(task: Task, panel: Panel) -> str:
-    reasons = [f"{member.model}: {member.reason}" for member in panel.members if isinstance(member, Opinion)]
-    known = ", ".join(ref.name for ref in task.models) or "none"
-    return f"No model of task {task.name!r} is available (models: {known}). " + " ".join(reasons)
+    table: Table
+    faults: pd.DataFrame
+    unavailable: dict[str, str]
+    panel: Panel | None = None
+    manifest: datasets.Manifest | None = None
 
 
 def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
-    """Scores predictions or a panel, writes everything to `options.out`, returns what metrics.json holds."""
-    if options.predictions:
-        cases, faults = read_predictions(options.predictions, task), pd.DataFrame(columns=_FAULT)
-    else:
-        cases, faults = judge_panel(task, options)
-    table = tabulate(task, cases)
+    """Judges predictions or a panel, writes everything to `options.out`, returns what metrics.json holds."""
+    material = _score_files(task, options) if options.predictions else ask_panel(task, options)
+    table = material.table
     scores = score(table, options.resamples, options.seed) | {
         "task": task.name,
         "split": "given" if options.predictions else options.split,
         "command": options.command,
         "seed": options.seed,
         "resamples": options.resamples,
-        "unavailable": find_unavailable(cases),
-        "faults": len(faults),
+        "unavailable": material.unavailable,
+        "faults": len(material.faults),
+        "worklist": judge_worklist(table, options.resamples, options.seed, options.inject_noise),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(scores, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    (options.out / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    write_predictions(table, options.out / "predictions.csv")
-    faults.to_csv(options.out / "faults.csv", index=False, lineterminator="\n")
-    for name, plots in list_plots(table, scores).items():
-        save_png(plots, options.out / f"{name}.png")
-    thumbnails = {} if options.predictions else draw_thumbnails(table, datasets.data_folder(task, options.data))
-    report = render_report(task, table, scores, faults, thumbnails)
-    (options.out / "report.html").write_text(report, encoding="utf-8")
+    if options.metadata:
+        metadata = read_metadata(options.metadata, table)
+        scores["subgroups"] = judge_subgroups(table, metadata, options.resamples, options.seed)
+    checked = Checked()
+    if material.panel is not None and material.manifest is not None:
+        sizes = Sizes(options.robustness, options.heatmaps, options.margins)
+        checked = run_checks(material.panel, material.manifest, options.split, sizes, options.seed)
+    scores |= checked.found
+    report = build_report(task, table, scores, material.faults, checked)
+    write_results(report, material, scores, options)
+    if checked.audit:
+        write_audit(checked.audit, options.out)
     return scores
 
 
-def draw_thumbnails(table: Table, folder: Path) -> dict[str, bytes]:
+def ask_panel(task: Task, options: argparse.Namespace) -> Material:
+    """Asks a task's panel about a split of its data.
+
+    Raises:
+        TaskError: when no model is available.
+        DataError: when there are no data, or the split is empty.
+    """
+    task = choose_models(task, options.models)
+    panel = load_panel(task)
+    manifest = datasets.open_dataset(task, options.data)
+    rows = manifest.part(options.split)
+    if rows.empty:
+        raise datasets.DataError(
+            f"The {options.split} split has no image; the data set has {len(manifest.rows)}. Try --split all."
+        )
+    early = manifest.faults.rename(columns={"path": "image"})
+    early["image"] = [relative(path, manifest.folder) for path in early["image"]]
+    if options.engine == "ray":
+        folder = None if options.no_cache else cache_folder()
+        cluster = Cluster(options.ray_address, options.workers, cache=folder)
+        table, late, unavailable = collect_cases_ray(task, None, rows, manifest.folder, options.out, cluster)
+    else:
+        with nullcontext() if options.no_cache else OpinionCache() as cache:
+            cases, late = collect_cases(panel, rows, manifest.folder, cache)
+        table, unavailable = tabulate(task, cases), find_unavailable(cases)
+    return Material(table, pd.concat([early, late], ignore_index=True), unavailable, panel, manifest)
+
+
+def _score_files(task: Task, options: argparse.Namespace) -> Material:
+    cases = read_predictions(options.predictions, task)
+    return Material(tabulate(task, cases), pd.DataFrame(columns=list(FAULT)), find_unavailable(cases))
+
+
+def write_results(report: Report, material: Material, scores: dict[str, Any], options: argparse.Namespace) -> None:
+    """Writes the numbers, the tables, the plots and the report."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(scores, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    (options.out / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_predictions(material.table, options.out / "predictions.csv")
+    material.faults.to_csv(options.out / "faults.csv", index=False, lineterminator="\n")
+    list_worklist(material.table).to_csv(options.out / "worklist.csv", index=False, lineterminator="\n")
+    for figures in report.figures:
+        save_png(figures.plots, options.out / f"{figures.name}.png")
+    if "html" in options.format:
+        thumbnails = draw_thumbnails(report.images, material.manifest.folder) if material.manifest else {}
+        (options.out / "report.html").write_text(render_page(report, thumbnails), encoding="utf-8")
+    if "md" in options.format:
+        (options.out / "report.md").write_text(render_markdown(report), encoding="utf-8")
+
+
+def draw_thumbnails(images: Iterable[str], folder: Path) -> dict[str, bytes]:
     """Makes small grey JPEG pictures of the images that the report shows."""
     thumbnails = {}
-    for index in list_cases(table):
-        image = table.images[index]
-        found = _try_to_read(str(folder / image))
+    for image in images:
+        found = try_to_read(str(folder / image))
         if isinstance(found, Radiograph):
             file = BytesIO()
             Image.fromarray(to_display(found, _THUMBNAIL)).save(file, "JPEG", quality=85)
@@ -191,14 +163,37 @@ def _format_interval(found: dict[str, float | None]) -> str:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.run", description="Scores a task's panel.")
+    parser = argparse.ArgumentParser(prog="python -m evaluation.run", description="Judges a task's panel.")
     parser.add_argument("--task", required=True, help="a YAML file of hub_configs/, without its ending")
     parser.add_argument("--data", type=Path, help="data folder (default: $XRAY_DATA/<task>, or data/<task>)")
     parser.add_argument("--split", choices=("train", "validation", "test", "all"), default="test")
-    parser.add_argument("--models", nargs="+", help="models of the task (default: all)")
-    parser.add_argument("--predictions", nargs="+", type=Path, help="score these CSV files instead of running models")
+    parser.add_argument(
+        "--models", nargs="+", help="models of the task, or of the Hub as owner/repo@commit (default: the task's)"
+    )
+    parser.add_argument("--predictions", nargs="+", type=Path, help="judge these CSV files instead of running models")
+    parser.add_argument("--metadata", type=Path, help="CSV with image and, say, sex, age, view: results by subgroup")
+    parser.add_argument(
+        "--inject-noise", type=_parse_share, default=0.0, help="share of labels to make wrong, as a trial"
+    )
+    parser.add_argument(
+        "--robustness", type=_parse_images, default=IMAGES, help=f"images to disturb (default: {IMAGES}; 0: none)"
+    )
+    parser.add_argument(
+        "--heatmaps", type=_parse_images, default=IMAGES, help=f"images whose heatmaps to judge (default: {IMAGES})"
+    )
+    parser.add_argument(
+        "--margins",
+        type=_parse_images,
+        default=IMAGES,
+        help=f"images to hide the margins of (default: {IMAGES}; 0: no audit)",
+    )
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="one process, or a Ray cluster")
+    parser.add_argument("--ray-address", help="a running cluster's address (default: one on this machine alone)")
+    parser.add_argument("--workers", type=_parse_count, help="panels of a cluster (default: one a core or GPU)")
     parser.add_argument("--out", type=Path, help="folder of the results (default: reports/<task>)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["html"], help="of the report (default: html)")
+    parser.add_argument("--no-cache", action="store_true", help="neither take nor keep finished opinions")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of every choice of images")
     parser.add_argument("--resamples", type=_parse_count, default=2000, help="of the bootstrap (default: 2000)")
     options = parser.parse_args(argv)
     options.out = options.out or Path("reports") / options.task
@@ -208,8 +203,24 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parse_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of resamples; give a whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _parse_images(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images; give a whole number, 0 for none")
+    return int(text)
+
+
+def _parse_share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 0.5:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share of the labels; give a number from 0 to 0.5")
+    return share
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -218,12 +229,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         scores = evaluate(load_task(options.task), options)
-    except (TaskError, datasets.DataError, PredictionError) as error:
+    except (TaskError, HubError, datasets.DataError, PredictionError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; opinions formed so far are kept, and the same command goes on from there\n")
+        return 130
     for model, reason in scores["unavailable"].items():
         sys.stderr.write(f"left out: {model}: {reason}\n")
-    sys.stdout.write(f"{format_table(scores)}\n{options.out / 'report.html'}\n")
+    shown = {"html": "report.html", "md": "report.md", "json": "metrics.json"}
+    written = "\n".join(str(options.out / shown[name]) for name in options.format)
+    sys.stdout.write(f"{format_table(scores)}\n{written}\n")
     return 0
 
 

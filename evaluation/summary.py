@@ -20,13 +20,17 @@ TITLES = {
     "nll": "Log loss",
     "sensitivity": "Sensitivity, %",
     "specificity": "Specificity, %",
+    "ppv": "Positive predictive value, %",
+    "npv": "Negative predictive value, %",
+    "auroc_by_label": "AUROC",
+    "auprc_by_label": "AUPRC",
     "coverage": "Coverage, %",
     "set_size": "Labels per set",
 }
 
 
 def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
-    """Says how the panel does: its accuracy, the finding it misses most, its best model, its disagreements.
+    """Says how the panel does: accuracy, what it misses most, which models differ, what its disagreement is worth.
 
     Args:
         task: the task.
@@ -47,8 +51,8 @@ def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
         share = format_percent(shown[weakest])
         sentences.append(f"The finding it misses most is {weakest}: it names {share} of the images that show it.")
     if len(names) > 1:
-        sentences += [_compare_best(scores, names), _describe_divided(table)]
-    return sentences
+        sentences += [_compare_best(scores, names), _compare_models(scores, names), _describe_divided(table)]
+    return [*sentences, *_describe_worklist(scores)]
 
 
 def _compare_best(scores: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -62,6 +66,30 @@ def _compare_best(scores: Mapping[str, Any], names: Sequence[str]) -> str:
         f"The best single model, {best}, is right in {format_percent(scores['models'][best]['accuracy'])}, "
         f"{compared} (interval of the difference: {_signed(low)} to {_signed(high)}{doubt})."
     )
+
+
+def _compare_models(scores: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Which models do not differ in accuracy, as far as these images can tell (McNemar, corrected by Holm)."""
+    alike = [
+        f"{pair['a']} and {pair['b']} (p = {pair['holm_p']:.2f})"
+        for pair in scores["pairs"]
+        if pair["holm_p"] is not None and pair["holm_p"] >= 0.05 and {pair["a"], pair["b"]} <= set(names)
+    ]
+    if not alike:
+        return "Each two models differ in accuracy (McNemar, corrected by Holm)."
+    return f"No difference in accuracy can be shown between {', '.join(alike)}; p by McNemar, corrected by Holm."
+
+
+def _describe_worklist(scores: Mapping[str, Any]) -> list[str]:
+    """What reading a fifth of the images finds."""
+    found = scores["worklist"]
+    if not found["errors"]:
+        return []
+    share = found["errors_found"]["disagreement"]["value"][found["budget"].index(0.2)]
+    return [
+        f"Reading the fifth of the images on which the models disagree most finds {100 * share:.0f} % of the "
+        f"consensus’ {found['errors']:,} errors; a random fifth would find 20 %."
+    ]
 
 
 def _describe_divided(table: Table) -> str:

@@ -23,7 +23,12 @@ def test_a_heatmap_lies_on_the_images_own_grid(model, method):
     assert np.isfinite(heatmap.values).all()
     assert np.abs(heatmap.values).max() == pytest.approx(1, abs=1e-5) or not heatmap.values.any()
     assert heatmap.values.min() >= (-1 if heatmap.signed else 0)
-    assert heatmap.signed == (method != "grad_cam")
+    assert heatmap.signed == (method in ("integrated_gradients", "occlusion"))
+
+
+def test_every_method_has_a_title():
+    assert set(attribution.TITLES) == set(attribution.METHODS)
+    assert attribution.DEFAULT in attribution.METHODS
 
 
 def test_grad_cam_on_the_head_is_grad_cam_on_the_whole_model(model, image):
@@ -36,6 +41,21 @@ def test_grad_cam_on_the_head_is_grad_cam_on_the_whole_model(model, image):
     expected = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * grid).sum(dim=1))[0]
     got = attribution.METHODS["grad_cam"](model.parts, inputs, 2, model.spec)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_hires_cam_weighs_each_place_by_its_own_gradient(model, image):
+    """Against the formula of Draelos & Carin; equal to Grad-CAM where one linear layer follows a mean."""
+    inputs = to_input(image, model.spec)[None]
+    features = model.parts.body(inputs).detach().requires_grad_()
+    model.parts.head(features)[0, 2].backward()
+    grid, _ = model.parts.to_map(features.detach())
+    gradient, _ = model.parts.to_map(features.grad)
+    expected = torch.relu((gradient * grid).sum(dim=1))[0]
+    got = attribution.METHODS["hires_cam"](model.parts, inputs, 2, model.spec)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+    if model.name == "resnet18":
+        other = attribution.METHODS["grad_cam"](model.parts, inputs, 2, model.spec)
+        torch.testing.assert_close(got / got.max(), other / other.max(), rtol=1e-3, atol=1e-4)
 
 
 def test_integrated_gradients_add_up_to_the_change_of_the_score(untrained, image, monkeypatch):
@@ -68,6 +88,19 @@ def test_occlusion_finds_the_place_that_the_score_comes_from(untrained):
     assert columns.min() > 128
 
 
+@pytest.mark.parametrize("method", ["grad_cam", "hires_cam"])
+def test_features_that_the_panel_kept_give_the_same_map(untrained, image, method, monkeypatch):
+    panel, features = Panel.load(untrained, device="cpu"), {}
+    opinions = list(panel.ask(image, features))
+    assert list(features) == [opinion.model for opinion in opinions]
+    for name, member in panel.checkpoints.items():
+        expected = attribution.explain(member, image, "Nodule", method).values
+        with monkeypatch.context() as patch:
+            patch.setattr(member.parts.body, "forward", lambda *_: pytest.fail("computed again"))
+            kept = attribution.explain(member, image, "Nodule", method, features[name]).values
+        np.testing.assert_allclose(kept, expected, atol=1e-5)
+
+
 def test_unknown_methods_and_labels_are_named(model, image):
     with pytest.raises(TaskError, match="Valid: grad_cam"):
         attribution.explain(model, image, "Nodule", "gradcam")
@@ -82,12 +115,27 @@ def test_the_best_cnn_looks_at_the_lesion():
     panel = Panel.load("phantom", device="cpu")
     cnns = [c for c in panel.checkpoints.values() if c.parts.prefix is None]
     best = max(cnns, key=lambda c: c.model.config.second_read["test"]["accuracy"])
-    inside = []
-    for seed in range(900_000, 900_120):  # far from the training set's seeds
-        drawn = phantom.draw_phantom(phantom.LABELS[1 + seed % 3], seed)
-        image = from_pixels(drawn.pixels)
-        opinion = Panel(panel.task, [best]).read(image).opinions[0]
-        if opinion.label == drawn.label:
-            inside.append(drawn.mask[attribution.explain(best, image, drawn.label).peak])
+    inside = list(point_at_lesions(panel, best.name, "grad_cam", 120))
     assert len(inside) >= 90
     assert np.mean(inside) >= 0.9
+
+
+def test_the_vit_looks_at_the_lesion_by_hires_cam():
+    """Its class token takes what it needs from each place: Grad-CAM's mean over places loses that."""
+    if not has_starters("phantom"):
+        pytest.skip("no starter models of phantom")
+    panel = Panel.load("phantom", ["vit_tiny"], device="cpu")
+    inside = list(point_at_lesions(panel, "vit_tiny", "hires_cam", 40))
+    assert len(inside) >= 30
+    assert np.mean(inside) >= 0.65
+    assert np.mean(list(point_at_lesions(panel, "vit_tiny", "grad_cam", 20))) < 0.3
+
+
+def point_at_lesions(panel, name, method, count):
+    """Whether the map's maximum lies in the lesion, for each of `count` phantoms that the model calls right."""
+    member = panel.checkpoints[name]
+    for seed in range(900_000, 900_000 + count):  # far from the training set's seeds
+        drawn = phantom.draw_phantom(phantom.LABELS[1 + seed % 3], seed)
+        image = from_pixels(drawn.pixels)
+        if Panel(panel.task, [member]).read(image).opinions[0].label == drawn.label:
+            yield drawn.mask[attribution.explain(member, image, drawn.label, method).peak]

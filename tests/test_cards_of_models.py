@@ -1,10 +1,16 @@
+import copy
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import has_starters
-from xray_models.cards import render_card
-from xray_models.tasks import CHECKPOINTS, load_task
+from xray_models.cards import render_card, take_figures
+from xray_models.checkpoints import hash_weights
+from xray_models.hub import main
+from xray_models.tasks import CHECKPOINTS, TaskError, load_task
+
+RESULTS = Path(__file__).resolve().parents[1] / "evaluation" / "results"
 
 
 @pytest.mark.parametrize("name", ["brain", "covid", "fracture", "phantom", "pneumonia"])
@@ -17,7 +23,49 @@ def test_the_starter_models_cards_are_what_their_configs_give(name):
     for folder in folders:
         info = json.loads((folder / "config.json").read_text())["second_read"]
         card = (folder / "README.md").read_text()
-        assert card == render_card(task, info), folder.name
+        result = RESULTS / f"{name}.json"
+        figures = None
+        if result.is_file():
+            figures = take_figures(task, folder.name, hash_weights(folder), json.loads(result.read_text()))
+        assert card == render_card(task, info, figures), folder.name
         assert f"| accuracy | {info['test']['accuracy']:.4f} (" in card
         assert task.dataset.licence in card
         assert "Not a medical device" in card
+
+
+@pytest.fixture
+def found():
+    """A model of covid, its weights' hash, and the evaluation that judged it."""
+    if not has_starters("covid"):
+        pytest.skip("no starter models of covid")
+    metrics = json.loads((RESULTS / "covid.json").read_text())
+    return load_task("covid"), hash_weights(CHECKPOINTS / "covid" / "vit_tiny"), metrics
+
+
+def test_a_card_takes_figures_and_intervals_from_an_evaluation(found, capsys):
+    task, _, metrics = found
+    words = ["card", "--task", "covid", "--model", "vit_tiny", "--metrics", str(RESULTS / "covid.json")]
+    assert main(words) == 0
+    card = capsys.readouterr().out
+    auroc = metrics["models"]["vit_tiny"]["auroc"]
+    assert f"| auroc | {auroc['value']:.4f} ({auroc['low']:.3f} to {auroc['high']:.3f}) |" in card
+    assert "bootstrap over groups" in card
+    assert f"value: {auroc['value']:.4f}".rstrip("0") in card
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"task": "brain"}, "task 'brain'"),
+        ({"split": "train"}, "split 'train'"),
+        ({"revision": "0" * 12}, "at 000000000000; its weights are now"),
+        ({"model": "vit_small"}, "Unknown model: 'vit_small'"),
+    ],
+)
+def test_figures_of_something_else_are_refused(found, change, says):
+    task, digest, metrics = found
+    metrics = copy.deepcopy(metrics) | {k: v for k, v in change.items() if k in ("task", "split")}
+    if "revision" in change:
+        metrics["models"]["vit_tiny"]["revision"] = change["revision"]
+    with pytest.raises(TaskError, match=says):
+        take_figures(task, change.get("model", "vit_tiny"), digest, metrics)

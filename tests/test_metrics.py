@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from evaluation.agreement import cohen_kappa, fleiss_kappa
-from evaluation.metrics import LABEL_METRICS, METRICS, confusion, label_auroc
+from evaluation.metrics import LABEL_METRICS, METRICS, confusion, measure, measure_curve
 from xray_models.calibration import calibration_error
 
 
@@ -64,13 +63,32 @@ def test_label_metrics_equal_scikit_learn():
         assert LABEL_METRICS["sensitivity"](probs, labels, weights[None])[0, k] == pytest.approx(recall)
         other = oracle.recall_score(~truth, ~called, sample_weight=weights)
         assert LABEL_METRICS["specificity"](probs, labels, weights[None])[0, k] == pytest.approx(other)
+        precision = oracle.precision_score(truth, called, sample_weight=weights)
+        assert LABEL_METRICS["ppv"](probs, labels, weights[None])[0, k] == pytest.approx(precision)
+        spared = oracle.precision_score(~truth, ~called, sample_weight=weights)
+        assert LABEL_METRICS["npv"](probs, labels, weights[None])[0, k] == pytest.approx(spared)
+        area = oracle.roc_auc_score(truth, probs[:, k], sample_weight=weights)
+        assert LABEL_METRICS["auroc_by_label"](probs, labels, weights[None])[0, k] == pytest.approx(area)
+        average = oracle.average_precision_score(truth, probs[:, k], sample_weight=weights)
+        assert LABEL_METRICS["auprc_by_label"](probs, labels, weights[None])[0, k] == pytest.approx(average)
+
+
+def test_all_at_once_is_one_by_one():
+    probs, labels, weights = draw(7)
+    given = np.stack([weights, np.ones_like(weights)]).astype(np.float32)
+    alone = {name: metric(probs, labels) for name, metric in (METRICS | LABEL_METRICS).items()}
+    together = measure(probs, labels)
+    assert list(together) == list(alone)
+    for name, metric in (METRICS | LABEL_METRICS).items():
+        np.testing.assert_array_equal(together[name], alone[name])
+        np.testing.assert_array_equal(measure(probs, labels, given)[name], metric(probs, labels, given))
 
 
 def test_calibration_error_is_the_one_that_is_stored_with_the_weights():
     probs, labels, _ = draw(3)
     plain = METRICS["ece"](probs, labels)
-    assert plain == calibration_error(probs, labels)
-    assert METRICS["ece"](probs, labels, np.ones((1, len(labels))))[0] == pytest.approx(plain)
+    assert plain == pytest.approx(calibration_error(probs, labels), abs=1e-12)
+    assert METRICS["ece"](probs, labels, np.ones((1, len(labels))))[0] == plain
 
 
 @settings(max_examples=30, deadline=None)
@@ -92,9 +110,9 @@ def test_weights_count_images(seed, classes):
 def test_auroc_depends_on_the_order_of_scores_alone(seed):
     probs, labels, weights = draw(seed, n=60, classes=2)
     ranks = np.unique(probs[:, 1], return_inverse=True)[1]
-    area = label_auroc(probs[:, 1], labels == 1, weights[None])
-    assert label_auroc(ranks**3, labels == 1, weights[None]) == pytest.approx(area)
-    assert label_auroc(-ranks, labels == 1, weights[None]) == pytest.approx(1 - area)
+    area = measure_curve(probs[:, 1], labels == 1, weights[None]).auroc
+    assert measure_curve(ranks**3, labels == 1, weights[None]).auroc == pytest.approx(area)
+    assert measure_curve(-ranks, labels == 1, weights[None]).auroc == pytest.approx(1 - area)
 
 
 def test_two_labels_give_the_positive_label_s_area():
@@ -121,37 +139,20 @@ def test_a_label_that_never_occurs_is_left_out_of_macro_means():
     kept = labels != 3
     expected = np.mean([oracle.roc_auc_score(labels[kept] == k, probs[kept, k]) for k in range(3)])
     assert METRICS["auroc"](probs[kept], labels[kept]) == pytest.approx(expected)
+    for name in ("sensitivity", "auroc_by_label", "auprc_by_label"):
+        assert np.isnan(LABEL_METRICS[name](probs[kept], labels[kept])).tolist() == [False, False, False, True], name
+
+
+@pytest.mark.parametrize("kept", [[0], [0, 4, 8]])
+def test_one_image_and_one_label_leave_areas_undefined(kept):
+    probs, labels, _ = draw(8)
+    found = measure(probs[kept], np.zeros(len(kept), int))
+    assert np.isnan(found["auroc"])
+    assert np.isnan(found["specificity"][0])
+    assert found["auprc_by_label"][0] == 1
+    assert found["accuracy"] == found["sensitivity"][0]
 
 
 def test_confusion_has_the_truth_in_rows():
     counts = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, np.array([[1.0, 2.0, 3.0]]))
     assert counts.tolist() == [[[1, 2], [0, 3]]]
-
-
-def test_cohen_kappa_equals_scikit_learn():
-    rng = np.random.default_rng(0)
-    first, weights = rng.integers(3, size=80), rng.random(80)
-    second = np.where(rng.random(80) < 0.6, first, rng.integers(3, size=80))
-    assert cohen_kappa(first, second, 3) == pytest.approx(oracle.cohen_kappa_score(first, second))
-    weighted = oracle.cohen_kappa_score(first, second, sample_weight=weights)
-    assert cohen_kappa(first, second, 3, weights[None])[0] == pytest.approx(weighted)
-    assert np.isnan(cohen_kappa(np.zeros(5, int), np.zeros(5, int), 3))
-
-
-def test_fleiss_kappa_equals_the_published_example():
-    """Fleiss (1971): 14 raters, 10 subjects, 5 categories, kappa 0.210."""
-    counts = np.array(
-        [
-            [0, 0, 0, 0, 14],
-            [0, 2, 6, 4, 2],
-            [0, 0, 3, 5, 6],
-            [0, 3, 9, 2, 0],
-            [2, 2, 8, 1, 1],
-            [7, 7, 0, 0, 0],
-            [3, 2, 6, 3, 0],
-            [2, 5, 3, 2, 2],
-            [6, 5, 2, 1, 0],
-            [0, 2, 2, 3, 7],
-        ]
-    )
-    assert fleiss_kappa(counts) == pytest.approx(0.20993, abs=1e-5)

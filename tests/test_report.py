@@ -2,15 +2,19 @@ import dataclasses
 import re
 from html.parser import HTMLParser
 
-import numpy as np
 import pandas as pd
 import pytest
 
+from evaluation.checklist import MISSING, fill_checklist
+from evaluation.document import Grid, Paragraph, Report, Section
+from evaluation.markdown import render_markdown
+from evaluation.page import render_page
 from evaluation.plots import list_plots, render_svg, save_png
-from evaluation.predictions import Case, tabulate
-from evaluation.report import list_cases, render_report
+from evaluation.predictions import CONSENSUS, Case, tabulate
+from evaluation.report import build_report
 from evaluation.scoring import score
 from evaluation.summary import format_value, summarise
+from evaluation.worklist import judge_worklist
 from xray_models.readings import Opinion, agree
 from xray_models.tasks import load_task
 
@@ -47,7 +51,7 @@ def judge(table):
         "unavailable": {"third": f"no weights {EVIL}"},
         "faults": 1,
     }
-    return score(table, 200, 0) | more
+    return score(table, 200, 0) | more | {"worklist": judge_worklist(table, 200, 0, noise=0.1)}
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +61,14 @@ def judged():
 
 
 @pytest.fixture(scope="module")
-def page(judged):
+def report(judged):
     table, scores = judged
-    thumbnail = {table.images[list_cases(table)[0]]: b"\xff\xd8\xff"}
-    return render_report(TASK, table, scores, FAULTS, thumbnail)
+    return build_report(TASK, table, scores, FAULTS)
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return render_page(report, {report.images[0]: b"\xff\xd8\xff"})
 
 
 class Tags(HTMLParser):
@@ -92,6 +100,8 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(page):
     assert not names & {"script", "link", "iframe", "object"}
     links = [value for _, attrs in tags.found for key, value in attrs.items() if key in ("src", "href", "xlink:href")]
     assert all(link.startswith(("data:image/", "#")) for link in links)
+    anchors = {attrs["id"] for _, attrs in tags.found if "id" in attrs}
+    assert {link[1:] for link in links if link.startswith("#")} <= anchors
     assert "@import" not in page
     assert not re.search(r"url\((?!#)", page)
 
@@ -104,34 +114,77 @@ def test_every_name_is_escaped(page):
     assert "the file ends &lt;early&gt;" in page
 
 
-def test_the_page_says_what_was_measured(page, judged):
+def test_the_page_says_what_was_measured(page, judged, report):
     _, scores = judged
     text = re.sub(r"<[^>]+>", " ", page)
     found = scores["models"]["consensus"]["accuracy"]
     assert f"right in {100 * found['value']:.1f}\N{NO-BREAK SPACE}%" in text
-    for expected in (
-        "Not a medical device",
-        "Apache-2.0",
-        "third: no weights",
-        "200 resamples, seed 0",
-        "Fleiss",
-    ):
+    for expected in ("Not a medical device", "Apache-2.0", "third: no weights", "200 resamples, seed 0", "Fleiss"):
         assert expected in text
-    assert page.count("<article") == min(12, int(make_table().divided.sum()))
-    assert page.count("data:image/jpeg") == 1
+    shown = sum(len(block.pictures) for s in report.sections for block in s.blocks if hasattr(block, "pictures"))
+    assert page.count("<article") == shown
+    assert page.count("data:image/jpeg") == sum(
+        picture.image == report.images[0]
+        for s in report.sections
+        for block in s.blocks
+        if hasattr(block, "pictures")
+        for picture in block.pictures
+    )
 
 
 def test_the_same_input_gives_the_same_page(page, judged):
     table, scores = judged
-    thumbnail = {table.images[list_cases(table)[0]]: b"\xff\xd8\xff"}
-    assert render_report(TASK, table, scores, FAULTS, thumbnail) == page
+    again = build_report(TASK, table, scores, FAULTS)
+    assert render_page(again, {again.images[0]: b"\xff\xd8\xff"}) == page
 
 
-def test_the_most_divided_images_come_first(judged):
-    table, _ = judged
-    chosen = list_cases(table)
-    assert table.divided[chosen].all()
-    assert (np.diff(table.disagreement[chosen]) <= 0).all()
+def test_every_figure_stands_in_the_tables(report, judged):
+    """Each model's row holds what metrics.json holds, and each row is as long as the head."""
+    _, scores = judged
+    grids = [block for section in report.sections for block in section.blocks if isinstance(block, Grid)]
+    assert all(len(row) == len(grid.heads) for grid in grids for row in grid.rows)
+    answers = next(grid for grid in grids if grid.caption.startswith("Answers."))
+    place = answers.heads.index("AUROC")
+    for row in answers.rows:
+        assert row[place].text == format_value(scores["models"][row[0]]["auroc"]["value"], "auroc")
+    differ = next(grid for grid in grids if grid.caption.startswith("Images on which two give"))
+    for row, pair in zip(differ.rows, scores["pairs"], strict=True):
+        assert [int(cell) for cell in row[1:]] == [pair["differ"][k] for k in ("n", "a_right", "b_right", "neither")]
+
+
+def test_markdown_says_the_same_and_escapes(report, judged):
+    _, scores = judged
+    text = render_markdown(report)
+    assert "<script>" not in text
+    assert "sec\\<ond" in text
+    assert f"{100 * scores['models'][CONSENSUS]['accuracy']['value']:.1f}" in text
+    assert all(f"]({figures.name}.png)" in text for figures in report.figures)
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == [s.title for s in report.sections]
+    widths = {}
+    for number, line in enumerate(text.splitlines()):
+        if line.startswith("|"):
+            widths.setdefault(number - len(widths.get(number - 1, [])), []).append(line)
+    assert render_markdown(report) == text
+
+
+def test_a_name_cannot_break_a_markdown_table():
+    row = ("a|b\nc", "*x*")
+    section = Section("T", (Grid("c", ("h", "i"), (row,)), Paragraph("# not a head")))
+    text = render_markdown(Report("t", "", (), (), "", (), (section,)))
+    assert "| a\\|b c | \\*x\\* |" in text
+    assert "\n# not a head" not in text
+
+
+def test_the_checklist_names_what_is_missing(judged):
+    table, scores = judged
+    items = {item.asked: item.known for item in fill_checklist(TASK, table, scores)}
+    assert items["Ethics approval"] == ""
+    assert "1 files left out" in items["Missing data and files left out"]
+    assert "Normal 10" in items["Flow of images and counts by label"]
+    assert items["Subgroups and fairness"] == ""
+    assert fill_checklist(TASK, table, scores | {"split": "given"})[2].known == ""
+    page_items = build_report(TASK, table, scores, FAULTS).sections[-2]
+    assert sum(row[1] == MISSING for row in page_items.blocks[1].rows) == sum(not known for known in items.values())
 
 
 def test_summary_counts_right(judged):
@@ -139,14 +192,16 @@ def test_summary_counts_right(judged):
     sentences = summarise(TASK, table, scores)
     assert sentences[0].startswith("On 40 test images, the consensus of 2 models is right in")
     assert "The best single model, sec<ond, is right in 87.5\N{NO-BREAK SPACE}%" in sentences[2]
-    assert f"disagree on {int(table.divided.sum())} images" in sentences[3]
+    assert "first and sec<ond (p = " in sentences[3]
+    assert f"disagree on {int(table.divided.sum())} images" in sentences[4]
+    assert "finds" in sentences[5]
 
 
 def test_a_panel_of_one_has_no_agreement():
     table = make_table(models=1)
     scores = judge(table)
     assert scores["agreement"]["fleiss_kappa"] is None
-    assert "There is only one model." in render_report(TASK, table, scores, FAULTS, {})
+    assert "There is only one model." in render_page(build_report(TASK, table, scores, FAULTS), {})
     assert "first, the only model," in summarise(TASK, table, scores)[0]
 
 

@@ -4,12 +4,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from evaluation import run
-from xray_models import datasets, phantom
-from xray_models.images import Radiograph, read_image
+from xray_models import phantom
+from xray_models.images import read_image
 from xray_models.panel import Panel
 from xray_models.tasks import ModelRef
 
@@ -46,6 +45,18 @@ def done(task, data, tmp_path_factory):
             str(out),
             "--resamples",
             "100",
+            "--robustness",
+            "4",
+            "--heatmaps",
+            "4",
+            "--margins",
+            "4",
+            "--inject-noise",
+            "0.1",
+            "--no-cache",
+            "--format",
+            "html",
+            "md",
         ]
         status = run.main(words)
     return status, out
@@ -55,8 +66,19 @@ def test_everything_is_written(done):
     status, out = done
     assert status == 0
     written = {path.name for path in out.iterdir()}
-    plots = {"accuracy.png", "confusion.png", "roc.png", "reliability.png"}
-    assert written == plots | {"metrics.json", "predictions.csv", "faults.csv", "report.html"}
+    plots = {"accuracy", "confusion", "roc", "reliability", "worklist", "robustness", "heatmap_curves"}
+    tables = {"predictions.csv", "faults.csv", "worklist.csv", "twins.csv", "contradictions.csv"}
+    assert {f"{name}.png" for name in plots} < written
+    assert tables | {"metrics.json", "audit.json", "report.html", "report.md"} < written
+    page = (out / "report.html").read_text(encoding="utf-8")
+    titles = (
+        "When images are worse",
+        "Heatmaps",
+        "Audit of the data",
+        "Reporting checklist",
+        "Which images to look at",
+    )
+    assert all(title in page for title in titles)
 
 
 def test_metrics_agree_with_the_predictions(done, task):
@@ -134,9 +156,23 @@ def test_a_second_run_writes_the_same(done, task, data, tmp_path, monkeypatch):
         str(tmp_path),
         "--resamples",
         "100",
+        "--robustness",
+        "4",
+        "--heatmaps",
+        "4",
+        "--margins",
+        "4",
+        "--inject-noise",
+        "0.1",
+        "--no-cache",
+        "--format",
+        "html",
+        "md",
     ]
     assert run.main(words) == 0
-    for name in ("metrics.json", "faults.csv", "confusion.png"):
+    names = sorted(path.name for path in out.iterdir())
+    assert len(names) >= 17
+    for name in names:
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
 
 
@@ -154,30 +190,6 @@ def test_predictions_made_elsewhere_score_the_same(done, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == ["simple_cnn", "resnet18", "consensus"]
     assert lines[-1] == str(tmp_path / "report.html")
-
-
-def test_damage_between_listing_and_reading_stops_nothing(task, data):
-    manifest = datasets.open_dataset(task, data)
-    rows = manifest.part("all").head(20).copy()
-    rows.loc[3, "path"] = str(data / "Nodule" / "broken.png")
-    rows.loc[5, "path"] = str(data / "Normal" / "gone.png")
-    cases, faults = run.collect_cases(Panel.load(task, ["simple_cnn"]), rows, data)
-    assert len(cases) == 18
-    assert faults["image"].tolist() == ["Nodule/broken.png", "Normal/gone.png"]
-    truth = {run._relative(path, data): label for path, label in zip(rows["path"], rows["label"], strict=True)}
-    assert all(truth[case.image] == case.label for case in cases)
-
-
-def test_images_are_read_in_order_and_few_at_a_time(tmp_path, monkeypatch):
-    for number in range(60):
-        Image.new("L", (40, 40 + number)).save(tmp_path / f"{number:02d}.png")
-    begun = []
-    monkeypatch.setattr(run, "read_image", lambda path: begun.append(path) or read_image(path))
-    stream = run.read_ahead(map(str, sorted(tmp_path.glob("*.png"))))
-    first = next(stream)
-    assert isinstance(first, Radiograph)
-    assert len(begun) <= 20
-    assert [image.pixels.shape[0] for image in stream] == list(range(41, 100))
 
 
 @pytest.mark.parametrize(

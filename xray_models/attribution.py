@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
+from captum.attr import IntegratedGradients, LayerGradCam, LayerGradientXActivation, Occlusion
 from torch import nn
 
 from xray_models.architectures import FusedParts, Parts
@@ -48,7 +48,9 @@ class Heatmap:
         return int(row), int(column)
 
 
-def explain(model: Checkpoint, image: Radiograph, label: str, method: str = "grad_cam") -> Heatmap:
+def explain(
+    model: Checkpoint, image: Radiograph, label: str, method: str = "grad_cam", features: Any = None
+) -> Heatmap:
     """Explains one model's score of one label on one image.
 
     Args:
@@ -56,6 +58,8 @@ def explain(model: Checkpoint, image: Radiograph, label: str, method: str = "gra
         image: the image.
         label: one of the model's labels.
         method: a key of `METHODS`.
+        features: what the model's body gave for this image, as `Panel.ask` keeps it; spares Grad-CAM and HiResCAM the
+            forward. None to compute it.
 
     Raises:
         TaskError: for an unknown method or label.
@@ -65,11 +69,13 @@ def explain(model: Checkpoint, image: Radiograph, label: str, method: str = "gra
     target = labels.index(choose("label", label, labels))
     inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
     parts = model.parts if method in _NEEDS_GRADIENTS else model.forward
+    if features is not None and method in _UNSIGNED:
+        parts = parts.holding(features)
     plane = compute(parts, inputs, target, model.spec).float().cpu().numpy()  # (h', w')
     values = from_input(plane, image.pixels.shape, model.spec)
     largest = float(np.abs(values).max())
     scaled = (values / largest if largest > 0 else values).astype(np.float32)
-    return Heatmap(scaled, method, label, signed=method != "grad_cam")
+    return Heatmap(scaled, method, label, signed=method not in _UNSIGNED)
 
 
 class _Head(nn.Module):
@@ -87,13 +93,29 @@ class _Head(nn.Module):
 def _grad_cam(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
     """Grad-CAM (Selvaraju et al., 2017) at the last features that have a place; needs the head's gradient alone.
 
-    A fusion's map is the sum of its members', each for the fusion's own score.
+    It weighs each channel by its mean gradient: meant for networks that pool their last map by the mean. Where a class
+    token gathers what it wants from each place, prefer HiResCAM.
     """
+    return _cam(parts, inputs, target, _cam_of_head)
+
+
+def _hires_cam(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
+    """HiResCAM (Draelos & Carin, 2020): the same features, each weighed by its own gradient at its own place."""
+    return _cam(parts, inputs, target, _hires_cam_of_head)
+
+
+def _cam(
+    parts: Parts | FusedParts,
+    inputs: torch.Tensor,
+    target: int,
+    of_head: Callable[[Parts, Any, int], torch.Tensor],
+) -> torch.Tensor:
+    """A map from the last features; a fusion's is the sum of its members', each for the fusion's own score."""
     with torch.no_grad():
         features = parts.body(inputs)
     if isinstance(parts, Parts):
-        return _cam_of_head(parts, features, target)
-    maps = [_cam_of_head(parts.seen_through(i, features), own, target) for i, own in enumerate(features)]
+        return of_head(parts, features, target)
+    maps = [of_head(parts.seen_through(i, features), own, target) for i, own in enumerate(features)]
     rows, columns = (max(m.shape[axis] for m in maps) for axis in (0, 1))
     total = torch.zeros(rows, columns)
     for own in maps:
@@ -103,13 +125,24 @@ def _grad_cam(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec
 
 
 def _cam_of_head(parts: Parts, features: Any, target: int) -> torch.Tensor:
-    grid, prefix = parts.to_map(features)
-    head = _Head(parts)
-    grid = grid.detach().clone().requires_grad_()
+    head, grid, prefix = _enter(parts, features)
     maps = LayerGradCam(head, head.entry).attribute(
         grid, target=target, additional_forward_args=(prefix,), relu_attributions=True
     )
     return maps[0, 0].detach()
+
+
+def _hires_cam_of_head(parts: Parts, features: Any, target: int) -> torch.Tensor:
+    head, grid, prefix = _enter(parts, features)
+    products = LayerGradientXActivation(head, head.entry).attribute(
+        grid, target=target, additional_forward_args=(prefix,)
+    )
+    return products[0].sum(dim=0).relu().detach()
+
+
+def _enter(parts: Parts, features: Any) -> tuple[_Head, torch.Tensor, torch.Tensor | None]:
+    grid, prefix = parts.to_map(features)
+    return _Head(parts), grid.detach().clone().requires_grad_(), prefix
 
 
 def _integrated_gradients(
@@ -147,9 +180,22 @@ def _black(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
 
 METHODS: dict[str, Callable[[Parts | FusedParts, torch.Tensor, int, InputSpec], torch.Tensor]] = {
     "grad_cam": _grad_cam,
+    "hires_cam": _hires_cam,
     "integrated_gradients": _integrated_gradients,
     "occlusion": _occlusion,
 }
 """Name to `(parts, inputs (1, C, h, w), label number, spec) -> (h', w')` map in the input's plane."""
 
+TITLES = {
+    "hires_cam": "HiResCAM",
+    "grad_cam": "Grad-CAM",
+    "integrated_gradients": "Integrated Gradients",
+    "occlusion": "Occlusion",
+}
+"""What people call the methods."""
+
+DEFAULT = "hires_cam"
+"""What people see first: Grad-CAM's map where one linear layer follows a mean, and a faithful one elsewhere."""
+
+_UNSIGNED = frozenset({"grad_cam", "hires_cam"})  # they show only what speaks for the label
 _NEEDS_GRADIENTS = frozenset({"integrated_gradients"})  # of the body; the others run it forward only, on any engine

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData
 from scipy.stats import binomtest
 
 from xray_models.architectures import find_architecture
 from xray_models.calibration import REFERENCE_SIZE
-from xray_models.tasks import Task
+from xray_models.tasks import Task, TaskError, choose
 
 _METRICS = {
     "accuracy": "accuracy",
@@ -19,6 +20,73 @@ _METRICS = {
     "ece": "ece",
 }
 """Figures that a card shows, and what the Hub calls them."""
+
+_WILSON = "Wilson, which takes each image as independent"
+_BOOTSTRAP = "bootstrap over groups: images of one patient, and near-copies, are drawn together"
+
+
+class Share(NamedTuple):
+    """A figure and, where one is known, its 95 % interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Figures(NamedTuple):
+    """What a card says of a model's test.
+
+    Attributes:
+        whole: each key of `_METRICS`.
+        sensitivity: by label.
+        specificity: by label.
+        intervals: how the intervals were found.
+    """
+
+    whole: dict[str, Share]
+    sensitivity: dict[str, Share]
+    specificity: dict[str, Share]
+    intervals: str
+
+
+def list_figures(info: Mapping[str, Any]) -> Figures:
+    """Figures as a model's own `config.json` holds them; shares of images get Wilson's interval (1927)."""
+    test, count = info["test"], info["counts"]["test"]
+    whole = {key: Share(test[key]) for key in _METRICS} | {"accuracy": _wilson(test["accuracy"], count)}
+    held = {label: (own, count - own) for label, own in test["support"].items()}
+    sensitivity = {label: _wilson(test["sensitivity"][label], own) for label, (own, _) in held.items()}
+    specificity = {label: _wilson(test["specificity"][label], others) for label, (_, others) in held.items()}
+    return Figures(whole, sensitivity, specificity, _WILSON)
+
+
+def take_figures(task: Task, model: str, digest: str, metrics: Mapping[str, Any]) -> Figures:
+    """Figures of an evaluation of this very model.
+
+    Args:
+        task: the model's task.
+        model: its name.
+        digest: the first 12 digits of its weights' sha256, or its commit on the Hub.
+        metrics: the content of a `metrics.json`.
+
+    Raises:
+        TaskError: when the evaluation is of another task, split, model or other weights.
+    """
+    if metrics.get("task") != task.name or metrics.get("split") != "test":
+        raise TaskError(
+            f"The metrics are of task {metrics.get('task')!r}, split {metrics.get('split')!r}; the card of a model of "
+            f"{task.name!r} needs its test split: python -m evaluation.run --task {task.name}"
+        )
+    found = metrics["models"][choose("model", model, metrics["models"])]
+    if found["revision"] != digest:
+        raise TaskError(
+            f"The metrics are of {model!r} at {found['revision']}; its weights are now {digest}. Evaluate it again: "
+            f"python -m evaluation.run --task {task.name}"
+        )
+    sensitivity, specificity = (
+        {label: Share(**found[kind][label]) for label in task.labels} for kind in ("sensitivity", "specificity")
+    )
+    return Figures({key: Share(**found[key]) for key in _METRICS}, sensitivity, specificity, _BOOTSTRAP)
+
 
 _CARD = """---
 {metadata}
@@ -48,7 +116,7 @@ On the {n} images of the grouped test split, which took no part in training, mod
 |---|---|---|
 {per_label}
 
-In brackets: 95 % intervals (Wilson), which take each image as independent.
+In brackets: 95 % intervals ({intervals}).
 
 Temperature {temperature:.3f}, fitted on the validation split and folded into the last layer
 (test ECE {ece_before:.3f} before, {ece:.3f} after). Prediction sets aim at 90 % coverage; on the test split they
@@ -81,22 +149,24 @@ teach. Not to decide about a patient, alone or together with others.
 """
 
 
-def render_card(task: Task, info: dict[str, Any]) -> str:
+def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None) -> str:
     """Renders the README of a model's folder.
 
     Args:
         task: the model's task.
         info: the `second_read` entry of its `config.json`.
+        figures: of an evaluation; None for those that its own config holds.
 
     Returns:
         Markdown with the Hub's front matter.
     """
     test, recipe = info["test"], info["recipe"]
+    figures = figures or list_figures(info)
     counts = ", ".join(f"{count} for {split}" for split, count in info["counts"].items())
     return _CARD.format(
         title=task.title,
         task=task.name,
-        metadata=_render_metadata(task, info),
+        metadata=_render_metadata(task, info, figures),
         architecture=find_architecture(info["architecture"]).title,
         labels=", ".join(f"`{label}`" for label in task.labels),
         source=task.dataset.source,
@@ -104,12 +174,13 @@ def render_card(task: Task, info: dict[str, Any]) -> str:
         citation=task.dataset.citation,
         images=f"Images: {counts}",
         n=info["counts"]["test"],
-        figures="\n".join(_render_figure(key, info) for key in _METRICS),
-        per_label="\n".join(_render_label(label, info) for label in task.labels),
+        figures="\n".join(f"| {key.replace('_', ' ')} | {_show(share, 4)} |" for key, share in figures.whole.items()),
+        per_label="\n".join(_render_label(label, info, figures) for label in task.labels),
+        intervals=figures.intervals,
         references=REFERENCE_SIZE,
         ood_threshold=info["ood_threshold"],
-        weakest=(weakest := min(task.labels, key=lambda label: test["sensitivity"][label])),
-        weakest_value=test["sensitivity"][weakest],
+        weakest=(weakest := min(task.labels, key=lambda label: figures.sensitivity[label].value)),
+        weakest_value=figures.sensitivity[weakest].value,
         temperature=info["temperature"],
         ece_before=info["ece_before"],
         ece=test["ece"],
@@ -121,26 +192,23 @@ def render_card(task: Task, info: dict[str, Any]) -> str:
     )
 
 
-def _render_figure(key: str, info: dict[str, Any]) -> str:
-    value = info["test"][key]
-    between = f" ({_interval(value, info['counts']['test'])})" if key == "accuracy" else ""
-    return f"| {key.replace('_', ' ')} | {value:.4f}{between} |"
+def _render_label(label: str, info: dict[str, Any], figures: Figures) -> str:
+    shown = " | ".join(_show(kind[label], 3) for kind in (figures.sensitivity, figures.specificity))
+    return f"| {label} (n = {info['test']['support'][label]}) | {shown} |"
 
 
-def _render_label(label: str, info: dict[str, Any]) -> str:
-    test, own = info["test"], info["test"]["support"][label]
-    cells = ((test["sensitivity"][label], own), (test["specificity"][label], info["counts"]["test"] - own))
-    shown = " | ".join(f"{value:.3f} ({_interval(value, count)})" for value, count in cells)
-    return f"| {label} (n = {own}) | {shown} |"
+def _show(share: Share, digits: int) -> str:
+    if share.low is None or share.high is None:
+        return f"{share.value:.{digits}f}"
+    return f"{share.value:.{digits}f} ({share.low:.3f} to {share.high:.3f})"
 
 
-def _interval(share: float, count: int) -> str:
-    """The 95 % interval of a share of `count` images (Wilson, 1927)."""
+def _wilson(share: float, count: int) -> Share:
     found = binomtest(round(share * count), count).proportion_ci(method="wilson")
-    return f"{found.low:.3f} to {found.high:.3f}"
+    return Share(share, found.low, found.high)
 
 
-def _render_metadata(task: Task, info: dict[str, Any]) -> str:
+def _render_metadata(task: Task, info: dict[str, Any], figures: Figures) -> str:
     """The front matter's YAML; `model-index` puts the figures on the model's page of the Hub."""
     results = [
         EvalResult(
@@ -148,11 +216,11 @@ def _render_metadata(task: Task, info: dict[str, Any]) -> str:
             dataset_type=task.name,
             dataset_name=task.title,
             dataset_split="test",
-            metric_type=hub_name,
+            metric_type=_METRICS[key],
             metric_name=key.replace("_", " "),
-            metric_value=round(info["test"][key], 4),
+            metric_value=round(share.value, 4),
         )
-        for key, hub_name in _METRICS.items()
+        for key, share in figures.whole.items()
     ]
     data = ModelCardData(
         license="apache-2.0" if task.dataset.licence == "Apache-2.0" else "other",

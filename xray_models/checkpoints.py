@@ -140,7 +140,7 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
         reference = Reference(embeddings, info["ood_threshold"])
     return Checkpoint(
         name=ref.name,
-        revision=ref.revision or _digest(folder / "model.safetensors"),
+        revision=ref.revision or hash_weights(folder),
         model=model,
         parts=split_model(model),
         spec=read_spec(model, folder),
@@ -168,8 +168,9 @@ def _locate(task: Task, ref: ModelRef) -> Path:
     return ref.path
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+def hash_weights(folder: Path) -> str:
+    """The first 12 digits of the sha256 of a model's weights: its revision, where it has no commit."""
+    with (folder / "model.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 

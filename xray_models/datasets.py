@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-_THUMBNAIL = InputSpec(height=64, width=64, resample="bilinear")
+THUMBNAIL = InputSpec(height=64, width=64, resample="bilinear")  # in which near-copies are looked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ def open_dataset(
     corrections = relabels or (folder / task.dataset.relabels if task.dataset.relabels else None)
     if corrections:
         found = relabel(found, Path(corrections), task, folder)
-    arrays = load_arrays(found["path"], _THUMBNAIL)
+    arrays = load_arrays(found["path"], THUMBNAIL)
     found["sha256"], found["reason"] = list(arrays.sha256), list(arrays.faults)
     _mark_contradictions(found)
     good = found["reason"] == ""

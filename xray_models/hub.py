@@ -11,9 +11,11 @@ Log in with `hf auth login` or set HF_TOKEN; HF_ENDPOINT names another Hub.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -110,7 +112,8 @@ def _pull(options: argparse.Namespace) -> int:
 
 def _card(options: argparse.Namespace) -> int:
     task = load_task(options.task)
-    sys.stdout.write(compose_card(task, task.model(options.model)))
+    metrics = json.loads(options.metrics.read_text(encoding="utf-8")) if options.metrics else None
+    sys.stdout.write(compose_card(task, task.model(options.model), metrics))
     return 0
 
 
@@ -135,7 +138,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     push = add(_push, "uploads a model's folder and prints the line for hub_configs", ["task", "model", "owner"])
     pull = add(_pull, "downloads a task's Hub models at their pinned revisions", ["task"])
     pull.add_argument("--models", nargs="+", help="only these models (default: all that have a `repo:`)")
-    add(_card, "prints a model's card", ["task", "model"])
+    card = add(_card, "prints a model's card", ["task", "model"])
+    card.add_argument("--metrics", type=Path, help="a metrics.json of evaluation.run, for figures with its intervals")
     space = add(_space, "creates or updates a Space and prints its address", ["owner", "name"])
     for command in (push, space):
         command.add_argument("--public", action="store_true", help="let others see it (default: private)")
@@ -149,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         return int(options.run(options))
-    except (TaskError, HubError, OSError) as error:
+    except (TaskError, HubError, OSError, json.JSONDecodeError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
 

@@ -15,6 +15,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import timm
 from safetensors.torch import load_file, save
 from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
-from xray_models.cards import render_card
+from xray_models.cards import render_card, take_figures
+from xray_models.checkpoints import hash_weights
 from xray_models.fusing import save_complete
 from xray_models.hub_cache import FILES, check_config, check_files, read_config
 from xray_models.hub_client import HubError
@@ -58,7 +60,7 @@ def compose_files(task: Task, ref: ModelRef) -> dict[str, bytes | Path]:
     config = read_config(folder)
     check_config(task, config, present, f"checkpoints/{task.name}/{ref.name}")
     files: dict[str, bytes | Path] = {name: folder / name for name in FILES if name in present}
-    files["README.md"] = compose_card(task, ref).encode()
+    files.setdefault("README.md", compose_card(task, ref).encode())
     if config.get("sources"):
         config, files["model.safetensors"] = join_members(folder)
     if config.get("model_type") == "timm_wrapper":
@@ -72,15 +74,23 @@ def compose_files(task: Task, ref: ModelRef) -> dict[str, bytes | Path]:
     return files
 
 
-def compose_card(task: Task, ref: ModelRef) -> str:
+def compose_card(task: Task, ref: ModelRef, metrics: Mapping[str, Any] | None = None) -> str:
     """Renders the card of a model's local folder.
+
+    Args:
+        task: the model's task.
+        ref: the model.
+        metrics: the content of a `metrics.json`, for figures with bootstrap intervals; None for its config's figures.
 
     Raises:
         HubError: when the folder has no config, or its config no figures.
+        TaskError: when the metrics are not of this model.
     """
-    info = read_config(find_folder(task, ref)).get("second_read") or {}
+    folder = find_folder(task, ref)
+    info = read_config(folder).get("second_read") or {}
+    figures = take_figures(task, ref.name, hash_weights(folder), metrics) if metrics else None
     try:
-        return render_card(task, info)
+        return render_card(task, info, figures)
     except KeyError as error:
         raise HubError(
             f"config.json of {ref.name!r} lacks `second_read.{error.args[0]}`, which the card shows. "

@@ -46,11 +46,13 @@ class Batch:
         images: the batch.
         inputs: what was prepared, (B, C, h, w) by input spec.
         embeddings: what the models before gave, (B, D) by model name.
+        features: what their bodies gave, by model name; None where nobody wants them.
     """
 
     images: Sequence[Radiograph]
     inputs: dict[InputSpec, torch.Tensor] = dataclasses.field(default_factory=dict)
     embeddings: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    features: dict[str, Any] | None = None
 
     def prepare(self, spec: InputSpec) -> torch.Tensor:
         """The batch as a model with this spec takes it."""
@@ -140,9 +142,14 @@ class Panel:
         """Asks every model about one image."""
         return self.collect(image, list(self.ask(image)))
 
-    def ask(self, image: Radiograph) -> Iterator[Opinion]:
-        """Yields each model's opinion as soon as it is there, in the panel's order."""
-        batch = Batch([image])
+    def ask(self, image: Radiograph, features: dict[str, Any] | None = None) -> Iterator[Opinion]:
+        """Yields each model's opinion as soon as it is there, in the panel's order.
+
+        Args:
+            image: the image.
+            features: filled with what each model's body gave, for `attribution.explain`.
+        """
+        batch = Batch([image], features=features)
         for member in self.members:
             yield self._opinions(member, batch)[0]
 
@@ -180,8 +187,13 @@ class Panel:
         if lenders and all(name in batch.embeddings for name in lenders):
             lent = torch.cat([batch.embeddings[name] for name in lenders], dim=1)
             embeddings = member.parts.fuse(lent)  # type: ignore[union-attr]
+            if batch.features is not None:
+                batch.features[member.name] = tuple(batch.features[name] for name in lenders)
         else:
-            embeddings = member.forward.pool(member.forward.body(batch.prepare(member.spec).to(self.device)))
+            features = member.forward.body(batch.prepare(member.spec).to(self.device))
+            embeddings = member.forward.pool(features)
+            if batch.features is not None:
+                batch.features[member.name] = features
         batch.embeddings[member.name] = embeddings
         probs = member.parts.classifier(embeddings).float().softmax(dim=1).cpu().numpy()
         return Outputs(probs, embeddings.float().cpu().numpy(), time.perf_counter() - start)

@@ -28,6 +28,10 @@ class Parts(NamedTuple):
         """Features to logits (B, labels)."""
         return self.classifier(self.pool(features))
 
+    def holding(self, features: Any) -> Parts:
+        """The same parts whose body gives these features, whatever it is asked."""
+        return self._replace(body=_Known(features))
+
     def to_map(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Splits features into a map (B, D, h, w) and the tokens without a place, (B, prefix, D) or None."""
         if self.prefix is None:
@@ -70,10 +74,24 @@ class FusedParts(NamedTuple):
         """Features to logits (B, labels)."""
         return self.classifier(self.pool(features))
 
+    def holding(self, features: tuple[Any, ...]) -> FusedParts:
+        """The same parts whose bodies give these features, one a member, whatever they are asked."""
+        known = zip(self.members, features, strict=True)
+        return self._replace(members=tuple(member.holding(own) for member, own in known))
+
     def seen_through(self, index: int, features: tuple[torch.Tensor, ...]) -> Parts:
         """One member's parts whose head is the fusion's, with the other members' features held as they are."""
         own = self.members[index]
         return Parts(own.body, _Fixed(self, index, features), self.classifier, own.prefix)
+
+
+class _Known(nn.Module):
+    def __init__(self, features: Any):
+        super().__init__()
+        self.features = features
+
+    def forward(self, inputs: torch.Tensor) -> Any:
+        return self.features
 
 
 class _Fixed(nn.Module):

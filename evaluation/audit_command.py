@@ -1,0 +1,103 @@
+"""The command line of the audit: `python -m evaluation.audit --task covid --data DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.audit import Audit, audit_dataset, write_audit
+from evaluation.cases import load_panel
+from evaluation.margins import judge_margins
+from evaluation.traits import FAMILIES
+from xray_models.datasets import DataError, Manifest, open_dataset
+from xray_models.images import ImageError
+from xray_models.tasks import SPLIT_KINDS, Task, TaskError, load_task
+
+
+def render_text(task: Task, audit: Audit) -> str:
+    """An audit as lines for a terminal: the main numbers, then the alarms."""
+    found = audit.found
+    twins, torn = found["twins"], found["contradictions"]
+    counted = f"{found['images']:,} images in {found['groups']:,} groups, {found['faults']:,} files left out"
+    lines = [f"{task.title}: {counted}"]
+    if found["looked"]:
+        lines.append(f"Pairs of near-copies: {twins['pairs']:,}, of them mirrored: {twins['mirrored']:,}")
+    else:
+        lines.append("Near-copies: not looked for, since the task says `split.group: none`")
+    for whose, counts in (("the split in use", twins["split"]), ("the publisher’s split", twins["official"])):
+        if counts:
+            lines.append(
+                f"Test images of {whose} with a near-copy in train: {counts['copies']:,} of {counts['test']:,}, "
+                f"{counts['mirrored']:,} mirrored; with their patient or chain: {counts['related']:,}"
+            )
+    lines.append(
+        f"Under two labels: files of equal pixels {torn['identical_files']:,}, "
+        f"pairs of near-copies {torn['near_copies']:,}"
+    )
+    lines += [
+        _tell(FAMILIES[name].title, entry)
+        for name, entry in {**found["shortcuts"], "margins": found["margins"]}.items()
+        if entry["clearest"]
+    ]
+    alarms = [f"! {alarm}" for alarm in found["alarms"]] or ["No alarm"]
+    return "\n".join([*lines, *alarms])
+
+
+def _tell(title: str, entry: Mapping[str, Any]) -> str:
+    best = entry["labels"][entry["clearest"]]
+    verdict = "alarm" if entry["alarm"] else "there, but weak" if entry["there"] else "nothing found"
+    return (
+        f"{title:27}  AUROC {entry['auroc']['value']:.2f}, best {best['value']:.2f} "
+        f"[{best['low']:.2f}, {best['high']:.2f}] for {entry['clearest']}: {verdict}"
+    )
+
+
+def ask_margins(task: Task, manifest: Manifest, limit: int) -> dict[str, Any]:
+    """Asks the task's panel about test images with and without their margins.
+
+    Raises:
+        TaskError: when no model is available.
+    """
+    rows = manifest.part("test")
+    return judge_margins(load_panel(task), manifest.rows if rows.empty else rows, manifest.folder, limit)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.audit", description="What is wrong with a data set.")
+    parser.add_argument("--task", required=True, help="a YAML file of hub_configs/, without its ending")
+    parser.add_argument("--data", help="data folder, or hub:owner/name (default: $XRAY_DATA/<task>, or data/<task>)")
+    parser.add_argument("--split", choices=SPLIT_KINDS, default="", help="whose split (default: what the task says)")
+    parser.add_argument("--labels", type=Path, help="CSV with file_name and label of files to label anew")
+    parser.add_argument("--panel", type=_parse_count, metavar="N", help="ask the panel about N images without margins")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: reports/<task>/audit)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when there is an alarm")
+    options = parser.parse_args(argv)
+    options.out = options.out or Path("reports") / options.task / "audit"
+    return options
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images; give a whole number above 0")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    options = _parse(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        task = load_task(options.task)
+        manifest = open_dataset(task, options.data, options.split, options.labels)
+        hidden = ask_margins(task, manifest, options.panel) if options.panel else None
+        audit = audit_dataset(task, manifest, hidden)
+    except (TaskError, DataError, ImageError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    write_audit(audit, options.out)
+    sys.stdout.write(f"{render_text(task, audit)}\n{options.out}\n")
+    return int(options.strict and bool(audit.found["alarms"]))

@@ -1,0 +1,154 @@
+"""Results by subgroup: any column of a table of metadata (sex, age, view, site, source)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evaluation.document import Grid, Paragraph, Section
+from evaluation.metrics import accuracy, auroc, balanced_accuracy
+from evaluation.predictions import CONSENSUS, PredictionError, Table
+from evaluation.sections import show
+from evaluation.statistics import bootstrap
+from evaluation.summary import TITLES
+
+SMALL = 30  # images below which a subgroup is marked: its figures mean little
+_MANY = 12  # values above which a column of numbers is cut into bands
+_AGES = (0, 18, 40, 65, 200)
+_METRICS = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "auroc": auroc}
+
+
+def read_metadata(path: Path, table: Table) -> pd.DataFrame:
+    """Reads a CSV with a column `image` and one column for each way to divide the images.
+
+    Args:
+        path: of the CSV; `image` as in `predictions.csv`, or the file's name alone.
+        table: the answers.
+
+    Returns:
+        One row for each image of the table, in its order, text; "" where nothing is known. Numbers of many values
+        are cut into bands: a column `age` at 18, 40 and 65, others at their quartiles.
+
+    Raises:
+        PredictionError: when the file cannot be read, has no such column, or names none of the images.
+    """
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise PredictionError(f"{path} cannot be read as a CSV file: {error}") from error
+    if "image" not in rows.columns or len(rows.columns) < 2:
+        raise PredictionError(
+            f"{path} has the columns {', '.join(rows.columns)}. It needs image (as in predictions.csv, or the file's "
+            "name) and at least one more, for instance sex, age, view or site."
+        )
+    twice = rows[rows.duplicated("image")]
+    if not twice.empty:
+        raise PredictionError(f"{path} has two rows for image {twice['image'].iloc[0]!r}. Keep one.")
+    known = rows.set_index("image")
+    names = list(table.images)
+    if not known.index.isin(names).any():
+        names = [Path(name).name for name in names]
+    if not known.index.isin(names).any():
+        raise PredictionError(
+            f"{path} names none of the evaluated images. Its first is {rows['image'].iloc[0]!r}; the evaluation's "
+            f"first is {table.images[0]!r}."
+        )
+    found = known.reindex(names).fillna("").reset_index(drop=True)
+    return found.apply(lambda column: _cut(column, str(column.name)))
+
+
+def _cut(column: pd.Series, name: str) -> pd.Series:
+    """Bands of a column of numbers of many values; other columns as they are."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    if numbers.notna().sum() < (column != "").sum() or numbers.nunique() <= _MANY:
+        return column
+    edges = _AGES if name.lower() == "age" else sorted(set(numbers.quantile([0, 0.25, 0.5, 0.75, 1])))
+    bands = pd.cut(numbers, list(edges), right=False, include_lowest=True, labels=_name_bands(edges))
+    if name.lower() != "age":
+        bands = bands.fillna(_name_bands(edges)[-1]).where(numbers.notna())
+    return bands.astype(object).fillna("").astype(str)
+
+
+def _name_bands(edges: Any) -> list[str]:
+    inner = [f"{low:g} to below {high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return [*inner[:-1], f"{edges[-2]:g} and above"]
+
+
+def judge_subgroups(table: Table, metadata: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+    """Measures the consensus on each subgroup.
+
+    Args:
+        table: the answers.
+        metadata: as `read_metadata` gives it.
+        resamples: of the bootstrap over groups.
+        seed: of the resamples.
+
+    Returns:
+        By column and value: `n`, `small`, and the metrics with intervals; images without a value are "not known".
+    """
+    found: dict[str, Any] = {}
+    for name in metadata.columns:
+        values = metadata[name].replace("", "not known").to_numpy()
+        found[name] = {
+            value: _judge(_take(table, values == value), resamples, seed) for value in sorted(set(values), key=str)
+        }
+    return found
+
+
+def _take(table: Table, rows: np.ndarray) -> Table:
+    """The part of a table on which the consensus answered; other answers are not needed here."""
+    together = table.answers[CONSENSUS]
+    return dataclasses.replace(
+        table,
+        images=tuple(np.array(table.images)[rows]),
+        groups=table.groups[rows],
+        truth=table.truth[rows],
+        answers={CONSENSUS: dataclasses.replace(together, probs=together.probs[rows], sets=None)},
+        disagreement=table.disagreement[rows],
+        divided=table.divided[rows],
+    )
+
+
+def _judge(part: Table, resamples: int, seed: int) -> dict[str, Any]:
+    probs = part.answers[CONSENSUS].probs
+    intervals = bootstrap(
+        lambda weights: {name: metric(probs, part.truth, weights) for name, metric in _METRICS.items()},
+        part.groups,
+        resamples,
+        seed,
+    )
+    numbers = {
+        name: {key: None if np.isnan(v) else round(float(v), 6) for key, v in interval._asdict().items()}
+        for name, interval in intervals.items()
+    }
+    return {"n": len(part.truth), "small": len(part.truth) < SMALL, **numbers}
+
+
+def build_subgroup_section(found: Mapping[str, Any]) -> Section:
+    """One table for each column; subgroups of fewer than 30 images are marked."""
+    about = Paragraph(
+        f"The consensus. Subgroups of fewer than {SMALL} images are marked with *: their figures mean little. Many "
+        "subgroups are looked at, so one that stands out may do so by chance.",
+        "note",
+    )
+    grids = [
+        Grid(
+            f"By {column}.",
+            (column, "Images", *(TITLES[name] for name in _METRICS)),
+            tuple(
+                (
+                    value + (" *" if part["small"] else ""),
+                    f"{part['n']:,}",
+                    *(show(part[name], name) for name in _METRICS),
+                )
+                for value, part in values.items()
+            ),
+        )
+        for column, values in found.items()
+    ]
+    return Section("Subgroups", (about, *grids))

@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score
+
+from evaluation.predictions import CONSENSUS, PredictionError
+from evaluation.subgroups import build_subgroup_section, judge_subgroups, read_metadata
+from tests.test_report import make_table
+
+
+@pytest.fixture
+def table():
+    return make_table()
+
+
+def write(path, table, **columns):
+    pd.DataFrame({"image": table.images, **columns}).sample(frac=1, random_state=0).to_csv(path, index=False)
+    return path
+
+
+def test_each_subgroup_has_its_own_figures(table, tmp_path):
+    sex = ["f"] * 32 + ["m"] * 6 + [""] * 2
+    metadata = read_metadata(write(tmp_path / "m.csv", table, sex=sex), table)
+    assert metadata["sex"].tolist() == sex
+    found = judge_subgroups(table, metadata, 100, 0)["sex"]
+    predicted = table.answers[CONSENSUS].predicted
+    assert {value: part["n"] for value, part in found.items()} == {"f": 32, "m": 6, "not known": 2}
+    assert found["f"]["accuracy"]["value"] == pytest.approx(accuracy_score(table.truth[:32], predicted[:32]))
+    assert found["m"]["accuracy"]["value"] == pytest.approx(accuracy_score(table.truth[32:38], predicted[32:38]))
+    assert [found[value]["small"] for value in ("f", "m")] == [False, True]
+    rows = build_subgroup_section({"sex": found}).blocks[1].rows
+    assert [row[0] for row in rows] == ["f", "m *", "not known *"]
+
+
+def test_ages_and_other_numbers_are_cut_into_bands(table, tmp_path):
+    age = np.linspace(1, 90, 40).round().astype(int)
+    dose = np.linspace(0.1, 4.1, 40)
+    metadata = read_metadata(write(tmp_path / "m.csv", table, age=age, dose=dose), table)
+    assert set(metadata["age"]) == {"0 to below 18", "18 to below 40", "40 to below 65", "65 and above"}
+    assert metadata["age"][age.tolist().index(17) if 17 in age else 0] == "0 to below 18"
+    assert metadata["dose"].value_counts().tolist() == [10, 10, 10, 10]
+
+
+def test_few_numbers_stay_as_they_are(table, tmp_path):
+    metadata = read_metadata(write(tmp_path / "m.csv", table, site=[1, 2] * 20), table)
+    assert set(metadata["site"]) == {"1", "2"}
+
+
+def test_file_names_alone_are_enough(table, tmp_path):
+    path = tmp_path / "m.csv"
+    names = [f"a/b/{number}.png" for number in range(40)]
+    table = type(table)(**{**vars(table), "images": tuple(names)})
+    pd.DataFrame({"image": [f"{n}.png" for n in range(40)], "view": ["ap", "pa"] * 20}).to_csv(path, index=False)
+    assert read_metadata(path, table)["view"].tolist() == ["ap", "pa"] * 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,sex\na,f\n", "It needs image"),
+        ("image\na\n", "at least one more"),
+        ("image,sex\nnowhere.png,f\n", "names none of the evaluated images. Its first is 'nowhere.png'"),
+        ("image,sex\na.png,f\na.png,m\n", "two rows for image 'a.png'"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(table, tmp_path, text, message):
+    path = tmp_path / "m.csv"
+    path.write_text(text)
+    with pytest.raises(PredictionError, match=message):
+        read_metadata(path, table)
+    with pytest.raises(PredictionError, match="cannot be read"):
+        read_metadata(tmp_path / "none.csv", table)
