@@ -229,6 +229,12 @@ def _draw(found: Mapping[str, Mapping[str, Any]], axes: Axes) -> None:
     for place, (name, curve) in enumerate(found.items()):
         shares = [0.0, *(100 * (value or 0.0) for value in curve["value"])]
         colour = INK if name == "disagreement" else SERIES[place % len(SERIES)]
-        axes.plot([0, *(100 * b for b in BUDGETS)], shares, color=colour, linestyle=_STROKES[name], label=ORDERS[name])
+        axes.plot(
+            [0, *(100 * b for b in BUDGETS)],
+            shares,
+            color=colour,
+            linestyle=_STROKES[name],
+            label=name.replace("_", " "),
+        )
     axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="images read, %", ylabel="found, %")
     axes.legend(loc="lower right", fontsize=8)

@@ -67,15 +67,17 @@ def explain(
     compute = METHODS[choose("method", method, METHODS)]
     labels = list_labels(model.model)
     target = labels.index(choose("label", label, labels))
-    inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
     parts = model.parts if method in _NEEDS_GRADIENTS else model.forward
     if features is not None and method in _UNSIGNED:
-        parts = parts.holding(features)
+        parts, inputs = parts.holding(features), torch.empty(0)
+    else:
+        inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
     plane = compute(parts, inputs, target, model.spec).float().cpu().numpy()  # (h', w')
     values = from_input(plane, image.pixels.shape, model.spec)
-    largest = float(np.abs(values).max())
-    scaled = (values / largest if largest > 0 else values).astype(np.float32)
-    return Heatmap(scaled, method, label, signed=method not in _UNSIGNED)
+    largest = max(float(values.max()), -float(values.min()))
+    if largest > 0:
+        values *= np.float32(1 / largest)
+    return Heatmap(np.clip(values, -1, 1, out=values), method, label, signed=method not in _UNSIGNED)
 
 
 class _Head(nn.Module):

@@ -20,7 +20,7 @@ import torch
 
 from xray_models.checkpoints import Checkpoint, load_checkpoint
 from xray_models.fusing import share_weights
-from xray_models.images import InputSpec, Radiograph, to_input
+from xray_models.images import InputSpec, Radiograph, normalise, to_uint8
 from xray_models.readings import Opinion, Reading, agree, describe_image
 from xray_models.tasks import ModelRef, Task, TaskError, choose, load_task
 
@@ -45,19 +45,24 @@ class Batch:
     Attributes:
         images: the batch.
         inputs: what was prepared, (B, C, h, w) by input spec.
+        planes: what was resized, (B, h, w) uint8 by the spec's geometry: specs differ in mean and std alone, as a rule.
         embeddings: what the models before gave, (B, D) by model name.
         features: what their bodies gave, by model name; None where nobody wants them.
     """
 
     images: Sequence[Radiograph]
     inputs: dict[InputSpec, torch.Tensor] = dataclasses.field(default_factory=dict)
+    planes: dict[InputSpec, np.ndarray] = dataclasses.field(default_factory=dict)
     embeddings: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     features: dict[str, Any] | None = None
 
     def prepare(self, spec: InputSpec) -> torch.Tensor:
         """The batch as a model with this spec takes it."""
         if spec not in self.inputs:
-            self.inputs[spec] = torch.stack([to_input(image, spec) for image in self.images])
+            geometry = dataclasses.replace(spec, mean=(0.0,), std=(1.0,))
+            if geometry not in self.planes:
+                self.planes[geometry] = np.stack([to_uint8(image, spec) for image in self.images])
+            self.inputs[spec] = normalise(self.planes[geometry], spec)
         return self.inputs[spec]
 
 
