@@ -6,9 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -173,34 +171,6 @@ def test_the_export_cannot_run_as_a_formula(tmp_path, image):
     row = next(csv.DictReader(io.StringIO(flags.export_csv(tmp_path))))
     assert row["comment"] == "'=HYPERLINK(1)"
     assert row["reader"] == "'@x"
-
-
-def test_relabels_reach_training_but_never_the_test_images(tmp_path, image):
-    shas = [image.sha256, "b" * 64]
-    rows = pd.DataFrame(
-        {
-            "path": ["a", "b"],
-            "label": "Normal",
-            "official": "",
-            "sha256": shas,
-            "group": [0, 1],
-            "split": ["train", "test"],
-        }
-    )
-    unseen = from_pixels(np.full((40, 40), 7, np.uint8))
-    rejected = from_pixels(np.full((40, 40), 9, np.uint8))
-    ledger = Ledger(tmp_path)
-    ledger.append(flag(image, corrected_label="Effusion"), image, TASK)
-    ledger.append(flag(image, corrected_label="Nodule"), image, TASK)
-    ledger.append(flag(unseen, corrected_label="Consolidation"), unseen, TASK)
-    wrong = ledger.append(flag(rejected), rejected, TASK)
-    ledger.append(flag(rejected, decides=wrong, status="rejected"), rejected, TASK)
-    out = flags.apply_relabels(rows, tmp_path, TASK)
-    assert list(out["label"]) == ["Nodule", "Normal", "Consolidation"]
-    assert list(out["split"]) == ["train", "test", "train"]
-    assert Path(out["path"].iloc[2]).is_file()
-    rows.loc[0, "split"] = "test"
-    assert flags.apply_relabels(rows, tmp_path, TASK)["label"].iloc[0] == "Normal"
 
 
 WRITER = """

@@ -23,6 +23,7 @@ from xray_models import phantom, train
 from xray_models.flags import Flag, FlagError, Ledger
 from xray_models.images import from_pixels
 from xray_models.layouts import list_label_folders, relabel
+from xray_models.relabels import apply_relabels
 from xray_models.tasks import TaskError, load_task
 
 TASK = load_task("phantom")
@@ -42,7 +43,7 @@ def add(ledger, image, label, reader="AB", **more):
 def in_training(ledger):
     """What `train --flags` makes of the ledger: label by image."""
     rows = {"path": "a", "label": "", "official": "", "sha256": "0" * 64, "group": [0], "split": "train"}
-    applied = ledgers.apply_relabels(pd.DataFrame(rows), ledger.root, TASK).iloc[1:]
+    applied = apply_relabels(pd.DataFrame(rows), ledger.root, TASK).iloc[1:]
     return dict(zip(applied["sha256"], applied["label"], strict=True))
 
 

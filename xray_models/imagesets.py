@@ -88,7 +88,7 @@ def load_splits(
     """
     rows = datasets.open_dataset(task, data).rows
     if flags is not None:
-        from xray_models.flags import apply_relabels
+        from xray_models.relabels import apply_relabels
 
         rows = apply_relabels(rows, flags, task)
     number = {label: index for index, label in enumerate(task.labels)}
