@@ -33,6 +33,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="auto",
         help="what runs the models (default: OpenVINO where it agrees with torch)",
     )
+    parser.add_argument(
+        "--blinded", action="store_true", help="no opinion leaves the server before its reader has committed to a label"
+    )
     parser.add_argument("--auth", type=Path, help="file with one `name:password` a line; without it, no log-in")
     return parser.parse_args(argv)
 
@@ -67,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         accounts = read_accounts(options.auth) if options.auth else None
         if options.task:
             choose("task", options.task, task_names())
-        app = build_app(options.flags, options.task, options.engine)
+        app = build_app(options.flags, options.task, options.engine, options.blinded)
         app.launch(server_name=options.host, server_port=options.port, auth=accounts, **launch_options())
     except (TaskError, ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")

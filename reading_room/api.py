@@ -1,4 +1,7 @@
-"""The API of the reading room, for `gradio_client`: /read, /explain, /rank, /flag, /flags and /tasks."""
+"""The API of the reading room, for `gradio_client`: /read, /explain, /rank, /flag, /flags and /tasks.
+
+A blinded room has /commit as well: what a reader must send of an image before /read and /explain answer.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from typing import Any
 
 import gradio as gr
 
-from reading_room.intake import IntakeError
+from reading_room.desk import SAYING
+from reading_room.forms import name_reader
 from reading_room.room import Room
-from xray_models.flags import FlagError, LedgerError
-from xray_models.tasks import TaskError
+from xray_models.attribution import DEFAULT
 
 
 def build_api(room: Room) -> None:
@@ -20,24 +23,35 @@ def build_api(room: Room) -> None:
         file, files = gr.File(label="file"), gr.File(label="files", file_count="multiple")
         task = gr.Textbox(label="task", value="phantom")
         model, label = gr.Textbox(label="model"), gr.Textbox(label="label")
-        method = gr.Textbox(label="method", value="grad_cam")
+        method = gr.Textbox(label="method", value=DEFAULT)
+        confidence = gr.Number(label="confidence", value=1.0)
         record, answer = gr.JSON(label="record"), gr.JSON(label="answer")
         text, trigger = gr.Textbox(label="text"), gr.Button()
+
+        def read(file: str, task: str, request: gr.Request) -> dict:
+            return room.read(file, task, name_reader(request))
+
+        def explain(file: str, task: str, model: str, method: str, label: str, request: gr.Request) -> dict:
+            return room.explain(file, task, model, method, label, name_reader(request))
+
+        def commit(file: str, task: str, label: str, confidence: float, request: gr.Request) -> dict:
+            return room.commit(file, task, label, confidence, name_reader(request))
+
+        def flag(record: dict, request: gr.Request) -> str:
+            return room.flag(record, name_reader(request))
 
         def expose(name: str, work: Callable, inputs: list, output: gr.components.Component, about: str) -> None:
             trigger.click(_speaking(work), inputs, output, api_name=name, api_description=about)
 
         expose("tasks", room.describe_tasks, [], answer, "Tasks with their labels and models.")
-        expose("read", room.read, [file, task], answer, "Every model's opinion of a file, and their consensus.")
-        expose(
-            "explain",
-            room.explain,
-            [file, task, model, method, label],
-            answer,
-            "One model's heatmap of a file: heatmap and overlay as PNG data URIs, and stats.",
-        )
+        if room.blinded:
+            about = "Locks your own label of a file; then its opinions can be read."
+            expose("commit", commit, [file, task, label, confidence], answer, about)
+        expose("read", read, [file, task], answer, "Every model's opinion of a file, and their consensus.")
+        about = "One model's heatmap of a file: heatmap and overlay as PNG data URIs, and stats."
+        expose("explain", explain, [file, task, model, method, label], answer, about)
         expose("rank", room.rank, [files, task], answer, "Files by the panel's disagreement, most first.")
-        expose("flag", room.flag, [record], text, "Records a flag of an image that was read; returns its id.")
+        expose("flag", flag, [record], text, "Records a flag of an image that was read; returns its id.")
         expose("flags", room.export, [], text, "All flags as CSV.")
 
 
@@ -45,10 +59,10 @@ def _speaking(work: Callable) -> Callable:
     """Turns errors that are meant for the caller into gradio's, which carry their message across."""
 
     @functools.wraps(work)
-    def wrapped(*args: Any) -> Any:
+    def wrapped(*args: Any, **named: Any) -> Any:
         try:
-            return work(*args)
-        except (IntakeError, TaskError, FlagError, LedgerError) as error:
+            return work(*args, **named)
+        except SAYING as error:
             raise gr.Error(str(error), print_exception=False) from error
 
     return wrapped

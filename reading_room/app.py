@@ -2,27 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from reading_room.api import build_api
-from reading_room.reading_page import build_reading_page, looks
+from reading_room.forms import QUIET
+from reading_room.models_page import build_models_page
+from reading_room.reading_page import DISCLAIMER, build_reading_page, looks
+from reading_room.review_page import build_review_page
 from reading_room.room import Room
+from reading_room.worklist_page import build_worklist_page
 
 UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
 _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
-def build_app(flags_folder: str | Path = "flags", task: str | None = None, engine: str = "torch") -> gr.Blocks:
+PAGES: dict[str, Callable[[Room, Callable[[gr.State], None]], Any]] = {
+    "Worklist": build_worklist_page,
+    "Review": lambda room, _: build_review_page(room),
+    "Models": lambda room, _: build_models_page(room),
+}
+"""Title to builder of every page beside the first, in the order of their tabs.
+
+A builder takes the room and `on_open`; it may call `on_open` with a state that holds `task` and `sha256` of a case
+when its reader opens one: the first page then shows that case.
+"""
+
+
+class ReadingRoom(gr.Blocks):
+    """The app: gradio's, and one route beside it that serves pixels.
+
+    Args:
+        room: what the pages act on.
+    """
+
+    def __init__(self, room: Room):
+        super().__init__(title="Second Read", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS_KEPT)
+        self.room = room
+
+    def launch(self, *args: Any, **options: Any) -> Any:
+        """Launches as `gr.Blocks.launch` does, with the route for pixels."""
+        extra = dict(options.pop("app_kwargs", None) or {})
+        extra["routes"] = [*extra.get("routes", ()), self.room.plates.build_route()]
+        return super().launch(*args, app_kwargs=extra, **options)
+
+
+def build_app(
+    flags_folder: str | Path = "flags", task: str | None = None, engine: str = "torch", blinded: bool = False
+) -> ReadingRoom:
     """Builds the reading room.
 
     Args:
         flags_folder: folder of the flag ledger.
         task: the task that the page opens with; None for the first that has a model here.
         engine: what runs the models, one of `xray_models.engine.ENGINES`.
+        blinded: whether no opinion of an image leaves the server before its reader has committed to a label.
 
     Returns:
         The app; pass `launch_options()` to its `launch`.
@@ -30,13 +68,28 @@ def build_app(flags_folder: str | Path = "flags", task: str | None = None, engin
     Raises:
         TaskError: for an unknown task.
     """
-    room = Room(Path(flags_folder), engine)
-    task = task or room.panels.default()
+    room = Room(Path(flags_folder), engine, blinded)
+    room.panels.start = task = task or room.panels.default()
     room.panels.warm(task)
-    with gr.Blocks(title="Second Read", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS_KEPT) as app:
-        build_reading_page(room, task)
+    with ReadingRoom(room) as app:
+        _build_pages(room, task)
         build_api(room)
     return app
+
+
+def _build_pages(room: Room, task: str) -> None:
+    with gr.Tabs(elem_id="pages") as tabs:
+        with gr.Tab("Read", id="read"):
+            show_case = build_reading_page(room, task)
+
+        def on_open(opened: gr.State) -> None:
+            show_case(opened)
+            opened.change(lambda: gr.Tabs(selected="read"), None, tabs, **QUIET)
+
+        for title, build_page in PAGES.items():
+            with gr.Tab(title, id=title.lower()):
+                build_page(room, on_open)
+                gr.HTML(DISCLAIMER)
 
 
 def launch_options() -> dict[str, Any]:

@@ -7,24 +7,35 @@ from html import escape
 from typing import NamedTuple
 
 from xray_models.architectures import ARCHITECTURES
-from xray_models.radiograph import Radiograph
+from xray_models.attribution import TITLES
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import Task
 
-METHOD_TITLES = {
-    "grad_cam": "Grad-CAM",
-    "integrated_gradients": "Integrated Gradients",
-    "occlusion": "Occlusion",
-}
+
+class Layer(NamedTuple):
+    """A heatmap on its way to the page.
+
+    Attributes:
+        thumb: transparent layer for the card, as a data URI.
+        values: the map's own values as grey levels for the viewer, as a data URI.
+        method: a key of `attribution.METHODS`.
+        signed: whether it has values against the label.
+    """
+
+    thumb: str
+    values: str
+    method: str
+    signed: bool
 
 
 class Card(NamedTuple):
-    """One model's place on the page: its opinion and heatmap layer, each None until it is there."""
+    """One model's place on the page: its opinion and heatmap, each None until it is there."""
 
     model: str
     opinion: Opinion | None = None
-    layer: str | None = None
+    layer: Layer | None = None
     layer_note: str = ""
+    waits_for: str = "an image"
 
 
 def title_of(model: str) -> str:
@@ -37,24 +48,9 @@ def plain(label: str) -> str:
     return escape(label.replace("_", " "))
 
 
-def render_viewer(image: Radiograph | None, uri: str = "") -> str:
-    """The image, with what is known about it and what went wrong on the way in."""
-    if image is None:
-        return '<div class="sr-empty">Drop an image above, or draw a synthetic example.</div>'
-    height, width = image.pixels.shape
-    view = " ".join(str(image.metadata[key]) for key in ("modality", "body_part", "view") if image.metadata.get(key))
-    facts = f"{escape(image.format)} · {width} × {height} · {image.bits} bit" + (f" · {escape(view)}" if view else "")
-    warnings = "".join(f"<li>{escape(text)}</li>" for text in image.warnings)
-    note = f'<ul class="sr-warnings">{warnings}</ul>' if warnings else ""
-    return (
-        f'<figure class="sr-viewer"><img alt="the image being read" src="{uri}">'
-        f"<figcaption>{facts}</figcaption>{note}</figure>"
-    )
-
-
-def render_error(message: str) -> str:
+def render_error(message: str, lead: str = "Not read.") -> str:
     """What went wrong, in the reader's words."""
-    return f'<div class="sr-error" role="alert"><b>Not read.</b> {escape(message)}</div>'
+    return f'<div class="sr-error" role="alert"><b>{escape(lead)}</b> {escape(message)}</div>'
 
 
 def render_cards(cards: Sequence[Card], image_uri: str = "", aspect: float = 1.0) -> str:
@@ -70,7 +66,7 @@ def render_cards(cards: Sequence[Card], image_uri: str = "", aspect: float = 1.0
 
 
 def _render_card(card: Card) -> str:
-    state, body = "waiting", '<p class="sr-state">waits for an image</p>'
+    state, body = "waiting", f'<p class="sr-state">waits for {escape(card.waits_for)}</p>'
     if card.opinion is None:
         if card.layer_note:
             state, body = "thinking", f'<p class="sr-state">{escape(card.layer_note)}</p>'
@@ -79,30 +75,56 @@ def _render_card(card: Card) -> str:
         body = f'<p class="sr-state"><b>Unavailable</b>: {escape(card.opinion.reason or "no reason given")}</p>'
     else:
         state, body = "ok", _render_opinion(card.opinion)
-    layer = f'<img class="sr-layer" alt="heatmap of {escape(card.model)}" src="{card.layer}">' if card.layer else ""
-    note = f'<span class="sr-layer-note">{escape(card.layer_note)}</span>' if state == "ok" and not card.layer else ""
+    name = escape(title_of(card.model))
     return (
-        f'<article class="sr-card sr-{state}" data-model="{escape(card.model)}">'
-        f'<div class="sr-map">{layer}{note}</div>'
-        f'<div class="sr-words"><header>{escape(title_of(card.model))}</header>{body}</div></article>'
+        f'<article class="sr-card sr-{state}" data-model="{escape(card.model)}"{_render_data(card)}>'
+        f"<header>{name}{_render_time(card.opinion)}</header>"
+        f'{_render_map(card, name)}<div class="sr-words">{body}</div></article>'
+    )
+
+
+def _render_data(card: Card) -> str:
+    """What the viewer asks of a card whose heatmap is there."""
+    if card.layer is None or card.opinion is None:
+        return ""
+    facts = {
+        "title": title_of(card.model),
+        "label": (card.opinion.label or "").replace("_", " "),
+        "method": TITLES[card.layer.method],
+        "signed": str(card.layer.signed).lower(),
+        "map": card.layer.values,
+    }
+    return "".join(f' data-{key}="{escape(value)}"' for key, value in facts.items())
+
+
+def _render_map(card: Card, name: str) -> str:
+    if card.layer is None:
+        return f'<div class="sr-map"><span class="sr-layer-note">{escape(card.layer_note)}</span></div>'
+    return (
+        f'<button type="button" class="sr-map sr-show" aria-pressed="false" title="Show this heatmap on the image">'
+        f'<img class="sr-layer" alt="Heatmap of {name}: show it on the image" src="{card.layer.thumb}"></button>'
     )
 
 
 def _render_opinion(opinion: Opinion) -> str:
+    """Out of distribution comes before the label, so that it is read first."""
     odd = '<p class="sr-ood">Unlike its training images</p>' if opinion.in_distribution is False else ""
-    kept = opinion.prediction_set
-    ruled = ""
+    kept, notes = opinion.prediction_set, []
     if kept is not None:
-        ruled = f"<p class='sr-set'>Not ruled out: {', '.join(map(plain, kept)) or 'none clearly; it is unsure'}</p>"
-    return (
-        f'{odd}<p class="sr-label">{plain(opinion.label or "")}</p>'
-        f"{render_bars(opinion.probs or {}, opinion.label)}"
-        f'{ruled}<p class="sr-ms">{_render_time(opinion.milliseconds)}</p>'
-    )
+        notes.append(f"Not ruled out: {', '.join(map(plain, kept)) or 'none clearly; it is unsure'}")
+    if not odd:
+        known = "like its training images" if opinion.in_distribution else "not known if like its training images"
+        notes.append(known)
+    label = f'<p class="sr-label">{plain(opinion.label or "")}</p>'
+    said = " · ".join(notes)
+    return f'{odd}{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{said}</p>'
 
 
-def _render_time(milliseconds: float | None) -> str:
-    return "&lt;1 ms" if (milliseconds or 0) < 1 else f"{milliseconds:.0f} ms"
+def _render_time(opinion: Opinion | None) -> str:
+    if opinion is None or opinion.status != "ok":
+        return ""
+    taken = opinion.milliseconds or 0
+    return f'<span class="sr-ms">{"&lt;1" if taken < 1 else f"{taken:.0f}"} ms</span>'
 
 
 def render_bars(probs: Mapping[str, float], top: str | None) -> str:
@@ -117,6 +139,19 @@ def render_bars(probs: Mapping[str, float], top: str | None) -> str:
 
 def _percent(p: float) -> str:
     return "&lt;1 %" if 0 < p < 0.005 else "&gt;99 %" if 0.995 <= p < 1 else f"{p:.0%}".replace("%", " %")
+
+
+def render_sealed(task: Task) -> str:
+    """The panel's place while the reader reads first: nothing of it is known here."""
+    return (
+        '<section class="sr-consensus sr-sealed"><p class="sr-state"><b>Sealed.</b> '
+        f"{len(task.models)} models are asked when your own reading is locked.</p></section>"
+    )
+
+
+def render_first(label: str, confidence: float) -> str:
+    """The reader's locked reading, above the panel's."""
+    return f'<p class="sr-first">Your reading, locked: <b>{plain(label)}</b>, {confidence * 100:.0f} %</p>'
 
 
 def render_consensus(task: Task, reading: Reading | None, waiting: int = 0) -> str:
@@ -142,8 +177,8 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0) -> s
         f'<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'
         f"<div><small>Probability</small><p>{_percent(said.probs[said.label])}</p></div>"
         f"<div><small>Votes</small><p>{votes}{left_out}</p></div>"
-        f'<div class="sr-meter"><small>Disagreement</small><i style="--p:{said.disagreement:.4f}"></i>'
-        f"<p>{said.disagreement:.2f} <span>the models {level}</span></p></div></section>"
+        f'<div class="sr-meter"><small>Disagreement <b>{said.disagreement:.2f}</b></small>'
+        f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}</p></div></section>'
     )
 
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
+from reading_room.plates import count_bytes
 from xray_models import flags
 from xray_models.images import ImageError, Radiograph, read_image
 from xray_models.readings import Reading
@@ -81,6 +82,13 @@ class Cases:
             while len(self._cases) > 1 and self._size() > self.capacity:
                 self._cases.popitem(last=False)
 
+    def offer(self, task: str, case: Case) -> None:
+        """Keeps a case unless it is kept already: a case without a reading must not displace one with it."""
+        with self._lock:
+            known = (task, case.image.sha256) in self._cases
+        if not known:
+            self.put(task, case)
+
     def get(self, task: str, sha256: str) -> Case:
         """Returns a case; raises `IntakeError` when it is not kept (any more)."""
         with self._lock:
@@ -91,4 +99,4 @@ class Cases:
             return case
 
     def _size(self) -> int:
-        return sum(case.image.pixels.nbytes for case in self._cases.values())
+        return sum(count_bytes(case.image) for case in self._cases.values())

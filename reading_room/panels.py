@@ -20,6 +20,7 @@ class Panels:
 
     def __init__(self, engine: str = "torch") -> None:
         self.engine = engine
+        self.start: str | None = None  # the task that the pages open with, where one was asked for
         self.tasks: dict[str, Task] = load_tasks()
         self._panels: dict[str, Panel] = {}
         self._locks = {name: threading.Lock() for name in self.tasks}
@@ -45,7 +46,9 @@ class Panels:
         threading.Thread(target=self.get, args=(task,), daemon=True).start()
 
     def default(self) -> str:
-        """The first task of which a model is on this machine; else the synthetic one."""
+        """The task that the pages open with: the one asked for, else the first of which a model is here."""
+        if self.start is not None:
+            return self.start
         ready = [name for name in self.tasks if self.available(name)]
         return ready[0] if ready else "phantom"
 

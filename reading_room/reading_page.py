@@ -1,144 +1,167 @@
-"""The first page: an image in, every model's card, the flag form. Layout and wiring only."""
+"""The first page: an image in, the viewer, every model's card, the forms. Layout and wiring only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import gradio as gr
 
-from reading_room.cards import METHOD_TITLES
-from reading_room.room import Room, Shown
-from xray_models.flags import REASONS
-from xray_models.tasks import Task
+from reading_room import cards
+from reading_room.desk import SAYING, Desk, Setting, Shown, View
+from reading_room.forms import (
+    QUIET,
+    CommitForm,
+    build_commit_form,
+    build_flag_form,
+    name_reader,
+    offer_labels,
+    wire_flag_form,
+)
+from reading_room.room import Room
+from reading_room.viewer import build_viewer, read_part
+from xray_models.attribution import DEFAULT, TITLES
 
-_OPACITY = "(value) => { document.documentElement.style.setProperty('--heat', value); return value; }"
-_DOWNLOAD = """(text) => {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], {type: 'text/csv'}));
-  link.download = 'flags.csv';
-  link.click();
-  URL.revokeObjectURL(link.href);
-}"""
+_FROM_LINK = "(...sent) => [...sent.slice(0, -1), sent.at(-1) || /[?&]mode=blinded(&|$)/.test(location.search)]"
 _BRAND = '<div class="sr-brand"><b>Second Read</b><span>every model’s opinion, side by side</span></div>'
-_DISCLAIMER = (
+DISCLAIMER = (
     '<p class="sr-disclaimer">Research and teaching only: not a medical device. A heatmap shows what moved a model’s '
     "score, not where disease is.</p>"
 )
 
 
-def build_reading_page(room: Room, task: str) -> None:
+class Controls(NamedTuple):
+    """How the reader sets a reading: components of the page's head, in the order in which handlers take them."""
+
+    task: gr.Dropdown
+    method: gr.Radio
+    blinded: gr.Checkbox
+
+
+class Stand(NamedTuple):
+    """What a reading fills, in the order of `_fill`."""
+
+    viewer: gr.HTML
+    consensus: gr.HTML
+    cards: gr.HTML
+    shown: gr.State
+    commit_form: gr.Group
+    flag_form: gr.Group
+    status: gr.HTML
+
+
+def build_reading_page(room: Room, task: str) -> Callable[[gr.State], None]:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: what the page acts on.
         task: the task that it opens with.
+
+    Returns:
+        What makes the page show the case that a state names, whenever the state changes. The state holds None, or
+        something with `task` and `sha256` of a case of the room.
     """
-    start = room.empty(task)
+    desk = Desk(room)
+    start = desk.empty(task)
     shown = gr.State(None)
     with gr.Row(elem_classes="sr-head", equal_height=True):
         gr.HTML(_BRAND)
         titles = [(t.title, name) for name, t in room.panels.tasks.items()]
         tasks = gr.Dropdown(titles, value=task, label="Task", elem_id="task", filterable=False, container=False)
-        gr.HTML(_DISCLAIMER, elem_classes="sr-aside")
+        file = gr.UploadButton("Open image", elem_id="file", size="sm", variant="primary")
+        example = gr.Button("Synthetic example", elem_id="example", size="sm")
+        blinded = gr.Checkbox(room.blinded, label="Read blinded", elem_id="blinded", interactive=not room.blinded)
+        gr.HTML(DISCLAIMER, elem_classes="sr-aside")
     with gr.Row(elem_classes="sr-main"):
-        with gr.Column(scale=5, min_width=320):
-            file = gr.File(label="Radiograph, MRI slice or DICOM file", elem_id="file", height=84)
-            example = gr.Button("Draw a synthetic example", elem_id="example", size="sm")
-            viewer = gr.HTML(start.viewer, elem_id="viewer")
-        with gr.Column(scale=9, min_width=320):
+        with gr.Column(elem_classes="sr-left"):
+            viewer = build_viewer()
+        with gr.Column(elem_classes="sr-right"):
             consensus = gr.HTML(start.consensus, elem_id="consensus")
-            with gr.Row(elem_classes="sr-tools"):
-                methods = [(title, name) for name, title in METHOD_TITLES.items()]
-                method = gr.Radio(methods, value="grad_cam", label="Heatmap", elem_id="method", scale=3)
-                opacity = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity", elem_id="opacity", scale=2)
-            cards = gr.HTML(start.cards, elem_id="cards")
-    form = _build_flag_form(room, task)
+            methods = [(title, name) for name, title in TITLES.items()]
+            method = gr.Radio(methods, value=DEFAULT, label="Heatmap by", elem_id="method")
+            with gr.Column(elem_classes="sr-scroll"):
+                cards_html = gr.HTML(start.cards, elem_id="cards")
+            commit = build_commit_form(room.panels.tasks[task])
+            flag = build_flag_form(room, task)
+            status = gr.HTML("", elem_id="flag-status")
+    controls = Controls(tasks, method, blinded)
+    stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, status)
+    labels = [flag.label, commit.label]
+    _wire_reading(desk, controls, stand, file, example, labels)
+    _wire_commit_form(desk, controls, stand, commit)
+    wire_flag_form(desk, flag, shown, status)
+    return lambda opened: _wire_opening(desk, controls, stand, labels, opened)
 
-    view = [viewer, consensus, cards, shown]
-    file.upload(room.read_upload, [file, tasks, method], view, show_progress="hidden", api_visibility="private")
-    file.clear(room.empty, tasks, view, show_progress="hidden", api_visibility="private")
-    tasks.input(_labels(room), tasks, form["label"], show_progress="hidden", api_visibility="private").then(
-        room.read_again, [shown, tasks, method], view, show_progress="hidden", api_visibility="private"
+
+def _fill(view: View, status: str = "") -> list[Any]:
+    """A view as values for the components of `Stand`."""
+    commit, flag = (True, "hidden") if view.sealed else ("hidden", True)
+    return [*view[:4], gr.update(visible=commit), gr.update(visible=flag), status]
+
+
+def _wire_reading(
+    desk: Desk, controls: Controls, stand: Stand, file: gr.UploadButton, example: gr.Button, labels: list[gr.Radio]
+) -> None:
+    def renew_labels(task: str) -> list[dict]:
+        return _renew_labels(desk, task, labels)
+
+    def read_upload(path: str | None, task: str, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+        yield from map(_fill, desk.read_upload(path, Setting(task, method, name_reader(request), blinded)))
+
+    def read_again(shown: Shown | None, task: str, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+        setting = Setting(task, method, name_reader(request), blinded or bool(shown and shown.blinded))
+        yield from map(_fill, desk.read_again(shown, setting))
+
+    def read_example(method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+        for view in desk.read_example(Setting("phantom", method, name_reader(request), blinded)):
+            yield ["phantom", *renew_labels("phantom"), *_fill(view)]
+
+    def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
+        yield from desk.draw_maps(shown, Setting(task, method, name_reader(request)))
+
+    file.upload(read_upload, [file, *controls], list(stand), js=_FROM_LINK, **QUIET)
+    controls.task.input(renew_labels, controls.task, labels, **QUIET).then(
+        read_again, [stand.shown, *controls], list(stand), js=_FROM_LINK, **QUIET
     )
-    method.input(room.draw_maps, [shown, tasks, method], cards, show_progress="hidden", api_visibility="private")
-    opacity.input(None, opacity, None, js=_OPACITY, api_visibility="private")
-
-    def read_example(method: str) -> Iterator[tuple]:
-        phantom = room.panels.tasks["phantom"]
-        for step in room.read_example(method):
-            yield ("phantom", gr.update(choices=_choices(phantom), value=None), *step)
-
-    example.click(read_example, method, [tasks, form["label"], *view], show_progress="hidden", api_visibility="private")
-    _wire_flag_form(room, form, shown)
+    controls.method.input(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **QUIET)
+    outputs = [controls.task, *labels, *stand]
+    example.click(read_example, [controls.method, controls.blinded], outputs, js=_FROM_LINK, **QUIET)
 
 
-def _labels(room: Room) -> Callable[[str], dict]:
-    return lambda task: gr.update(choices=_choices(room.panels.tasks[task]), value=None)
+def _renew_labels(desk: Desk, task: str, labels: list[gr.Radio]) -> list[dict]:
+    choices = offer_labels(desk.room.panels.tasks[task])
+    return [gr.update(choices=choices, value=None) for _ in labels]
 
 
-def _choices(task: Task) -> list[tuple[str, str]]:
-    """Labels as people read them, and as they are stored."""
-    return [(label.replace("_", " "), label) for label in task.labels]
+def _wire_opening(desk: Desk, controls: Controls, stand: Stand, labels: list[gr.Radio], opened: gr.State) -> None:
+    def open_case(case: Any, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+        if case is None:
+            yield [gr.skip()] * (1 + len(labels) + len(stand))
+            return
+        wanted = Shown(case.task, case.sha256, 0.0)
+        for view in desk.read_again(wanted, Setting(case.task, method, name_reader(request), blinded)):
+            yield [case.task, *_renew_labels(desk, case.task, labels), *_fill(view)]
+
+    outputs = [controls.task, *labels, *stand]
+    opened.change(open_case, [opened, controls.method, controls.blinded], outputs, js=_FROM_LINK, **QUIET)
 
 
-def _build_flag_form(room: Room, task: str) -> dict[str, gr.components.Component]:
-    """The form below the cards: what the reader thinks instead, and the ledger's download."""
-    with gr.Group(elem_classes="sr-form"):
-        with gr.Row(equal_height=True):
-            label = gr.Radio(
-                _choices(room.panels.tasks[task]),
-                label="Flag: the label should be",
-                elem_id="flag-label",
-                scale=4,
-            )
-            confidence = gr.Slider(0, 100, 80, step=5, label="Your confidence, %", elem_id="flag-confidence", scale=2)
-            reason = gr.Dropdown(list(REASONS), value=REASONS[0], label="Reason", elem_id="flag-reason", scale=2)
-        with gr.Row(equal_height=True):
-            reader = gr.Textbox(label="Reader", placeholder="name or initials", elem_id="flag-reader", scale=2)
-            comment = gr.Textbox(
-                label="Comment (nothing that identifies a patient)",
-                elem_id="flag-comment",
-                max_length=4000,
-                scale=5,
-            )
-            save = gr.Button("Save flag", variant="primary", elem_id="flag-save", scale=1, min_width=120)
-            download = gr.Button("flags.csv", elem_id="flag-download", scale=1, min_width=120)
-        status = gr.HTML("", elem_id="flag-status")
-        table = gr.Textbox(visible="hidden")
-    return {
-        "label": label,
-        "confidence": confidence,
-        "reason": reason,
-        "reader": reader,
-        "comment": comment,
-        "save": save,
-        "download": download,
-        "status": status,
-        "table": table,
-    }
+def _wire_commit_form(desk: Desk, controls: Controls, stand: Stand, form: CommitForm) -> None:
+    def lock(
+        shown: Shown | None, label: str | None, confidence: float, method: str, request: gr.Request
+    ) -> Iterator[list]:
+        setting = Setting(shown.task if shown else "", method, name_reader(request), True)
+        try:
+            yield from map(_fill, desk.commit(shown, label, confidence / 100, setting))
+        except SAYING as error:
+            yield [gr.skip()] * (len(stand) - 1) + [cards.render_error(str(error), "Not locked.")]
 
-
-def _wire_flag_form(room: Room, form: dict, shown: gr.State) -> None:
-    def save_flag(
-        shown: Shown | None, label: str | None, confidence: float, reason: str, reader: str, comment: str
-    ) -> str:
-        fields = {
-            "corrected_label": label,
-            "confidence": confidence / 100,
-            "reason": reason,
-            "reader": reader,
-            "comment": comment,
-        }
-        return room.save_flag(shown, fields)
-
-    inputs = [shown, *(form[name] for name in ("label", "confidence", "reason", "reader", "comment"))]
-    form["save"].click(save_flag, inputs, form["status"], show_progress="hidden", api_visibility="private")
-    form["download"].click(room.export, None, form["table"], show_progress="hidden", api_visibility="private").then(
-        None, form["table"], None, js=_DOWNLOAD, api_visibility="private"
-    )
+    asked = [stand.shown, form.label, form.confidence, controls.method]
+    form.save.click(lock, asked, list(stand), **QUIET)
 
 
 def looks() -> str:
-    """The page's CSS."""
-    return (Path(__file__).parent / "looks.css").read_text(encoding="utf-8")
+    """The CSS of all pages."""
+    sheets = sorted(Path(__file__).parent.glob("*.css"))
+    return "".join(sheet.read_text(encoding="utf-8") for sheet in sheets) + read_part("viewer.css")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import Image
 from xray_models.attribution import Heatmap
 from xray_models.images import Radiograph, to_display
 
-LONGEST = 896  # pixels of the picture on the page
-_LAYER = 320  # pixels of a heatmap layer: maps are smooth, the browser enlarges them
+LONGEST = 896  # pixels of the overlay that the API gives
+_THUMB = 240  # pixels of a card's picture
+_MAP = 320  # pixels of a heatmap for the viewer: maps are smooth, the browser enlarges them
 _UNSIGNED, _SIGNED = colormaps["inferno"], colormaps["PuOr_r"]  # both told apart by colour-blind readers
+_CHOICE = ("inferno", "viridis", "cividis", "PuOr_r")  # perceptually uniform, but for the last, which is diverging
 
 
 def to_uri(picture: Image.Image, kind: str = "PNG") -> str:
@@ -24,9 +27,16 @@ def to_uri(picture: Image.Image, kind: str = "PNG") -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def show_image(image: Radiograph, longest: int = LONGEST) -> str:
-    """The image for the screen, as a data URI."""
-    return to_uri(Image.fromarray(to_display(image, longest)), "JPEG")
+def show_thumb(image: Radiograph) -> str:
+    """The image, small, as a data URI."""
+    return to_uri(Image.fromarray(to_display(image, _THUMB)), "JPEG")
+
+
+def color_tables() -> dict[str, str]:
+    """The colour maps that the viewer offers: base64 of 256 RGB triples each, the last for signed maps."""
+    steps = np.linspace(0, 1, 256)
+    tables = {name: (colormaps[name](steps)[:, :3] * 255).round().astype(np.uint8) for name in _CHOICE}
+    return {name: base64.b64encode(table.tobytes()).decode() for name, table in tables.items()}
 
 
 def color_map(values: np.ndarray, signed: bool) -> np.ndarray:
@@ -46,8 +56,14 @@ def color_map(values: np.ndarray, signed: bool) -> np.ndarray:
 
 
 def show_layer(heatmap: Heatmap) -> str:
-    """A heatmap as a transparent layer of the image's aspect, as a data URI."""
-    return to_uri(Image.fromarray(color_map(_shrink(heatmap.values, _LAYER), heatmap.signed)))
+    """A heatmap as a transparent layer of the image's aspect for a card, as a data URI."""
+    return to_uri(Image.fromarray(color_map(_shrink(heatmap.values, _THUMB), heatmap.signed)))
+
+
+def show_map(heatmap: Heatmap) -> str:
+    """A heatmap's own values for the viewer, made smaller, in the grey levels of `show_heatmap`."""
+    small = dataclasses.replace(heatmap, values=_shrink(heatmap.values, _MAP))
+    return show_heatmap(small)
 
 
 def show_overlay(image: Radiograph, heatmap: Heatmap, opacity: float = 0.55) -> str:
@@ -60,8 +76,8 @@ def show_overlay(image: Radiograph, heatmap: Heatmap, opacity: float = 0.55) -> 
 
 
 def show_heatmap(heatmap: Heatmap) -> str:
-    """A heatmap on the image's own grid as an opaque 8-bit PNG data URI: 0 to 255, or 128 +- 127 where signed."""
-    levels = 127.5 + 127.5 * heatmap.values if heatmap.signed else 255 * heatmap.values
+    """A heatmap on the image's own grid as an opaque 8-bit PNG data URI: 0 to 255, or 128 ± 127 where signed."""
+    levels = 128 + 127 * heatmap.values if heatmap.signed else 255 * heatmap.values
     return to_uri(Image.fromarray(np.clip(levels, 0, 255).round().astype(np.uint8)))
 
 

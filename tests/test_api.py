@@ -161,6 +161,45 @@ def test_only_the_documented_endpoints_are_public(served):
     assert set(named) == {"/tasks", "/read", "/explain", "/rank", "/flag", "/flags"}
 
 
+@pytest.fixture(scope="module")
+def blinded(untrained, tmp_path_factory):
+    """A blinded reading room."""
+    with pytest.MonkeyPatch.context() as patch:
+        from reading_room import panels
+
+        patch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})
+        app = build_app(tmp_path_factory.mktemp("blinded"), "phantom", blinded=True)
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options())
+    yield url
+    app.close()
+
+
+def test_a_blinded_room_says_nothing_before_the_commitment(blinded, file, image, tmp_path):
+    ann, bob = (Client(blinded, verbose=False) for _ in range(2))
+    calls = [
+        lambda c: c.predict(file, "phantom", api_name="/read"),
+        lambda c: c.predict(file, "phantom", "resnet18", "grad_cam", "", api_name="/explain"),
+    ]
+    for call in calls:
+        with pytest.raises(AppError, match="lock your own label"):
+            call(ann)
+    for call in (lambda c: c.predict([file], "phantom", api_name="/rank"), lambda c: c.predict(api_name="/flags")):
+        with pytest.raises(AppError, match="reads blinded"):
+            call(ann)
+    locked = ann.predict(file, "phantom", "Effusion", 0.6, api_name="/commit")
+    assert locked == {"image_sha256": image.sha256, "label": "Effusion", "confidence": 0.6}
+    for call in calls:
+        assert call(ann)
+        with pytest.raises(AppError, match="lock your own label"):  # another reader
+            call(bob)
+    with pytest.raises(AppError, match="locked as Effusion"):
+        ann.predict(file, "phantom", "Nodule", 0.6, api_name="/commit")
+    record = {"task": "phantom", "image_sha256": image.sha256, "reader": "A", "corrected_label": "Nodule"}
+    with pytest.raises(AppError, match="lock your own label"):
+        bob.predict(record, api_name="/flag")
+    assert ann.predict(record | {"first_label": "Normal", "mode": "open"}, api_name="/flag")
+
+
 def test_sixteen_bits_survive_the_way_in(served, tmp_path):
     pixels = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     path = tmp_path / "deep.png"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reading_room import cards, renders
-from reading_room.cards import Card
+from reading_room.cards import Card, Layer
 from xray_models.attribution import Heatmap
 from xray_models.images import from_pixels
 from xray_models.panel import Panel
@@ -37,6 +37,33 @@ def test_an_opinion_has_its_label_bars_and_set(reading):
     assert html.count('class="sr-bar') == 5  # four bars and their box
     assert "Not ruled out: Nodule, Normal" in html
     assert f'<p class="sr-label">{opinion.label}</p>' in html
+
+
+def test_a_heatmap_that_is_there_can_be_brought_onto_the_image(reading):
+    layer = Layer("data:thumb", "data:values", "integrated_gradients", signed=True)
+    opinion = dataclasses.replace(reading.opinions[1], label="Lung_Opacity")
+    html = cards.render_cards([Card("resnet18", opinion, layer), Card("vit_tiny", reading.opinions[2])])
+    assert html.count("data-map=") == html.count("<button") == 1
+    for fact in ('title="ResNet-18"', 'map="data:values"', 'signed="true"', 'method="Integrated Gradients"'):
+        assert f"data-{fact}" in html
+    assert 'data-label="Lung Opacity"' in html
+    assert 'alt="Heatmap of ResNet-18' in html and 'aria-pressed="false"' in html
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [(True, "like its training images"), (False, "Unlike its training images"), (None, "not known if like")],
+)
+def test_likeness_to_the_training_images_is_in_words(reading, known, words):
+    opinion = dataclasses.replace(reading.opinions[0], in_distribution=known)
+    assert words in cards.render_cards([Card("simple_cnn", opinion)])
+
+
+def test_a_sealed_panel_says_nothing_but_how_many(untrained):
+    html = cards.render_sealed(untrained) + cards.render_cards([Card("resnet18", waits_for="your reading")])
+    assert "3 models are asked when your own reading is locked" in html
+    assert "waits for your reading" in html
+    assert not any(label in html for label in untrained.labels)
 
 
 def test_unlike_the_training_images_comes_before_the_label(untrained, reading):

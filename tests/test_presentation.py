@@ -128,3 +128,31 @@ def test_palette_colour():
         ds.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
         ds.add_new(f"{name}PaletteColorLookupTableData", "OW", (np.arange(256, dtype="<u2") * 200).tobytes())
     np.testing.assert_array_equal(read_image(write(ds)).pixels, SMALL.astype(np.uint16) * 200)
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("slope, intercept", [(1, 0), (0.5, 500), (3, -1024)])
+def test_what_a_window_clips_is_kept(kind, slope, intercept):
+    pixels = RAMP.astype(np.int16) - 700
+    elements = {"RescaleSlope": slope, "RescaleIntercept": intercept, "PhotometricInterpretation": kind}
+    radiograph = read(pixels, bits=13, WindowCenter=900, WindowWidth=301, **elements)
+    stored = radiograph.stored
+    np.testing.assert_allclose(stored.values * stored.slope + stored.intercept, pixels * slope + intercept)
+    shown = np.clip((stored.values - (stored.centre - 0.5)) / (stored.width - 1) + 0.5, 0, 1)
+    np.testing.assert_allclose(1 - shown if stored.inverted else shown, radiograph.pixels / 65535, atol=1e-5)
+    assert not stored.values.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {},
+        {"WindowCenter": 9, "WindowWidth": 0},
+        {"WindowCenter": 9, "WindowWidth": 9, "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": 9, "WindowWidth": 9, "PixelPaddingValue": 0},
+        {"WindowCenter": 9, "WindowWidth": 9, "RescaleSlope": -1},
+        {"WindowCenter": 9, "WindowWidth": 9, "VOILUTSequence": build_table(np.arange(256))},
+    ],
+)
+def test_values_are_kept_only_where_a_window_alone_makes_them_grey(elements):
+    assert read(**elements).stored is None

@@ -21,7 +21,7 @@ from pydicom.filereader import data_element_generator, read_dataset, read_preamb
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, get_decoder
 
-from xray_models.presentation import render_colour, render_grey
+from xray_models.presentation import keep_stored, render_colour, render_grey
 from xray_models.radiograph import (
     ImageError,
     Radiograph,
@@ -111,8 +111,9 @@ def read_dicom(data: bytes, max_pixels: int) -> Radiograph:
         pixels = _decode_frame(ds, frames)
         warnings = _describe_oddities(ds, frames)
         shown = render_colour(pixels, ds) if pixels.ndim == 3 else render_grey(pixels, ds, warnings)
+        stored = keep_stored(pixels, ds) if pixels.ndim == 2 else None
         metadata = _read_metadata(ds)
-    return from_pixels(shown, "DICOM", warnings, metadata)
+    return from_pixels(shown, "DICOM", warnings, metadata, stored)
 
 
 @contextmanager

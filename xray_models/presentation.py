@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from scipy.special import expit
 
-from xray_models.radiograph import convert_to_luma
+from xray_models.radiograph import Stored, convert_to_luma
 
 
 def render_colour(colour: np.ndarray, ds: Dataset) -> np.ndarray:
@@ -45,11 +45,43 @@ def render_grey(pixels: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndar
         shown = _scale_to_range(values, np.ones_like(present) if depth <= 8 else present & ~padding)
         if depth > 8:
             warnings.append("The file has no window. Its darkest pixel was made black, its brightest white.")
-    if ds.PhotometricInterpretation == "MONOCHROME1" or ds.get("PresentationLUTShape") == "INVERSE":
+    if _is_inverted(ds):
         shown = 1 - shown
     shown[padding] = 0
     white, dtype = (255, np.uint8) if depth <= 8 else (65535, np.uint16)
     return np.rint(shown * white).astype(dtype)[index]
+
+
+def keep_stored(pixels: np.ndarray, ds: Dataset) -> Stored | None:
+    """(H, W) stored values -> the same with the file's window in their units; None without a linear window.
+
+    A table, another window function or padding makes the way from value to grey something else than a window.
+    """
+    if ds.get("ModalityLUTSequence") or ds.get("VOILUTSequence") or "PixelPaddingValue" in ds:
+        return None
+    if (ds.get("VOILUTFunction") or "LINEAR") != "LINEAR":
+        return None
+    centre, width = _read_number(ds, "WindowCenter"), _read_number(ds, "WindowWidth")
+    slope, intercept = _read_number(ds, "RescaleSlope"), _read_number(ds, "RescaleIntercept") or 0.0
+    slope = 1.0 if slope is None else slope
+    if centre is None or width is None or width < 1 or slope <= 0:
+        return None
+    lowest = int(pixels.min())
+    values = (pixels.astype(np.int32) - lowest).astype(np.uint16)
+    values.setflags(write=False)
+    intercept += slope * lowest
+    return Stored(
+        values,
+        centre=(centre - 0.5 - intercept) / slope + 0.5,
+        width=(width - 1) / slope + 1,
+        inverted=_is_inverted(ds),
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def _is_inverted(ds: Dataset) -> bool:
+    return ds.PhotometricInterpretation == "MONOCHROME1" or ds.get("PresentationLUTShape") == "INVERSE"
 
 
 def _find_padding(stored: np.ndarray, ds: Dataset) -> np.ndarray:

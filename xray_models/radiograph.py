@@ -29,6 +29,27 @@ class OversizedImage(ImageError):
 
 
 @dataclass(frozen=True, eq=False)
+class Stored:
+    """Grey values as a file stores them, before its window clips them: what a reader may window anew.
+
+    Attributes:
+        values: (H, W) uint16, read-only; the file's own values, shifted so that the lowest is 0.
+        centre: Of the file's window, in these values (PS3.3, C.11.2.1.2.1, function LINEAR).
+        width: Of the file's window, at least 1.
+        inverted: Whether low values are shown white.
+        slope: `values * slope + intercept` are the modality's values; above 0.
+        intercept: See `slope`.
+    """
+
+    values: np.ndarray
+    centre: float
+    width: float
+    inverted: bool
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True, eq=False)
 class Radiograph:
     """One grey picture as it is meant to be seen: low values are dark.
 
@@ -40,6 +61,7 @@ class Radiograph:
         warnings: What a reader should know about how the file was read, one sentence each.
         metadata: At most `modality`, `body_part`, `view`, `photometric_interpretation` (short codes) and
             `spacing_mm` (row, column). Empty unless the picture came from DICOM.
+        stored: The values before the file's window, where it has a linear one; else None. No part of `sha256`.
     """
 
     pixels: np.ndarray
@@ -48,6 +70,7 @@ class Radiograph:
     sha256: str
     warnings: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    stored: Stored | None = None
 
 
 def from_pixels(
@@ -55,6 +78,7 @@ def from_pixels(
     format: str = "PNG",
     warnings: Iterable[str] = (),
     metadata: Mapping[str, Any] | None = None,
+    stored: Stored | None = None,
 ) -> Radiograph:
     """Make a radiograph of an array of grey values.
 
@@ -63,6 +87,7 @@ def from_pixels(
         format: What the pixels were read from.
         warnings: Sentences to keep with the picture. A blank or tiny picture gets one more.
         metadata: The few DICOM values that are kept.
+        stored: The values before the file's window, of the same shape.
 
     Raises:
         ImageError: The array has another shape or type, or no pixels.
@@ -83,7 +108,7 @@ def from_pixels(
         notes.append("The picture is blank: all pixels have the same value.")
     if min(height, width) < SMALLEST_SIDE:
         notes.append(f"The picture is tiny: {width} × {height} pixels.")
-    return Radiograph(own, bits, format, digest.hexdigest(), tuple(notes), dict(metadata or {}))
+    return Radiograph(own, bits, format, digest.hexdigest(), tuple(notes), dict(metadata or {}), stored)
 
 
 def check_size(rows: int, columns: int, max_pixels: int) -> None:

@@ -1,28 +1,21 @@
 """The whole thread in a real browser: an image in, cards, heatmaps, a flag, a data set that loads."""
 
 import os
-import re
-import shutil
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, opened, wait_for_maps
 from tests.conftest import XRAY_DATA, has_starters
 from xray_models import phantom
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
-]
-DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -56,32 +49,6 @@ def wait_for(url, process, log):
     raise AssertionError("the page did not answer: " + log.read_text())
 
 
-@contextmanager
-def opened(url, size):
-    """A page in Chromium; at its end nothing may have gone to another host or broken in the console."""
-    from playwright.sync_api import sync_playwright
-
-    outside, errors = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        page = browser.new_page(viewport=size)
-        page.on(
-            "request",
-            lambda request: outside.append(request.url) if re.match(r"(https?|wss?)://", request.url) else 0,
-        )
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url)
-        page.wait_for_selector("#file input[type=file]", state="attached")
-        yield page
-        browser.close()
-    host = url.removeprefix("http://")
-    assert [address for address in outside if not re.match(rf"(https?|wss?)://{host}(/|$)", address)] == []
-    assert errors == []
-
-
 @pytest.fixture(scope="module")
 def radiograph(tmp_path_factory):
     """A real X-ray of the COVID project where there is one, else a phantom."""
@@ -95,14 +62,8 @@ def radiograph(tmp_path_factory):
 
 
 def read_file(page, path):
-    page.set_input_files("#file input[type=file]", str(path))
-    page.wait_for_selector(".sr-card", timeout=60_000)
-    page.wait_for_function(
-        "() => { const cards = [...document.querySelectorAll('.sr-card')];"
-        " const done = c => c.querySelector('.sr-layer') || c.classList.contains('sr-unavailable');"
-        " return cards.length && cards.every(done) }",
-        timeout=120_000,
-    )
+    give_file(page, path)
+    wait_for_maps(page)
 
 
 def test_an_image_goes_in_and_a_flag_comes_out(dashboard, radiograph, tmp_path):
@@ -117,17 +78,21 @@ def test_an_image_goes_in_and_a_flag_comes_out(dashboard, radiograph, tmp_path):
             assert label in card.locator(".sr-bar.sr-top span").inner_text()
             assert card.locator(".sr-bar i").count() == card.locator(".sr-bar b").count() >= 4
             assert card.locator(".sr-layer").evaluate("img => img.complete && img.naturalWidth > 0")
+            box = card.bounding_box()
+            assert (
+                box["y"] + box["height"] <= page.locator("#flag-label").bounding_box()["y"]
+            )  # all cards without scrolling
         assert page.locator(".sr-consensus .sr-label").inner_text()
         assert page.locator(".sr-meter").is_visible()
-        low = max(
-            cards.nth(i).bounding_box()["y"] + cards.nth(i).bounding_box()["height"] for i in range(cards.count())
-        )
-        picture = page.locator(".sr-viewer img").bounding_box()
-        assert max(low, picture["y"] + picture["height"]) <= DESK["height"]  # all of it without scrolling
+        for selector in (".vw-stage", ".vw-overlay", "#flag-save"):
+            box = page.locator(selector).bounding_box()
+            assert box["y"] + box["height"] <= DESK["height"], selector
 
-        page.get_by_label("Viral Pneumonia" if has_starters("covid") else "Nodule", exact=True).check()
-        page.get_by_label("Reader").fill("AB")
-        page.get_by_label(re.compile("Comment")).fill("left base")
+        page.get_by_label("Viral Pneumonia" if has_starters("covid") else "Nodule", exact=True).locator(
+            "visible=true"
+        ).check()
+        page.get_by_label("Reader", exact=True).fill("AB")
+        page.get_by_label("Comment (nothing of the patient)").fill("left base")
         page.locator("#flag-save").click()
         flag_id = page.wait_for_selector(".sr-saved", timeout=20_000).inner_text().split("·")[1].strip()
         with page.expect_download() as download:
@@ -143,7 +108,7 @@ def test_an_image_goes_in_and_a_flag_comes_out(dashboard, radiograph, tmp_path):
     assert radiograph.stem not in log.read_text()
 
 
-def test_method_opacity_and_example(dashboard):
+def test_another_method_and_the_example(dashboard):
     url, _, _ = dashboard
     with opened(url, DESK) as page:
         page.locator("#example").click()
@@ -152,17 +117,17 @@ def test_method_opacity_and_example(dashboard):
         if not has_starters("phantom"):
             pytest.skip("no starter models of phantom")
         page.wait_for_function("() => document.querySelectorAll('.sr-layer').length === 3", timeout=60_000)
-        first = page.locator(".sr-layer").first.get_attribute("src")
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("Space")
+        page.wait_for_selector(".vw-legend", state="visible")
         page.get_by_label("Integrated Gradients").check()
         page.wait_for_function(
-            "src => { const layers = document.querySelectorAll('.sr-layer');"
-            " return layers.length === 3 && layers[0].src !== src }",
-            arg=first,
+            "() => { const maps = document.querySelectorAll('.sr-card[data-map]');"
+            " return maps.length === 3 && [...maps].every(m => m.dataset.method === 'Integrated Gradients') }",
             timeout=120_000,
         )
-        page.locator("#opacity input[type=number]").fill("0")
-        page.locator("#opacity input[type=number]").press("Enter")
-        page.wait_for_function("() => getComputedStyle(document.querySelector('.sr-layer')).opacity === '0'")
+        page.wait_for_function("() => document.querySelector('.vw-legend').innerText.includes('Integrated')")
+        assert "against" in page.locator(".vw-legend").inner_text()  # the map on the image follows; this one has a sign
 
 
 def test_the_worst_input_gets_a_sentence(dashboard, tmp_path):
@@ -170,16 +135,17 @@ def test_the_worst_input_gets_a_sentence(dashboard, tmp_path):
     bad = tmp_path / "<img src=x onerror=alert(1)>.png"
     bad.write_text("this is not an image")
     with opened(url, DESK) as page:
+        page.get_by_label("Normal", exact=True).locator("visible=true").check()
         page.locator("#flag-save").click()
-        assert "no image to flag" in page.wait_for_selector(".sr-error").inner_text()
-        page.set_input_files("#file input[type=file]", str(bad))
-        page.wait_for_selector("#viewer .sr-error")
-        assert "not an image" in page.locator("#viewer .sr-error").inner_text()
+        assert "no image to flag" in page.wait_for_selector("#flag-status .sr-error").inner_text()
+        give_file(page, bad)
+        page.wait_for_selector(".vw-error", state="visible")
+        assert "not an image" in page.locator(".vw-error").inner_text()
 
 
 def test_it_works_on_a_phone(dashboard, radiograph):
     url, _, _ = dashboard
-    with opened(url, PHONE) as page:
+    with opened(url, PHONE, has_touch=True) as page:
         read_file(page, radiograph)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         card = page.locator(".sr-card").first.bounding_box()

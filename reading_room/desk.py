@@ -1,0 +1,270 @@
+"""What happens on the reading page, apart from how it looks: no gradio here.
+
+Generators yield `View`s: what the page shows after each step, so that cards fill as their models answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from reading_room import cards, renders, viewer
+from reading_room.blinding import Commitment, SealedError
+from reading_room.cards import Card, Layer
+from reading_room.intake import Case, IntakeError, take_in
+from reading_room.room import Room, blinded_fields
+from xray_models import attribution, flags, phantom
+from xray_models.images import Radiograph, from_pixels
+from xray_models.panel import Panel
+from xray_models.readings import Opinion, Reading
+from xray_models.tasks import TaskError
+
+_log = logging.getLogger(__name__)
+_NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
+SAYING = (flags.FlagError, flags.LedgerError, IntakeError, SealedError, TaskError)
+"""Errors whose messages are for the reader."""
+
+
+class Setting(NamedTuple):
+    """How a page is set when it asks for a reading.
+
+    Attributes:
+        task: the task.
+        method: what draws the heatmaps, a key of `attribution.METHODS`.
+        who: the reader, as `Commitments` knows one.
+        blinded: whether the reader reads first.
+    """
+
+    task: str
+    method: str = attribution.DEFAULT
+    who: str = ""
+    blinded: bool = False
+
+
+class Shown(NamedTuple):
+    """What a browser has in front of it: the key of its case, since when, and whether it is read blinded."""
+
+    task: str
+    sha256: str
+    since: float
+    blinded: bool = False
+
+
+class View(NamedTuple):
+    """The page after a step: the viewer's value, HTML of the other parts, and what is shown.
+
+    Attributes:
+        sealed: whether the reader's own reading is asked for now, and nothing of the panel may be sent.
+    """
+
+    viewer: dict[str, Any]
+    consensus: str
+    cards: str
+    shown: Shown | None
+    sealed: bool = False
+
+
+class Desk:
+    """One page's work with a room; it keeps nothing of its own."""
+
+    def __init__(self, room: Room):
+        self.room = room
+
+    def empty(self, task: str, message: str = "") -> View:
+        """The page before an image, or after one that could not be read."""
+        wanted = self.room.panels.tasks[task]
+        waiting = cards.render_cards([Card(ref.name) for ref in wanted.models])
+        shown = viewer.show_error(message) if message else viewer.NOTHING
+        return View(shown, cards.render_consensus(wanted, None), waiting, None)
+
+    def read_upload(self, path: str | None, setting: Setting) -> Iterator[View]:
+        """Reads an uploaded file with a task's panel."""
+        try:
+            image, name_hash = take_in(path)
+        except IntakeError as error:
+            yield self.empty(setting.task, str(error))
+            return
+        yield from self.open_image(image, name_hash, setting)
+
+    def read_example(self, setting: Setting) -> Iterator[View]:
+        """Draws a synthetic chest radiograph and reads it with the panel of task `phantom`."""
+        seed = secrets.randbelow(2**31)
+        drawn = phantom.draw_phantom(phantom.LABELS[seed % len(phantom.LABELS)], seed, size=512)
+        yield from self.open_image(from_pixels(drawn.pixels), "", setting._replace(task="phantom"))
+
+    def read_again(self, shown: Shown | None, setting: Setting) -> Iterator[View]:
+        """Reads the image that is shown with another task's panel."""
+        if shown is None:
+            yield self.empty(setting.task)
+            return
+        try:
+            case = self.room.cases.get(shown.task, shown.sha256)
+        except IntakeError as error:
+            yield self.empty(setting.task, str(error))
+            return
+        yield from self.open_image(case.image, case.name_hash, setting)
+
+    def open_image(self, image: Radiograph, name_hash: str, setting: Setting) -> Iterator[View]:
+        """Shows an image and asks the panel; where it is read blinded, only after the reader has committed."""
+        blinded = setting.blinded or self.room.blinded
+        shown = Shown(setting.task, image.sha256, time.time(), blinded)
+        if blinded and self.room.commitments.get(setting.who, setting.task, image.sha256) is None:
+            self.room.cases.offer(setting.task, Case(image, name_hash))
+            yield self._sealed(image, shown)
+            return
+        yield from self._ask(Case(image, name_hash), shown, setting)
+
+    def commit(self, shown: Shown | None, label: str | None, confidence: float, setting: Setting) -> Iterator[View]:
+        """Locks the reader's own reading, then asks the panel.
+
+        Raises:
+            SealedError: without an image or a label, or when another label is locked already.
+            IntakeError: when the image is not at hand any more.
+        """
+        if shown is None:
+            raise SealedError("There is no image to read. Open one first.")
+        labels = self.room.panels.tasks[shown.task].labels
+        case = self.room.cases.get(shown.task, shown.sha256)
+        first = Commitment(label or "", confidence)
+        self.room.commitments.lock(setting.who, shown.task, shown.sha256, first, labels)
+        yield from self._ask(case, shown, setting)
+
+    def _sealed(self, image: Radiograph, shown: Shown) -> View:
+        task = self.room.panels.tasks[shown.task]
+        waiting = cards.render_cards([Card(ref.name, waits_for="your reading") for ref in task.models])
+        picture = viewer.show_case(image, self.room.plates.offer(image), shown.since)
+        return View(picture, cards.render_sealed(task), waiting, shown, sealed=True)
+
+    def _ask(self, case: Case, shown: Shown, setting: Setting) -> Iterator[View]:
+        """Asks every model, showing each opinion as it arrives, then each heatmap."""
+        task, image = self.room.panels.tasks[shown.task], case.image
+        picture = viewer.show_case(image, self.room.plates.offer(image), shown.since)
+        slots = [Card(ref.name, layer_note="reading …") for ref in task.models]
+        first = self.room.commitments.get(setting.who, shown.task, shown.sha256) if shown.blinded else None
+        locked = cards.render_first(*first) if first else ""
+
+        def view(reading: Reading | None = None, waiting: int = 0) -> View:
+            consensus = locked + cards.render_consensus(task, reading, waiting)
+            return View(picture, consensus, _render(slots, image), shown)
+
+        yield view(waiting=len(slots))
+        panel = self.room.panels.get(task.name)
+        opinions: list[Opinion] = []
+        features: dict[str, Any] = {}
+        for index, opinion in enumerate(panel.ask(image, features)):
+            opinions.append(opinion)
+            slots[index] = Card(opinion.model, opinion, layer_note="drawing …")
+            yield view(waiting=len(slots) - len(opinions))
+        reading = panel.collect(image, opinions)
+        self.room.cases.put(task.name, Case(image, case.name_hash, reading))
+        for index, card in enumerate(_draw(panel, image, opinions, setting.method, features)):
+            slots[index] = card
+            yield view(reading)
+
+    def draw_maps(self, shown: Shown | None, setting: Setting) -> Iterator[str]:
+        """Draws the heatmaps of the image that is shown by another method; yields the cards."""
+        if shown is None:
+            yield self.empty(setting.task).cards
+            return
+        try:
+            case = self.room.cases.get(shown.task, shown.sha256)
+        except IntakeError:
+            yield self.empty(setting.task).cards
+            return
+        if self._is_sealed(shown, setting.who):
+            yield self._sealed(case.image, shown).cards
+            return
+        if case.reading is None:
+            return
+        slots = [Card(opinion.model, opinion, layer_note="drawing …") for opinion in case.reading.opinions]
+        yield _render(slots, case.image)
+        panel = self.room.panels.get(shown.task)
+        for index, card in enumerate(_draw(panel, case.image, case.reading.opinions, setting.method)):
+            slots[index] = card
+            yield _render(slots, case.image)
+
+    def _is_sealed(self, shown: Shown, who: str) -> bool:
+        return shown.blinded and self.room.commitments.get(who, shown.task, shown.sha256) is None
+
+    def save_flag(self, shown: Shown | None, fields: Mapping[str, Any], regions: str, who: str) -> tuple[str, bool]:
+        """Records the reader's flag of the image that is shown.
+
+        Args:
+            shown: what is in front of the reader.
+            fields: label, confidence, reason, reader and comment, named as in `Flag`.
+            regions: the viewer's boxes as JSON: `sha256` of the image they were drawn on, and `boxes`.
+            who: the reader.
+
+        Returns:
+            HTML that says that it is saved, or why not; and whether it is.
+        """
+        if shown is None:
+            return cards.render_error("There is no image to flag. Read one first.", "Not saved."), False
+        record = {
+            "task": shown.task,
+            "image_sha256": shown.sha256,
+            "seconds": round(time.time() - shown.since, 1),
+        }
+        try:
+            record["regions"] = _take_boxes(regions, shown.sha256)
+            if not fields.get("corrected_label"):
+                raise flags.FlagError("choose the label that the image should have; keys 1 to 9 do so, too.")
+            if shown.blinded:
+                first = self.room.commitments.require(who, shown.task, shown.sha256)
+                record |= blinded_fields(first)
+            flag_id = self.room.flag(record | dict(fields), who)
+        except SAYING as error:
+            return cards.render_error(str(error), "Not saved."), False
+        return cards.render_saved(flag_id, str(fields["corrected_label"])), True
+
+
+def _take_boxes(text: str, sha256: str) -> list[dict[str, int]]:
+    """The boxes that were drawn on this image: whole image pixels; nothing of another image."""
+    try:
+        drawn = json.loads(text or "{}")
+        if drawn.get("sha256") != sha256:
+            return []
+        return [{side: int(box[side]) for side in ("x", "y", "width", "height")} for box in drawn["boxes"][:200]]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise flags.FlagError("the boxes did not arrive whole. Reload the page and draw them again.") from error
+
+
+def _render(slots: Sequence[Card], image: Radiograph) -> str:
+    height, width = image.pixels.shape
+    return cards.render_cards(slots, renders.show_thumb(image), width / height)
+
+
+def _draw(
+    panel: Panel,
+    image: Radiograph,
+    opinions: Sequence[Opinion],
+    method: str,
+    features: Mapping[str, Any] = _NOTHING_KEPT,
+) -> Iterator[Card]:
+    """Each model's card with its heatmap; a heatmap that fails takes nothing else with it.
+
+    Args:
+        panel: the models.
+        image: the image.
+        opinions: what they said of it.
+        method: of the heatmaps.
+        features: what `Panel.ask` kept, which spares the models a second look.
+    """
+    for opinion in opinions:
+        if opinion.label is None:
+            yield Card(opinion.model, opinion)
+            continue
+        try:
+            member, kept = panel.checkpoints[opinion.model], features.get(opinion.model)
+            heatmap = attribution.explain(member, image, opinion.label, method, kept)
+        except Exception as error:  # noqa: BLE001 - the edge: one heatmap must not stop the others
+            _log.warning("no heatmap of %s: %s", opinion.model, error)
+            yield Card(opinion.model, opinion, layer_note=f"no heatmap: {error}")
+            continue
+        layer = Layer(renders.show_layer(heatmap), renders.show_map(heatmap), method, heatmap.signed)
+        yield Card(opinion.model, opinion, layer)

@@ -1,0 +1,130 @@
+"""The forms beside the viewer: the reader's own reading, before the panel's, and the flag. Layout and wiring only."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from reading_room.desk import SAYING, Desk, Shown
+from reading_room.room import Room
+from xray_models.flags import REASONS
+from xray_models.tasks import Task
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""How the page's own events are wired: no spinner over what fills step by step, and no place in the API."""
+_DOWNLOAD = """(text) => {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], {type: 'text/csv'}));
+  link.download = 'flags.csv';
+  link.click();
+  URL.revokeObjectURL(link.href);
+}"""
+_WITH_REGIONS = "(...sent) => [...sent.slice(0, -1), globalThis.secondRead?.regions ?? '']"
+
+
+class FlagForm(NamedTuple):
+    """The form for a flag: what the reader thinks instead, and the ledger's download."""
+
+    group: gr.Group
+    label: gr.Radio
+    confidence: gr.Slider
+    reason: gr.Dropdown
+    reader: gr.Textbox
+    comment: gr.Textbox
+    save: gr.Button
+    download: gr.Button
+    table: gr.Textbox
+    boxes: gr.Textbox
+
+
+class CommitForm(NamedTuple):
+    """The form for the reader's own reading, before the panel's."""
+
+    group: gr.Group
+    label: gr.Radio
+    confidence: gr.Slider
+    save: gr.Button
+
+
+def build_commit_form(task: Task) -> CommitForm:
+    """Adds the form for the reader's own reading; hidden until an image is read blinded."""
+    with gr.Group(elem_classes="sr-form sr-commit", visible="hidden") as group:
+        label = gr.Radio(offer_labels(task), label="Your own reading first: the label is", elem_id="commit-label")
+        with gr.Row(equal_height=True):
+            confidence = gr.Slider(0, 100, 80, step=5, label="Your confidence, %", elem_id="commit-confidence", scale=3)
+            save = gr.Button("Lock my reading", variant="primary", elem_id="commit-save", scale=1, min_width=150)
+    return CommitForm(group, label, confidence, save)
+
+
+def build_flag_form(room: Room, task: str) -> FlagForm:
+    """Adds the flag form, with the labels of a task."""
+    with gr.Group(elem_classes="sr-form") as group:
+        label = gr.Radio(offer_labels(room.panels.tasks[task]), label="Flag: the label should be", elem_id="flag-label")
+        with gr.Row(equal_height=True):
+            confidence = gr.Slider(0, 100, 80, step=5, label="Confidence, %", elem_id="flag-confidence", scale=3)
+            reason = gr.Dropdown(
+                list(REASONS), value=REASONS[0], label="Reason", elem_id="flag-reason", scale=2, min_width=130
+            )
+            reader = gr.Textbox(
+                label="Reader", placeholder="name or initials", elem_id="flag-reader", scale=2, min_width=110
+            )
+        with gr.Row(equal_height=True):
+            comment = gr.Textbox(
+                label="Comment (nothing of the patient)",
+                elem_id="flag-comment",
+                max_length=4000,
+                scale=4,
+                min_width=180,
+            )
+            save = gr.Button("Save flag", variant="primary", elem_id="flag-save", scale=1, min_width=96)
+            download = gr.Button("flags.csv", elem_id="flag-download", scale=1, min_width=88, visible=not room.blinded)
+    table, boxes = (gr.Textbox(visible="hidden") for _ in range(2))
+    return FlagForm(group, label, confidence, reason, reader, comment, save, download, table, boxes)
+
+
+def offer_labels(task: Task) -> list[tuple[str, str]]:
+    """Labels as people read them, and as they are stored."""
+    return [(label.replace("_", " "), label) for label in task.labels]
+
+
+def name_reader(request: gr.Request | None) -> str:
+    """Who asks: the name of the log-in, else the page's session."""
+    return "" if request is None else str(request.username or request.session_hash or "")
+
+
+def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, status: gr.HTML) -> None:
+    """Joins the flag form to the ledger: save by button or Enter, and the table as a download."""
+
+    def save_flag(  # noqa: PLR0913 - gradio passes one argument a component
+        shown: Shown | None,
+        label: str | None,
+        confidence: float,
+        reason: str,
+        reader: str,
+        comment: str,
+        boxes: str,
+        request: gr.Request,
+    ) -> tuple[str, Any, Any]:
+        fields = {
+            "corrected_label": label,
+            "confidence": confidence / 100,
+            "reason": reason,
+            "reader": reader,
+            "comment": comment,
+        }
+        said, saved = desk.save_flag(shown, fields, boxes, name_reader(request))
+        return (said, None, "") if saved else (said, gr.skip(), gr.skip())
+
+    def export() -> str:
+        try:
+            return desk.room.export()
+        except SAYING as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    sent = [shown, form.label, form.confidence, form.reason, form.reader, form.comment, form.boxes]
+    triggers = [form.save.click, form.reader.submit, form.comment.submit]
+    gr.on(triggers, save_flag, sent, [status, form.label, form.comment], js=_WITH_REGIONS, **QUIET)
+    form.download.click(export, None, form.table, **QUIET).success(
+        None, form.table, None, js=_DOWNLOAD, api_visibility="private"
+    )

@@ -1,0 +1,60 @@
+"""The models page: what each model is, how good, and where it fails; its card and the evaluation's report in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from reading_room import models, tables
+from reading_room.cards import render_error, title_of
+from reading_room.room import Room
+from xray_models.hub_client import HubError
+from xray_models.tasks import TaskError
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def build_models_page(room: Room, reports: str | Path = "reports") -> None:
+    """Builds the page inside the current `gr.Blocks`.
+
+    Args:
+        room: whose tasks are shown.
+        reports: folder in which `evaluation.run` leaves `<task>/report.html` and `<task>/metrics.json`.
+    """
+    reports, tasks = Path(reports), room.panels.tasks
+    first = room.panels.default()
+    with gr.Row(elem_classes="sr-filters"):
+        titles = [(task.title, name) for name, task in tasks.items()]
+        task = gr.Dropdown(titles, value=first, label="Task", elem_id="models-task", filterable=False)
+        report = gr.Button("Evaluation report", elem_id="models-report", size="sm")
+    table = gr.HTML(_draw(tasks[first], reports), elem_id="models-table", js_on_load=tables.ON_LOAD)
+    message = gr.HTML("", elem_id="models-message")
+    card = gr.Markdown("", elem_id="models-card", sanitize_html=True, visible=False, container=True)
+    frame = gr.HTML("", elem_id="models-frame")
+
+    def show_task(name: str) -> tuple:
+        return _draw(tasks[name], reports), "", gr.Markdown("", visible=False), ""
+
+    def show_card(name: str, event: gr.EventData) -> tuple:
+        try:
+            text = models.show_card(tasks[name], event.key, reports)
+        except (TaskError, HubError) as error:
+            return render_error(str(error), "No card."), gr.Markdown("", visible=False)
+        return "", gr.Markdown(f"*Card of {title_of(event.key)}*\n\n{text}", visible=True)
+
+    def show_report(name: str) -> tuple[str, str]:
+        found = models.find_report(tasks[name], reports)
+        if found is None:
+            command = f"python -m evaluation.run --task {name} --out {reports / name}"
+            return render_error(f"There is no report of {tasks[name].title} yet. Make it: {command}", "No report."), ""
+        return "", models.frame_report(found, f"Evaluation of {tasks[name].title}")
+
+    task.input(show_task, task, [table, message, card, frame], **_QUIET)
+    table.click(show_card, task, [message, card], **_QUIET)
+    report.click(show_report, task, [message, frame], **_QUIET)
+
+
+def _draw(task: models.Task, reports: Path) -> str:
+    return models.render_models(task, models.list_models(task, reports))

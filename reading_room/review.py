@@ -1,0 +1,234 @@
+"""The flags, read back: what became of each, and decisions on them, each a new row. No gradio here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from reading_room.room import Room
+from xray_models import flags as ledgers
+from xray_models.flags import Flag, FlagError, Ledger
+from xray_models.images import ImageError, Radiograph, read_image
+from xray_models.tasks import Task, choose
+
+STATUSES = ("open", "accepted", "rejected", "decision")
+_NUMBERS = ("disagreement", "first_confidence", "confidence", "seconds")
+
+
+class Wanted(NamedTuple):
+    """Which flags to show; "" for all.
+
+    Attributes:
+        task: name of a task.
+        reader: who flagged.
+        label: the corrected label.
+        status: one of `STATUSES`.
+    """
+
+    task: str = ""
+    reader: str = ""
+    label: str = ""
+    status: str = ""
+
+
+def load_flags(root: Path) -> pd.DataFrame:
+    """All flags, newest first, with what became of them.
+
+    Returns:
+        The columns of `flags.read_flags`, and `verdict` ("open", "accepted", "rejected"; "decision" for a row that
+        decides another), `decided_by`, `current` (a row's own status, or what a later row made of it) and `stands`
+        (whether training applies it).
+    """
+    sizes = tuple((str(path), path.stat().st_size) for path in sorted(root.glob("*/metadata.csv")))
+    return _load(root, sizes).copy()
+
+
+@lru_cache(maxsize=4)
+def _load(root: Path, sizes: tuple[tuple[str, int], ...]) -> pd.DataFrame:
+    frame = ledgers.read_flags(root)
+    decisions = frame[frame["decides"] != ""]
+    settled = dict(zip(decisions["decides"], decisions["status"], strict=True))  # the last one counts
+    deciders = dict(zip(decisions["decides"], decisions["reader"], strict=True))
+    owned = zip(frame["flag_id"], frame["status"], strict=True)
+    status = pd.Series([settled.get(flag_id, own) for flag_id, own in owned], index=frame.index, dtype=object)
+    frame["current"] = status
+    frame["verdict"] = status.where(frame["decides"] == "", "decision")
+    frame["decided_by"] = [deciders.get(flag_id, "") for flag_id in frame["flag_id"]]
+    last = frame[status != "rejected"].drop_duplicates(["task", "image_sha256"], keep="last").index
+    frame["stands"] = frame.index.isin(last)
+    return frame.iloc[::-1].reset_index(drop=True)
+
+
+def filter_flags(flags: pd.DataFrame, wanted: Wanted) -> pd.DataFrame:
+    """The flags that are wanted, in their order."""
+    columns = {"task": "task", "reader": "reader", "label": "corrected_label", "status": "verdict"}
+    for field, value in wanted._asdict().items():
+        if value:
+            flags = flags[flags[columns[field]] == value]
+    return flags.reset_index(drop=True)
+
+
+def find_flag(flags: pd.DataFrame, flag_id: str) -> Mapping[str, Any]:
+    """One flag as a mapping; raises `FlagError` when there is none."""
+    found = flags[flags["flag_id"] == flag_id]
+    if found.empty:
+        raise FlagError("This flag is not in the ledger. Load the list anew.")
+    return found.iloc[0].to_dict()
+
+
+def accept_labels(flags: pd.DataFrame, task: str) -> dict[str, str]:
+    """The label that the last accepted decision gives to each image, by sha256."""
+    own = (flags["task"] == task) & (flags["status"] == "accepted") & (flags["current"] == "accepted")
+    accepted = flags[own].drop_duplicates("image_sha256", keep="first")  # newest first
+    return dict(zip(accepted["image_sha256"], accepted["corrected_label"], strict=True))
+
+
+# --- decisions: each a new row ---
+
+
+def decide(ledger: Ledger, task: Task, flag_id: str, verdict: str, reader: str, comment: str = "") -> list[str]:
+    """Accepts or rejects a flag; an earlier acceptance of a flag that is rejected now is rejected with it.
+
+    Args:
+        ledger: where the decision goes.
+        task: the flag's task.
+        flag_id: the flag.
+        verdict: "accepted" or "rejected".
+        reader: who decides.
+        comment: why.
+
+    Returns:
+        Ids of the new rows.
+
+    Raises:
+        FlagError: when the flag is not there, is a decision itself, or the decision does not make sense.
+        LedgerError: when it could not be written.
+    """
+    choose("decision", verdict, ("accepted", "rejected"))
+    flags = load_flags(ledger.root)
+    row = find_flag(flags, flag_id)
+    if row["decides"]:
+        raise FlagError("This row is a decision on another flag. Decide that flag anew; the last decision counts.")
+    image = open_image(row)
+    targets = [flag_id]
+    if verdict == "rejected":
+        earlier = flags[(flags["decides"] == flag_id) & (flags["status"] == "accepted")]
+        settled = set(flags.loc[flags["status"] == "rejected", "decides"])
+        targets += [own for own in earlier["flag_id"] if own not in settled]
+    rows = [_answer(row, reader, comment, status=verdict, decides=target) for target in targets]
+    return [ledger.append(answer, image, task) for answer in rows]
+
+
+def adjudicate(ledger: Ledger, task: Task, sha256: str, label: str, reader: str, comment: str = "") -> list[str]:
+    """Settles the label of an image that readers flagged: flags with that label are accepted, the others rejected.
+
+    Where no reader gave that label, it is an accepted flag of its own.
+
+    Args:
+        ledger: where the decisions go.
+        task: the flags' task.
+        sha256: the image.
+        label: the label that is right.
+        reader: who decides.
+        comment: why.
+
+    Returns:
+        Ids of the new rows.
+
+    Raises:
+        FlagError: when the image has no flag, or the decision does not make sense.
+        LedgerError: when it could not be written.
+        TaskError: for a label that is not the task's.
+    """
+    choose("label", label, task.labels)
+    flags = load_flags(ledger.root)
+    own = flags[(flags["task"] == task.name) & (flags["image_sha256"] == sha256) & (flags["decides"] == "")]
+    if own.empty:
+        raise FlagError("Nobody flagged this image for this task, so there is nothing to settle.")
+    matches = own["corrected_label"] == label
+    made: list[str] = []
+    for flag_id in own.loc[~matches & (own["verdict"] != "rejected"), "flag_id"][::-1]:
+        made += decide(ledger, task, flag_id, "rejected", reader, comment)
+    for flag_id in own.loc[matches, "flag_id"][::-1]:
+        made += decide(ledger, task, flag_id, "accepted", reader, comment)
+    if not matches.any():
+        row = own.iloc[0].to_dict()
+        answer = _answer(row, reader, comment, status="accepted", decides="")
+        made.append(ledger.append(dataclasses.replace(answer, corrected_label=label), open_image(row), task))
+    return made
+
+
+def answer(room: Room, flag_id: str, verdict: str, reader: str, comment: str = "") -> list[str]:
+    """`decide` for a flag of any task."""
+    row = find_flag(load_flags(room.ledger.root), flag_id)
+    return decide(room.ledger, room.panels.tasks[row["task"]], flag_id, verdict, reader, comment)
+
+
+def settle(room: Room, flag_id: str, label: str, reader: str, comment: str = "") -> list[str]:
+    """`adjudicate` for the image of a flag."""
+    row = find_flag(load_flags(room.ledger.root), flag_id)
+    task = room.panels.tasks[row["task"]]
+    return adjudicate(room.ledger, task, row["image_sha256"], label, reader, comment)
+
+
+def open_image(row: Mapping[str, Any]) -> Radiograph:
+    """The flagged image, from the ledger's folder; raises `FlagError` when it is gone or another one."""
+    try:
+        image = read_image(row["path"])
+    except ImageError as error:
+        raise FlagError("The flagged image is not in the ledger's folder any more.") from error
+    if image.sha256 != row["image_sha256"]:
+        raise FlagError("The image in the ledger's folder is not the one that was flagged.")
+    return image
+
+
+def show_image(row: Mapping[str, Any]) -> Radiograph | None:
+    """The flagged image, or None where it is gone."""
+    try:
+        return open_image(row)
+    except FlagError:
+        return None
+
+
+def _answer(row: Mapping[str, Any], reader: str, comment: str, status: str, decides: str) -> Flag:
+    return Flag(
+        reader=reader,
+        task=row["task"],
+        corrected_label=row["corrected_label"],
+        image_sha256=row["image_sha256"],
+        reason=row["reason"],
+        comment=comment,
+        opinions=json.loads(row["opinions"] or "{}"),
+        consensus_label=row["consensus_label"],
+        disagreement=float(row["disagreement"]) if row["disagreement"] else None,
+        status=status,
+        decides=decides,
+        source_name_hash=row["source_name_hash"],
+    )
+
+
+# --- what goes out ---
+
+
+def export_json(flags: pd.DataFrame) -> str:
+    """Flags as JSON: opinions and regions as they are, numbers as numbers; no folder of this machine."""
+    records = []
+    for row in flags.drop(columns=["path", "current"]).to_dict("records"):
+        for name in ("opinions", "regions"):
+            row[name] = json.loads(row[name] or "null")
+        for name in _NUMBERS:
+            row[name] = float(row[name]) if row[name] else None
+        records.append(row)
+    return json.dumps(records, indent=1, ensure_ascii=False)
+
+
+def list_readers(flags: pd.DataFrame, task: str) -> dict[str, list[str]]:
+    """Who flagged each image, by sha256; decisions do not count."""
+    own = flags[(flags["task"] == task) & (flags["decides"] == "")]
+    return {sha256: sorted(set(part["reader"])) for sha256, part in own.groupby("image_sha256")}

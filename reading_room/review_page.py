@@ -1,0 +1,271 @@
+"""The review page: every flag with its image and the opinions of then; decisions, agreement, and what goes out.
+
+Layout and wiring only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from reading_room import agreements, relabels, review, review_view, tables
+from reading_room.cards import render_error, title_of
+from reading_room.desk import SAYING
+from reading_room.review import Wanted
+from reading_room.room import Room
+from xray_models import flags as ledgers
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_SEALED = '<p class="sr-none">Flags are not shown while this room reads blinded: they hold opinions.</p>'
+_AGREEMENT_NOTE = (
+    '<p class="sr-quiet">Only flagged images count, and images are flagged because something seemed wrong: expect less '
+    "agreement here than on all images. Intervals: images drawn again with replacement, 2000 times. A reader who had "
+    "seen the panel’s word before giving a label is not independent of it.</p>"
+)
+_RETRAINING_NOTE = (
+    '<p class="sr-quiet">The first command replaces the model’s weights, so copy its folder first. Images of the test '
+    "split keep their labels: the figures of the second compare with those on the models page.</p>"
+)
+_EXPORT_NOTE = (
+    '<p class="sr-quiet">flags.csv opens in a spreadsheet: cells that could run as formulas start with an apostrophe. '
+    "flags.json has opinions and regions as they are. relabels.csv is for <code>train --labels</code>.</p>"
+)
+_NOTHING = '<p class="sr-none">Look at a flag: its image and the opinions of then appear here.</p>'
+_SCROLL = "watch('value', () => { if (innerWidth <= 760) element.scrollIntoView({behavior: 'auto'}); })"
+_DOWNLOAD = """(text) => {
+  if (!text) return;
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], {type: 'TYPE'}));
+  link.download = 'NAME';
+  link.click();
+  URL.revokeObjectURL(link.href);
+}"""
+
+
+class _Filters(NamedTuple):
+    task: gr.Dropdown
+    reader: gr.Dropdown
+    label: gr.Dropdown
+    status: gr.Dropdown
+
+
+class _Verdict(NamedTuple):
+    """The form with which a flag is decided."""
+
+    reader: gr.Textbox
+    comment: gr.Textbox
+    accept: gr.Button
+    reject: gr.Button
+    label: gr.Radio
+    settle: gr.Button
+    message: gr.HTML
+
+
+def build_review_page(room: Room) -> None:
+    """Builds the page inside the current `gr.Blocks`.
+
+    Args:
+        room: whose ledger is shown, and gets the decisions.
+    """
+    if room.blinded:
+        gr.HTML(_SEALED)
+        return
+    chosen, number, written = gr.State(""), gr.State(0), gr.State(0)
+    tasks = [("All tasks", ""), *((task.title, name) for name, task in room.panels.tasks.items())]
+    statuses = [("All", ""), *((name.capitalize(), name) for name in review.STATUSES)]
+    with gr.Row(elem_classes="sr-filters"):
+        filters = _Filters(
+            gr.Dropdown(tasks, value="", label="Task", elem_id="review-task", filterable=False, min_width=150),
+            gr.Dropdown([("All readers", "")], value="", label="Reader", elem_id="review-reader", min_width=150),
+            gr.Dropdown([("All labels", "")], value="", label="Flagged as", elem_id="review-label", min_width=150),
+            gr.Dropdown(statuses, value="", label="Status", elem_id="review-status", filterable=False, min_width=150),
+        )
+        fresh = gr.Button("Load anew", elem_id="review-fresh", size="sm", min_width=110)
+    with gr.Row(elem_classes="sr-review"):
+        with gr.Column(scale=6, min_width=320):
+            table = gr.HTML("", elem_id="review-table", js_on_load=tables.ON_LOAD)
+            with gr.Row(elem_classes="sr-pager"):
+                before = gr.Button("Newer", elem_id="review-before", size="sm", min_width=110)
+                place = gr.HTML("", elem_id="review-place")
+                after = gr.Button("Older", elem_id="review-after", size="sm", min_width=110)
+        with gr.Column(scale=5, min_width=320, elem_classes="sr-beside"):
+            detail = gr.HTML(_NOTHING, elem_id="review-detail", js_on_load=_SCROLL)
+            form, verdict = _build_verdict()
+    _wire_list(room, filters, (number, chosen, written), (table, place))
+    for button, step in ((before, -1), (after, 1)):
+        button.click(_stepping(step), number, number, **_QUIET)
+    gr.on([filter.input for filter in filters], lambda: 0, None, number, **_QUIET)
+    fresh.click(lambda count: count + 1, written, written, **_QUIET)
+    _wire_detail(room, table, (chosen, written), (detail, form, verdict))
+    _wire_verdict(room, verdict, chosen, written)
+    known = review.load_flags(room.ledger.root)["task"]
+    first = str(known.iloc[0]) if len(known) and known.iloc[0] in room.panels.tasks else room.panels.default()
+    with gr.Accordion("Agreement between readers and models", open=False, elem_id="review-agreement"):
+        _build_agreement(room, tasks[1:], first)
+    with gr.Accordion("Export", open=False, elem_id="review-out"):
+        _build_exports(room, tasks[1:], first)
+    with gr.Accordion("What would retraining change?", open=False, elem_id="review-retraining"):
+        _build_retraining(room, tasks[1:], first)
+
+
+def _stepping(step: int) -> Callable[[int], int]:
+    return lambda page: max(0, page + step)  # too far is mended when the page is drawn
+
+
+def _build_verdict() -> tuple[gr.Group, _Verdict]:
+    with gr.Group(visible=False, elem_classes="sr-form", elem_id="review-form") as form:
+        with gr.Row(equal_height=True):
+            reader = gr.Textbox(
+                label="You decide as", placeholder="name or initials", elem_id="review-me", min_width=140
+            )
+            comment = gr.Textbox(label="Why (nothing of the patient)", elem_id="review-why", scale=2, min_width=180)
+        with gr.Row(equal_height=True):
+            accept = gr.Button("Accept the flag", variant="primary", elem_id="review-accept", min_width=130)
+            reject = gr.Button("Reject the flag", elem_id="review-reject", min_width=130)
+        with gr.Row(equal_height=True):
+            label = gr.Radio([], label="Or settle the label between readers", elem_id="review-settled", scale=4)
+            settle = gr.Button("Settle", elem_id="review-settle", min_width=130)
+    message = gr.HTML("", elem_id="review-message")
+    return form, _Verdict(reader, comment, accept, reject, label, settle, message)
+
+
+def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple) -> None:
+    """Draws the flags when the page is opened, and whenever a filter, the page, the choice or the ledger changes."""
+
+    def draw(task: str, reader: str, label: str, status: str, page: int, chosen: str, _: int) -> list:
+        flags = review.load_flags(room.ledger.root)
+        wanted = review.filter_flags(flags, Wanted(task, reader or "", label or "", status))
+        page = tables.shift_page(page, 0, len(wanted), review_view.PAGE)
+        readers = [("All readers", ""), *((name, name) for name in sorted(set(flags["reader"])))]
+        labels = [("All labels", ""), *((n.replace("_", " "), n) for n in sorted(set(flags["corrected_label"])))]
+        place = tables.render_place(page, review_view.PAGE, len(wanted))
+        html = review_view.render_flags(wanted, page, chosen)
+        return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels)]
+
+    gr.on(None, draw, [*filters, *states], [*shown, states[0], filters.reader, filters.label], **_QUIET)
+
+
+def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> None:
+    chosen, written = states
+    detail, form, verdict = outputs
+
+    def show(flag_id: str, _: int) -> list:
+        if not flag_id:
+            return [_NOTHING, gr.Group(visible=False), gr.skip()]
+        flags = review.load_flags(room.ledger.root)
+        try:
+            row = review.find_flag(flags, flag_id)
+        except ledgers.FlagError as error:
+            return [render_error(str(error), "Not shown."), gr.Group(visible=False), gr.skip()]
+        same = (flags["image_sha256"] == row["image_sha256"]) & (flags["task"] == row["task"])
+        labels = [(label.replace("_", " "), label) for label in room.panels.tasks[row["task"]].labels]
+        html = review_view.render_detail(row, review.show_image(row), flags[same])
+        return [html, gr.Group(visible=not row["decides"]), gr.Radio(labels, value=None)]
+
+    def choose(event: gr.EventData) -> tuple[str, str]:
+        return event.key, ""
+
+    table.click(choose, None, [chosen, verdict.message], **_QUIET)
+    gr.on([chosen.change, written.change], show, [chosen, written], [detail, form, verdict.label], **_QUIET)
+
+
+def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.State) -> None:
+    def settle(flag_id: str, label: str | None, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
+        return _say(lambda: review.settle(room, flag_id, label or "", request.username or reader, comment), count)
+
+    def deciding(verdict: str) -> Callable:
+        def decide(flag_id: str, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
+            return _say(lambda: review.answer(room, flag_id, verdict, request.username or reader, comment), count)
+
+        return decide
+
+    outputs = [form.message, written]
+    for button, verdict in ((form.accept, "accepted"), (form.reject, "rejected")):
+        button.click(deciding(verdict), [chosen, form.reader, form.comment, written], outputs, **_QUIET)
+    form.settle.click(settle, [chosen, form.label, form.reader, form.comment, written], outputs, **_QUIET)
+
+
+def _say(work: Callable[[], list[str]], count: int) -> tuple:
+    """Does what the reader decided; says so once it is on the disk, or why it is not."""
+    try:
+        made = work()
+    except SAYING as error:
+        return render_error(str(error), "Not saved."), gr.skip()
+    rows = f"{len(made)} rows" if len(made) > 1 else made[0]
+    return f'<p class="sr-saved" role="status">Saved · {rows}</p>', count + 1
+
+
+def _build_agreement(room: Room, tasks: list, first: str) -> None:
+    with gr.Row(elem_classes="sr-filters"):
+        task = gr.Dropdown(tasks, value=first, label="Task", elem_id="agreement-task", filterable=False)
+        words = [("their last word", False), ("before the panel spoke (blinded readings)", True)]
+        early = gr.Radio(words, value=False, label="Readers’ labels", elem_id="agreement-early")
+        draw = gr.Button("Compare", elem_id="agreement-draw", size="sm")
+    result = gr.HTML("", elem_id="agreement")
+    gr.HTML(_AGREEMENT_NOTE)
+
+    def compare(task: str, early: bool) -> str:
+        flags, known = review.load_flags(room.ledger.root), room.panels.tasks[task]
+        said = agreements.gather_labels(flags, task, early)
+        kappas = agreements.compare_raters(said, known.labels)
+        switches = agreements.count_switches(flags, review.accept_labels(flags, task), task)
+        return review_view.render_agreement(kappas, list(said.columns), switches)
+
+    gr.on([draw.click, task.input, early.input], compare, [task, early], result, **_QUIET)
+
+
+def _build_exports(room: Room, tasks: list, first: str) -> None:
+    gr.HTML(_EXPORT_NOTE)
+    with gr.Row(elem_classes="sr-filters"):
+        table = gr.Button("flags.csv", elem_id="out-csv", size="sm")
+        plain = gr.Button("flags.json", elem_id="out-json", size="sm")
+        task = gr.Dropdown(tasks, value=first, label="Task of the relabels", elem_id="out-task", filterable=False)
+        lines = gr.Button("relabels.csv", elem_id="out-relabels", size="sm")
+    message, text = gr.HTML("", elem_id="out-message"), gr.Textbox(visible="hidden")
+
+    def write_relabels(name: str) -> tuple[str, str]:
+        root = room.ledger.root
+        text, said = relabels.write_relabels(review.load_flags(root), room.panels.tasks[name], root)
+        return text, f'<p class="sr-quiet" role="status">{escape(said)}</p>'
+
+    def write_json() -> str:
+        return review.export_json(review.load_flags(room.ledger.root))
+
+    for button, work, outputs, name, kind in (
+        (table, room.export, text, "flags.csv", "text/csv"),
+        (plain, write_json, text, "flags.json", "application/json"),
+        (lines, write_relabels, [text, message], "relabels.csv", "text/csv"),
+    ):
+        script = _DOWNLOAD.replace("NAME", name).replace("TYPE", kind)
+        given = task if button is lines else None
+        button.click(work, given, outputs, **_QUIET).success(None, text, None, js=script, api_visibility="private")
+
+
+def _build_retraining(room: Room, tasks: list, first: str) -> None:
+    def list_names(task: str) -> list[tuple[str, str]]:
+        return [(title_of(ref.name), ref.name) for ref in room.panels.tasks[task].models]
+
+    def draw(task: str, model: str | None) -> str:
+        known = room.panels.tasks[task]
+        if not model or model not in dict(list_names(task)).values():
+            return ""
+        commands = relabels.list_commands(known, model, room.ledger.root, relabels.find_data(known))
+        standing = relabels.list_relabels(review.load_flags(room.ledger.root), task)
+        return review_view.render_retraining(standing, commands)
+
+    with gr.Row(elem_classes="sr-filters"):
+        task = gr.Dropdown(tasks, value=first, label="Task", elem_id="retraining-task", filterable=False)
+        names = list_names(first)
+        model = gr.Dropdown(names, value=names[0][1] if names else None, label="Model", elem_id="retraining-model")
+    result = gr.HTML("", elem_id="retraining")
+    gr.HTML(_RETRAINING_NOTE)
+
+    def show_models(task: str) -> dict:
+        names = list_names(task)
+        return gr.update(choices=names, value=names[0][1] if names else None)
+
+    task.input(show_models, task, model, **_QUIET)
+    gr.on(None, draw, [task, model], result, **_QUIET)

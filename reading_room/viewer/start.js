@@ -1,0 +1,114 @@
+// Joins the viewer to its buttons, to the page and to the value that comes from the server.
+
+function fillPresets(select) {
+  for (const [name, { title }] of Object.entries(PRESETS)) select.add(new Option(title, name));
+  const own = new Option("By hand", "");
+  own.hidden = true;
+  select.add(own);
+}
+
+function joinButtons(viewer, root) {
+  root.addEventListener("mousedown", (event) => {
+    if (event.target.closest("button")) event.preventDefault(); // the focus, and with it the keys, stay where they are
+  });
+  root.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.dataset.tool) viewer.useTool(button.dataset.tool);
+    const acts = {
+      fit: "fit", actual: "actual", rotate: "rotate", invert: "invert", help: "help", close: "help",
+      overlay: "toggleOverlay", compare: "compare",
+    };
+    if (acts[button.dataset.act]) viewer[acts[button.dataset.act]]();
+    if (button.dataset.act === "previous") viewer.stepMap("ArrowLeft");
+    if (button.dataset.act === "next") viewer.stepMap("ArrowRight");
+  });
+  fillPresets(viewer.role("preset"));
+  for (const [name, title] of Object.entries(COLOURS)) viewer.role("colours").add(new Option(title, name));
+  viewer.role("preset").addEventListener("change", (event) => viewer.usePreset(event.target.value));
+  for (const name of ["opacity", "threshold", "colours"]) {
+    viewer.role(name).addEventListener("input", (event) => {
+      viewer.map[name] = name === "colours" ? event.target.value : Number(event.target.value);
+      viewer.recolour();
+    });
+  }
+  for (const select of root.querySelectorAll("select")) { // chosen by mouse: the keys go back to the image
+    select.addEventListener("pointerdown", () => { select.byHand = true; });
+    select.addEventListener("keydown", () => { select.byHand = false; });
+    select.addEventListener("change", () => select.byHand && viewer.stageBox.focus({ preventScroll: true }));
+  }
+}
+
+/** A file dropped on the image goes the same way as a chosen one. */
+function joinDrop(viewer) {
+  viewer.stageBox.addEventListener("dragover", (event) => event.preventDefault());
+  viewer.stageBox.addEventListener("drop", (event) => {
+    event.preventDefault();
+    const input = document.querySelector(".sr-head input[type=file]");
+    if (!input || !event.dataTransfer.files.length) return;
+    input.files = event.dataTransfer.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+}
+
+/** Cards come and go with each answer; a click on one brings its map onto the image. */
+function joinCards(viewer) {
+  document.addEventListener("click", (event) => {
+    const card = event.target.closest?.("#cards .sr-card[data-map]");
+    if (!card) return;
+    viewer.stopBlinking();
+    if (viewer.map.on && viewer.map.model === card.dataset.model) viewer.hideMap();
+    else viewer.showMap(card.dataset.model);
+  });
+  whenThere("#cards", (cards) => {
+    new MutationObserver(() => viewer.followCards()).observe(cards, { subtree: true, childList: true, attributes: true });
+  });
+}
+
+/** Calls back with an element of the page, which may be built after the viewer. */
+function whenThere(selector, act, tries = 100) {
+  const found = document.querySelector(selector);
+  if (found) act(found);
+  else if (tries) setTimeout(() => whenThere(selector, act, tries - 1), 100);
+}
+
+/** The reader's name stays in this browser, so that a flag takes two keys. */
+function rememberReader() {
+  whenThere("#flag-reader input, #flag-reader textarea", (field) => {
+    const kept = localStorage.getItem(READER_KEY);
+    if (kept && !field.value) {
+      field.value = kept;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    field.addEventListener("change", () => localStorage.setItem(READER_KEY, field.value));
+  });
+}
+
+/** A link with ?mode=blinded ticks the box for good; each request says so by itself as well. */
+function followLink() {
+  if (new URLSearchParams(location.search).get("mode") !== "blinded") return;
+  whenThere("#blinded input", (box) => {
+    const tick = () => {
+      box.disabled = false;
+      if (!box.checked) box.click();
+      box.disabled = true;
+    };
+    for (const delay of [0, 300, 1000, 3000]) setTimeout(tick, delay); // gradio sets its own value while it loads
+  });
+}
+
+const root = element.querySelector(".vw");
+const viewer = new Viewer(root, props.tables);
+globalThis.secondRead = viewer; // the flag form asks it for `regions`
+writeSheet(viewer.role("sheet"));
+joinButtons(viewer, root);
+joinDrop(viewer);
+joinCards(viewer);
+rememberReader();
+followLink();
+listenToPointers(viewer);
+listenToKeys(viewer, (event) => root.offsetParent !== null && (event.key === "?" || !viewer.find(".vw-sheet").open));
+new ResizeObserver(() => viewer.resize()).observe(viewer.stageBox);
+watch("value", () => viewer.show(props.value));
+viewer.resize();
+viewer.show(props.value);

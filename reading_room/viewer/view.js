@@ -1,0 +1,241 @@
+// The view: an image, its place, its window, and when it is drawn.
+
+const MOST_PIXELS = 3.2e6; // of the canvas; a denser screen is drawn a little coarser
+const MOST_ZOOM = 40;
+
+class View {
+  constructor(root, tables) {
+    this.root = root;
+    this.stageBox = this.find(".vw-stage");
+    this.stage = new Stage(this.find(".vw-base"));
+    this.heat = new Heat(this.find(".vw-heat"), readTables(tables));
+    this.marks = new Marks(this.find(".vw-marks"), (text) => this.say(text));
+    this.geometry = new Geometry(1, 1);
+    this.case = null;
+    this.plate = null;
+    this.tool = "window";
+    this.window = { centre: 0, width: 1 };
+    this.inverted = false;
+    this.fitted = true;
+    this.map = { on: false, model: null, before: null, source: null, colours: "inferno", opacity: 0.55, threshold: 0.1 };
+    this.blinking = null;
+    this.draft = null;
+    this.pointers = new Map();
+    this.frames = [];
+  }
+
+  find(selector) {
+    return this.root.querySelector(selector);
+  }
+
+  role(name) {
+    return this.find(`[data-role="${name}"]`);
+  }
+
+  say(text) {
+    this.role("said").textContent = text;
+  }
+
+  // --- the case ---
+
+  /** Shows a value from the server: nothing, an error or a case. */
+  async show(value) {
+    this.root.dataset.state = value.state;
+    this.find(".vw-error").hidden = value.state !== "error";
+    this.find(".vw-error").textContent = value.state === "error" ? `Not read. ${value.message}` : "";
+    this.role("facts").textContent = value.facts ?? "";
+    this.role("warnings").replaceChildren(...(value.warnings ?? []).map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    const same = this.plate && value.pixels === this.case?.pixels;
+    if (!same || value.opened !== this.case.opened) this.marks.reset(value.width, value.height, value.spacing ?? null);
+    if (value.opened !== this.case?.opened) {
+      this.hideMap();
+      if (value.state === "case" && document.activeElement?.matches("body, button")) this.stageBox.focus({ preventScroll: true });
+    }
+    this.case = value;
+    if (value.state !== "case") this.plate = null;
+    else if (!same) await this.fetchPlate(value);
+    this.redraw();
+  }
+
+  async fetchPlate(value) {
+    this.fetching?.abort();
+    this.fetching = new AbortController();
+    this.plate = null;
+    this.redraw();
+    this.find(".vw-wait").hidden = false;
+    try {
+      const plate = await Plate.fetch(value, this.fetching.signal);
+      if (this.case !== value) return;
+      this.plate = plate;
+    } catch (error) {
+      if (error.name !== "AbortError") await this.show({ state: "error", message: error.message });
+      return;
+    } finally {
+      if (this.case === value) this.find(".vw-wait").hidden = true;
+    }
+    this.geometry = new Geometry(value.width, value.height);
+    this.inverted = false;
+    this.usePreset("stored");
+    this.resize();
+    this.fit();
+  }
+
+  // --- drawing ---
+
+  /** Asks for a new frame; many asks make one frame. */
+  redraw() {
+    this.asked ??= requestAnimationFrame(() => {
+      this.asked = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const started = performance.now();
+    const table = this.plate ? buildWindowTable(this.window, this.plate.levels, this.inverted !== Boolean(this.plate.own?.inverted)) : null;
+    this.stage.draw(this.plate, this.geometry, table);
+    if (this.plate && this.map.on) this.heat.draw(this.geometry);
+    else this.heat.clear();
+    this.marks.ratio = this.ratio;
+    this.marks.draw(this.geometry, this.plate ? this.draft : null);
+    this.frames = [...this.frames.slice(-59), performance.now() - started];
+    this.describe();
+  }
+
+  describe() {
+    const { centre, width } = this.window;
+    this.role("view").textContent = this.plate
+      ? `level ${Math.round(this.plate.meaning(centre))} · width ${Math.round(width * (this.plate.own?.slope ?? 1))} · ${Math.round(this.geometry.scale * 100)} %` : "";
+    this.find('[data-act="invert"]').setAttribute("aria-pressed", this.inverted);
+    this.find('[data-act="overlay"]').setAttribute("aria-pressed", this.map.on);
+    this.find('[data-act="compare"]').setAttribute("aria-pressed", this.blinking !== null);
+    for (const button of this.root.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", button.dataset.tool === this.tool);
+    this.stageBox.dataset.tool = this.tool;
+  }
+
+  resize() {
+    const { clientWidth, clientHeight } = this.stageBox;
+    if (!clientWidth || !clientHeight) return;
+    const before = [this.stage.canvas.width, this.stage.canvas.height];
+    this.ratio = Math.min(devicePixelRatio, Math.sqrt(MOST_PIXELS / (clientWidth * clientHeight)));
+    const size = [Math.round(clientWidth * this.ratio), Math.round(clientHeight * this.ratio)];
+    this.stage.resize(...size);
+    this.heat.resize(...size);
+    if (this.fitted) this.geometry.fit(...size);
+    else {
+      this.geometry.left += (size[0] - before[0]) / 2;
+      this.geometry.top += (size[1] - before[1]) / 2;
+    }
+    this.redraw();
+  }
+
+  get size() {
+    return [this.stage.canvas.width, this.stage.canvas.height];
+  }
+
+  /** A pointer's place on the canvas' own pixels. */
+  placeOf(event) {
+    const box = this.stageBox.getBoundingClientRect();
+    return [(event.clientX - box.left) * this.ratio, (event.clientY - box.top) * this.ratio];
+  }
+
+  // --- view and window ---
+
+  fit() {
+    this.fitted = true;
+    this.geometry.fit(...this.size);
+    this.redraw();
+  }
+
+  actual() {
+    const [x, y] = this.geometry.toImage(this.size[0] / 2, this.size[1] / 2);
+    this.fitted = false;
+    this.geometry.setScale(1, ...this.size);
+    const [w, h] = this.geometry.turnedSize;
+    if (w > this.size[0] || h > this.size[1]) {
+      const [X, Y] = this.geometry.toScreen(x, y);
+      this.geometry.left = Math.round(this.geometry.left + this.size[0] / 2 - X);
+      this.geometry.top = Math.round(this.geometry.top + this.size[1] / 2 - Y);
+    }
+    this.redraw();
+  }
+
+  zoom(factor, X = this.size[0] / 2, Y = this.size[1] / 2) {
+    const [w, h] = this.geometry.turnedSize;
+    const least = 0.5 * Math.min(this.size[0] / w, this.size[1] / h, 1);
+    this.fitted = false;
+    this.geometry.zoom(factor, X, Y, least, MOST_ZOOM);
+    this.geometry.hold(...this.size);
+    this.redraw();
+  }
+
+  pan(dX, dY) {
+    this.fitted = false;
+    this.geometry.left += dX;
+    this.geometry.top += dY;
+    this.geometry.hold(...this.size);
+    this.redraw();
+  }
+
+  stepZoom(key) {
+    this.zoom(key === "-" ? 1 / 1.25 : 1.25);
+  }
+
+  stepPan(key) {
+    const [dX, dY] = arrow(key);
+    this.pan(-80 * dX, -80 * dY);
+  }
+
+  rotate() {
+    this.geometry.rotate(...this.size);
+    if (this.fitted) this.fit();
+    this.redraw();
+  }
+
+  invert() {
+    this.inverted = !this.inverted;
+    this.redraw();
+  }
+
+  usePreset(name) {
+    if (!this.plate) return;
+    this.window = windowOfPreset(name, this.plate);
+    this.role("preset").value = name;
+    this.redraw();
+  }
+
+  nextPreset() {
+    const names = Object.keys(PRESETS);
+    const name = names[(names.indexOf(this.role("preset").value) + 1) % names.length];
+    this.usePreset(name);
+    this.say(`Window: ${PRESETS[name].title}`);
+  }
+
+  /** Moves level and width by shares of the image's own range; a higher level is darker. */
+  shiftWindow(level, width) {
+    if (!this.plate) return;
+    if (this.plate.own?.inverted) level = -level;
+    const range = Math.max(this.plate.highest - this.plate.lowest, 1);
+    this.window = { centre: this.window.centre + level * range, width: Math.max(1, this.window.width + width * range) };
+    this.role("preset").value = "";
+    this.redraw();
+  }
+
+  stepLevel(key) {
+    this.shiftWindow(key === "[" ? 0.03 : -0.03, 0);
+  }
+
+  stepWidth(key) {
+    this.shiftWindow(0, key === "{" ? -0.06 : 0.06);
+  }
+
+  useTool(name) {
+    this.tool = name;
+    this.describe();
+  }
+}
+
+/** The direction of an arrow key on the screen. */
+function arrow(key) {
+  return { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+}

@@ -1,0 +1,156 @@
+"""The worklist page: many files in, cases ranked by disagreement out, while they are read. Layout and wiring only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from reading_room import tables
+from reading_room.cards import render_error
+from reading_room.desk import SAYING
+from reading_room.review import list_readers, load_flags
+from reading_room.room import Room
+from reading_room.worklist_view import ORDERS, Choice, draw_list, list_filters
+from reading_room.worklists import Worklists
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_SEALED = '<p class="sr-none">There is no worklist while this room reads blinded: its order gives opinions away.</p>'
+_NOTE = (
+    '<p class="sr-quiet">Cases have numbers, not names. The files stay on this machine until the list is cleared, or '
+    "nobody looked at it for an hour.</p>"
+)
+
+
+class Opened(NamedTuple):
+    """The case that the reader opened last.
+
+    Attributes:
+        task: name of its task.
+        sha256: of its image; `room.cases.get(task, sha256)` has it, with its reading.
+        count: how often a case was opened, so that opening one twice is a change as well.
+    """
+
+    task: str
+    sha256: str
+    count: int
+
+
+class _Page(NamedTuple):
+    """The page's components that its events share."""
+
+    key: gr.BrowserState
+    task: gr.Dropdown
+    show: gr.Dropdown
+    order: gr.Dropdown
+    page: gr.State
+    drawn: gr.State
+    message: gr.HTML
+    progress: gr.HTML
+    table: gr.HTML
+    place: gr.HTML
+    timer: gr.Timer
+
+
+def build_worklist_page(room: Room, on_open: Callable[[gr.State], None] | None = None) -> None:
+    """Builds the page inside the current `gr.Blocks`.
+
+    Args:
+        room: what the page acts on.
+        on_open: called once, now, with a state that holds an `Opened` whenever the reader opens a case; it attaches
+            to the state's `change` what shows the case. Without it, rows have no button that opens them.
+    """
+    if room.blinded:
+        gr.HTML(_SEALED)
+        return
+    lists = Worklists(room)
+    titles = [(task.title, name) for name, task in room.panels.tasks.items()]
+    with gr.Row(elem_classes="sr-filters"):
+        task = gr.Dropdown(titles, value=room.panels.default(), label="Task", elem_id="list-task", filterable=False)
+        files = gr.File(label="Images or a zip", file_count="multiple", elem_id="list-files", height=84)
+        folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="list-folder", size="sm")
+    with gr.Row(elem_classes="sr-filters"):
+        show = gr.Dropdown(list_filters(()), value="all", label="Show", elem_id="list-show", filterable=False)
+        order = gr.Dropdown(ORDERS, value="disagreement", label="Sort by", elem_id="list-order", filterable=False)
+        cancel = gr.Button("Cancel", elem_id="list-cancel", size="sm")
+        clear = gr.Button("Clear the list", elem_id="list-clear", size="sm")
+    message, progress = gr.HTML("", elem_id="list-message"), gr.HTML("", elem_id="list-progress")
+    table = gr.HTML(draw_list(None, "", {}, Choice(), False).table, elem_id="list-table", js_on_load=tables.ON_LOAD)
+    with gr.Row(elem_classes="sr-pager"):
+        before = gr.Button("Earlier rows", elem_id="list-before", size="sm")
+        place = gr.HTML("", elem_id="list-place")
+        after = gr.Button("Further rows", elem_id="list-after", size="sm")
+    gr.HTML(_NOTE)
+    key = gr.BrowserState(None, storage_key="second-read-worklist")
+    page = _Page(key, task, show, order, gr.State(0), gr.State(None), message, progress, table, place, gr.Timer(1))
+    redraw = _wire_table(room, lists, page, opens=on_open is not None)
+    _wire_intake(room, lists, page, (files, folder))
+    cancel.click(lambda key: _cancel(lists, key), page.key, page.message, **_QUIET)
+    clear.click(lists.drop, page.key, None, **_QUIET).then(*redraw, **_QUIET)
+    for button, step in ((before, -1), (after, 1)):
+        button.click(_stepping(step), page.page, page.page, **_QUIET).then(*redraw, **_QUIET)
+    if on_open is not None:
+        on_open(_wire_opening(lists, page))
+
+
+def _cancel(lists: Worklists, key: str | None) -> str:
+    found = lists.get(key)
+    if found and found.active:
+        found.cancel()
+    return ""
+
+
+def _stepping(step: int) -> Callable[[int], int]:
+    return lambda page: max(0, page + step)  # too far is mended when the page is drawn
+
+
+def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple:
+    """Draws the list every second while rows come, and on every choice; returns how to draw it at other events."""
+
+    def draw(key: str | None, show: str, order: str, number: int, drawn: tuple | None) -> list:
+        found = lists.get(key)
+        flags = load_flags(room.ledger.root)
+        state = (key, show, order, number, found and (found.state, len(found.rows)), len(flags))
+        rest = gr.Timer(active=bool(found and found.active))
+        if state == drawn:
+            return [gr.skip()] * 5 + [rest]
+        flagged = list_readers(flags, found.task) if found else {}
+        title = room.panels.tasks[found.task].title if found else ""
+        made = draw_list(found, title, flagged, Choice(show, order, number), opens)
+        return [made.progress, made.table, made.place, made.page, (*state[:3], made.page, *state[4:]), rest]
+
+    inputs = [page.key, page.show, page.order, page.page, page.drawn]
+    outputs = [page.progress, page.table, page.place, page.page, page.drawn, page.timer]
+    page.timer.tick(draw, inputs, outputs, **_QUIET)
+    for control in (page.show, page.order):
+        control.input(lambda: 0, None, page.page, **_QUIET).then(draw, inputs, outputs, **_QUIET)
+    return draw, inputs, outputs
+
+
+def _wire_intake(room: Room, lists: Worklists, page: _Page, givers: tuple[gr.File, gr.UploadButton]) -> None:
+    def start(paths: list[str] | None, task: str, key: str | None) -> list:
+        try:
+            made = lists.start(paths, task, replaces=key)
+        except SAYING as error:
+            return [None, gr.skip(), gr.skip(), gr.skip(), render_error(str(error)), gr.skip()]
+        filters = gr.Dropdown(list_filters(room.panels.tasks[task].labels), value="all")
+        return [None, made, filters, 0, "", gr.Timer(active=True)]
+
+    for giver in givers:
+        outputs = [giver, page.key, page.show, page.page, page.message, page.timer]
+        giver.upload(start, [giver, page.task, page.key], outputs, **_QUIET)
+
+
+def _wire_opening(lists: Worklists, page: _Page) -> gr.State:
+    opened = gr.State(None)
+
+    def open_row(key: str | None, last: Opened | None, event: gr.EventData) -> tuple:
+        try:
+            task, sha256 = lists.open_case(key, int(event.key))
+        except SAYING as error:
+            return gr.skip(), render_error(str(error))
+        return Opened(task, sha256, last.count + 1 if last else 1), ""
+
+    page.table.click(open_row, [page.key, opened], [opened, page.message], **_QUIET)
+    return opened

@@ -1,0 +1,147 @@
+"""What the worklist page shows, as HTML: pure functions of a list. Every text from outside is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+
+from reading_room import tables
+from reading_room.cards import plain
+from reading_room.worklist import DIFFER, Progress, Row, Worklist, choose_rows
+
+PAGE = 40  # rows on one page
+_STATES = {
+    "waiting": "Waits until another list is read",
+    "reading": "Reading",
+    "done": "All read",
+    "cancelled": "Cancelled",
+    "stopped": "Stopped by an error; what is there stays",
+}
+
+
+class Choice(NamedTuple):
+    """What the reader chose to see.
+
+    Attributes:
+        show: a filter of `worklist.choose_rows`.
+        order: an order of it.
+        page: page of the table, the first is 0.
+    """
+
+    show: str = "all"
+    order: str = "disagreement"
+    page: int = 0
+
+
+class Drawn(NamedTuple):
+    """A list as the page shows it: HTML of its progress, its table, which rows these are, and the page they are on."""
+
+    progress: str
+    table: str
+    place: str
+    page: int
+
+
+def list_filters(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """The filters of the page, as people read them and as `choose_rows` takes them."""
+    general = [
+        ("All cases", "all"),
+        ("The models differ", "differ"),
+        ("Unlike the training images", "odd"),
+        ("Flagged", "flagged"),
+        ("Not flagged", "unflagged"),
+        ("Not read", "unread"),
+    ]
+    return general + [(f"Consensus: {label.replace('_', ' ')}", f"label:{label}") for label in labels]
+
+
+ORDERS = [
+    ("Disagreement, most first", "disagreement"),
+    ("Case number", "number"),
+    ("Consensus", "consensus"),
+    ("Probability, least first", "confidence"),
+]
+
+
+def draw_list(
+    found: Worklist | None, title: str, flagged: Mapping[str, Sequence[str]], choice: Choice, opens: bool
+) -> Drawn:
+    """Draws a list.
+
+    Args:
+        found: the list, or None where there is none.
+        title: of its task.
+        flagged: readers who flagged an image, by sha256.
+        choice: what to show of it.
+        opens: whether rows have a button that opens the case.
+    """
+    if found is None:
+        empty = '<p class="sr-none">No list yet. Send images, a folder of images, or a zip of them.</p>'
+        return Drawn("", empty, "", 0)
+    rows = choose_rows(found.rows, flagged, choice.show, choice.order)
+    page = tables.shift_page(choice.page, 0, len(rows), PAGE)
+    part = rows[page * PAGE : (page + 1) * PAGE]
+    return Drawn(
+        render_progress(found.progress(), title, found.aside),
+        _render_rows(part, flagged, opens) if rows else '<p class="sr-none">No case fits this filter.</p>',
+        tables.render_place(page, PAGE, len(rows)),
+        page,
+    )
+
+
+def render_progress(now: Progress, title: str, aside: int = 0) -> str:
+    """How far a list is, for eyes and screen readers."""
+    left = f" · {_render_seconds(now.seconds_left)} left" if now.seconds_left is not None else ""
+    hidden = f" · {aside} hidden file{'s' * (aside > 1)} left aside" if aside else ""
+    text = f"{escape(title)} · {_STATES[now.state]}: {now.done} of {now.total}{left}{hidden}"
+    return (
+        f'<div class="sr-progress sr-progress-{now.state}"><p role="status">{text}</p>'
+        f'<progress max="{now.total}" value="{now.done}" aria-label="files read">{now.done} of {now.total}</progress>'
+        "</div>"
+    )
+
+
+def _render_seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min"
+
+
+def _render_rows(rows: Sequence[Row], flagged: Mapping[str, Sequence[str]], opens: bool) -> str:
+    columns = ["Image", "Case", "Consensus", "Disagreement", "Training images", "Flagged by"] + ["Open"] * opens
+    body = [tables.Row(_render_cells(row, flagged.get(row.sha256, ()), opens), str(row.number)) for row in rows]
+    return tables.render_table(columns, body, "Cases of this list", "sr-worklist")
+
+
+def _render_cells(row: Row, readers: Sequence[str], opens: bool) -> list[str]:
+    said = row.consensus
+    picture = f'<img src="{row.thumbnail}" alt="case {row.number}">' if row.thumbnail else "–"
+    twin = f'<small class="sr-quiet">same picture as {row.twin}</small>' if row.twin else ""
+    button = [tables.render_button("open", str(row.number), "Open", f"Open case {row.number}") if row.sha256 else "–"]
+    if said is None:
+        problem = f"{tables.render_mark('Not read', 'bad')} {escape(row.problem)}"
+        return [picture, f"<b>{row.number}</b>", problem, "–", "–", "–", *button * opens]
+    sure = f"{said.probs[said.label]:.0%}".replace("%", " %")
+    left_out = f"<small class='sr-quiet'>{said.asked - said.answered} unavailable</small>"
+    return [
+        picture,
+        f"<b>{row.number}</b>{twin}",
+        f"<b>{plain(said.label)}</b> {sure}{left_out if said.asked > said.answered else ''}",
+        render_disagreement(said.disagreement),
+        _render_likeness(said.in_distribution),
+        ", ".join(map(escape, readers)) or "–",
+        *button * opens,
+    ]
+
+
+def render_disagreement(value: float) -> str:
+    """A disagreement in [0, 1] as a figure, a bar, and a word where the models differ."""
+    word = tables.render_mark("differ", "warn") if value >= DIFFER else ""
+    return f'<span class="sr-amount">{value:.2f}<i style="--p:{value:.4f}"></i></span>{word}'
+
+
+def _render_likeness(like: bool | None) -> str:
+    if like is None:
+        return tables.render_mark("not known", "quiet")
+    return tables.render_mark("like them", "good") if like else tables.render_mark("unlike them", "warn")

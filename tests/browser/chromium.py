@@ -1,0 +1,56 @@
+"""One Chromium for the browser tests, and what every page must keep to: no other host, no broken script."""
+
+import re
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NEEDS_CHROMIUM = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
+]
+DESK, WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 1920, "height": 1080}, {"width": 390, "height": 844}
+
+
+@contextmanager
+def opened(url, size, **options):
+    """A page in Chromium; at its end nothing may have gone to another host or broken in the console."""
+    from playwright.sync_api import sync_playwright
+
+    asked, errors = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport=size, **options)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.goto(url)
+        page.wait_for_selector(".vw-stage")
+        page.wait_for_selector(".sr-head input[type=file]", state="attached")
+        page.wait_for_selector("#cards .sr-card", state="attached")
+        yield page
+        browser.close()
+    host = re.match(r"https?://([^/?]+)", url)[1]
+    web = [address for address in asked if re.match(r"(https?|wss?)://", address)]
+    assert [address for address in web if not re.match(rf"(https?|wss?)://{re.escape(host)}([/?]|$)", address)] == []
+    assert [text for text in errors if "404" not in text] == []
+
+
+def give_file(page, path):
+    """Opens a file as the button does."""
+    page.set_input_files(".sr-head input[type=file]", str(path))
+
+
+def wait_for_maps(page):
+    """Waits until every model's card has its heatmap, or says why not."""
+    page.wait_for_function(
+        "() => { const cards = [...document.querySelectorAll('.sr-card')];"
+        " const done = c => c.dataset.map || c.classList.contains('sr-unavailable');"
+        " return cards.length && cards.every(done) }",
+        timeout=120_000,
+    )

@@ -1,0 +1,180 @@
+"""The reading page in a real browser: by keys alone, blinded, at every size, for every reader."""
+
+import csv
+import json
+
+import gradio as gr
+import pytest
+
+from reading_room import app as app_module
+from reading_room import panels
+from reading_room.desk import Shown
+from reading_room.intake import Case
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, WIDE, give_file, opened, wait_for_maps
+from tests.browser.wire import tapped
+from xray_models.panel import Panel
+
+pytestmark = NEEDS_CHROMIUM
+
+
+def test_the_keyboard_alone_flags_with_boxes(room, file):
+    held, url = room
+    with opened(url, DESK) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        page.keyboard.press("n")
+        page.keyboard.press("Alt+ArrowLeft")
+        drawn = json.loads(page.evaluate("() => secondRead.regions"))["boxes"]
+        keys = ["3", "f", "J", "R", "Enter"]  # label, to the empty name, the name, save
+        for key in keys:
+            page.keyboard.press(key)
+        assert len(keys) <= 6
+        said = page.wait_for_selector(".sr-saved", timeout=20_000).inner_text()
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")  # two keys from now on: the name is known
+        page.wait_for_function("old => document.querySelector('.sr-saved')?.innerText !== old", arg=said)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#flag-status .sr-error")  # a third Enter has no label to save
+
+        # keys rest while a text is typed
+        before = page.evaluate("() => JSON.stringify([secondRead.geometry, secondRead.tool, secondRead.inverted])")
+        page.locator("#flag-comment textarea, #flag-comment input").click()
+        page.keyboard.type("ribs? 12 x ", delay=5)
+        now = page.evaluate("() => JSON.stringify([secondRead.geometry, secondRead.tool, secondRead.inverted])")
+        assert now == before
+        assert not page.locator(".vw-sheet").is_visible()
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("?")
+        assert "Rotate" in page.locator(".vw-sheet").inner_text()
+        page.keyboard.press("?")
+        page.keyboard.press("b")
+        page.keyboard.press("Delete")
+        assert json.loads(page.evaluate("() => secondRead.regions"))["boxes"] == []
+        place = page.locator(".vw-stage").bounding_box()
+        page.mouse.move(place["x"] + 300, place["y"] + 300)
+        page.mouse.down()
+        page.mouse.move(place["x"] + 340, place["y"] + 360, steps=3)
+        page.mouse.up()
+        box = json.loads(page.evaluate("() => secondRead.regions"))["boxes"][0]
+        scale = page.evaluate("() => secondRead.geometry.scale")
+        assert abs(box["width"] * scale - 40) < 5 and abs(box["height"] * scale - 60) < 5
+    rows = list(csv.DictReader(next(held.ledger.root.glob("*/metadata.csv")).open()))
+    assert [row["corrected_label"] for row in rows[-2:]] == ["Nodule", "Normal"]
+    assert json.loads(rows[-2]["regions"]) == drawn and len(drawn) == 1
+    assert {row["reader"] for row in rows[-2:]} == {"JR"}
+    assert float(rows[-2]["seconds"]) > 0
+
+
+OPINIONS = (b'sr-bar\\"', b"sr-bar sr-top", b"data-map=", b'sr-meter\\"', b"Not ruled out", b"Votes")
+
+
+def test_blinded_nothing_of_the_panel_is_on_the_wire_before_the_commitment(room, file, monkeypatch):
+    held, url = room
+    asked, ask = [], Panel.ask
+    monkeypatch.setattr(Panel, "ask", lambda self, image, *kept: asked.append(1) or ask(self, image, *kept))
+    options = {"extra_http_headers": {"Accept-Encoding": "identity"}}
+    with tapped(url) as wire, opened(f"{wire.url}/?mode=blinded", DESK, **options) as page:
+        page.wait_for_function("() => document.querySelector('#blinded input').checked")
+        give_file(page, file)
+        page.wait_for_selector("#commit-label", state="visible")
+        page.wait_for_function("() => secondRead.plate !== null")
+        page.locator("#method label").nth(2).click()  # asks for maps: still sealed
+        page.wait_for_timeout(500)
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("Enter")  # no label yet
+        page.wait_for_selector("#flag-status .sr-error")
+        assert asked == []
+        assert not any(sign in wire.log for sign in OPINIONS)
+        assert not page.locator("#flag-label").is_visible()
+        page.keyboard.press("4")
+        page.keyboard.press("Enter")
+        wait_for_maps(page)
+        assert all(sign in wire.log for sign in OPINIONS)  # so the signs are what to look for
+        assert asked == [1]
+        assert "Effusion, 80 %" in page.locator(".sr-first").inner_text()
+        page.locator(".vw-stage").focus()
+        for key in ("2", "f", "A", "Enter"):
+            page.keyboard.press(key)
+        page.wait_for_selector(".sr-saved")
+    rows = list(csv.DictReader(next(held.ledger.root.glob("*/metadata.csv")).open()))
+    row = rows[-1]
+    assert (row["mode"], row["first_label"], row["first_confidence"]) == ("blinded", "Effusion", "0.8")
+    assert row["corrected_label"] == "Consolidation"
+
+
+# Text of too little contrast (WCAG 2.1, 1.4.3) on the nearest opaque background.
+FAINT = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+  const parse = colour => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = node => {
+    for (; node; node = node.parentElement) {
+      const colour = parse(getComputedStyle(node).backgroundColor);
+      if (colour[3] > 200) return colour;
+    }
+    return [0, 0, 0, 255];
+  };
+  const faint = [];
+  for (const node of document.querySelectorAll('body *')) {
+    const own = [...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim());
+    if (!own || !node.checkVisibility({ visibilityProperty: true, opacityProperty: true })) continue;
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(behind(node))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) faint.push([node.textContent.trim().slice(0, 30), contrast.toFixed(2)]);
+  }
+  return faint;
+}"""
+UNNAMED = """() => [...document.querySelectorAll('button, input:not([type=file]), select, textarea')]
+  .filter(node => node.checkVisibility() && !(node.getAttribute('aria-label') || node.innerText?.trim() || node.title
+    || node.labels?.length || node.querySelector?.('img[alt]:not([alt=""])')))
+  .map(node => node.outerHTML.slice(0, 160))"""
+
+
+@pytest.mark.parametrize("size", [DESK, WIDE, PHONE], ids=["desk", "wide", "phone"])
+def test_the_page_is_made_for_its_size(room, file, size):
+    phone = size is PHONE
+    with opened(room[1], size, has_touch=phone) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        stage = page.locator(".vw-stage").bounding_box()
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        if phone:
+            assert stage["width"] > 0.9 * size["width"] and stage["y"] + stage["height"] < size["height"]
+            assert page.locator(".sr-card").first.bounding_box()["width"] > 0.85 * size["width"]
+        else:
+            assert stage["width"] * stage["height"] > 0.38 * size["width"] * size["height"]  # the image is the hero
+            for selector in (".sr-consensus", "#flag-save", ".vw-overlay"):
+                box = page.locator(selector).bounding_box()
+                assert box["y"] + box["height"] <= size["height"], selector
+        assert page.evaluate(FAINT) == []
+        assert page.evaluate(UNNAMED) == []
+
+
+def test_another_page_opens_a_case_here(untrained, tmp_path, image, monkeypatch):
+    def build_page(room, on_open):
+        opened = gr.State(None)
+        on_open(opened)
+        room.cases.put("phantom", Case(image, ""))
+        gr.Button("open").click(lambda: Shown("phantom", image.sha256, 0.0), None, opened)
+
+    monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})
+    monkeypatch.setitem(app_module.PAGES, "Other", build_page)
+    app = app_module.build_app(tmp_path, "phantom")
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app_module.launch_options())
+    try:
+        with opened(url, DESK) as page:
+            page.get_by_role("tab", name="Other").click()
+            page.keyboard.press("i")  # keys rest on other pages
+            page.get_by_role("button", name="open", exact=True).click()
+            wait_for_maps(page)
+            assert page.locator(".vw-stage").is_visible()
+            assert page.evaluate("() => [secondRead.case.sha256, secondRead.inverted]") == [image.sha256, False]
+            assert page.evaluate("() => document.documentElement.scrollHeight") <= DESK["height"]
+    finally:
+        app.close()

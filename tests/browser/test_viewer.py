@@ -1,0 +1,163 @@
+"""The viewer in a real browser: its greys, its places, its speed."""
+
+import base64
+
+import numpy as np
+import pytest
+
+from reading_room import viewer
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, opened, wait_for_maps
+from tests.dicom_samples import read
+from xray_models.images import from_pixels, to_display
+
+pytestmark = NEEDS_CHROMIUM
+
+SHOW = "async value => { await secondRead.show(value); secondRead.actual(); secondRead.draw(); }"
+GREYS = """() => {
+  const { geometry, stage, case: { width, height } } = secondRead;
+  const { data } = stage.context.getImageData(geometry.left, geometry.top, width, height);
+  let text = '';
+  for (let i = 0; i < data.length; i += 4) text += String.fromCharCode(data[i]);
+  return btoa(text);
+}"""
+
+
+def show(page, room, image, opened=0.0):
+    """Shows an image on the canvas without asking the models."""
+    page.evaluate(SHOW, viewer.show_case(image, room.plates.offer(image), opened))
+
+
+def read_greys(page, image):
+    """What is on the canvas at one to one, (H, W) uint8."""
+    page.evaluate("() => secondRead.draw()")
+    data = base64.b64decode(page.evaluate(GREYS))
+    return np.frombuffer(data, np.uint8).reshape(image.pixels.shape).astype(int)
+
+
+def differ(page, image, expected):
+    return np.abs(read_greys(page, image) - to_display(expected).astype(int)).max()
+
+
+def test_the_window_is_pythons_at_every_depth(room):
+    """Every stored value of every depth, as stored and through a window, is the same grey as Python's, within one."""
+    held, url = room
+    with opened(url, DESK) as page:
+        for bits in (8, 10, 12, 15, 16):
+            white = 2**bits - 1
+            values = np.arange(65536).reshape(256, 256) % (white + 1)
+            values = values.astype(np.uint8 if bits == 8 else np.uint16)
+            centre, width = 0.45 * white, 0.37 * white
+            full = {"WindowCenter": (white + 1) / 2, "WindowWidth": white + 1}
+            for kind in ("MONOCHROME1", "MONOCHROME2"):
+                stored = read(values, bits, PhotometricInterpretation=kind, **full)
+                expected = read(values, bits, PhotometricInterpretation=kind, WindowCenter=centre, WindowWidth=width)
+                show(page, held, stored)
+                assert differ(page, stored, stored) <= 1, (bits, kind)
+                own = {"centre": centre, "width": width}  # in stored values: the first file's window clipped nothing
+                page.evaluate("own => { secondRead.window = own }", own)
+                assert differ(page, stored, expected) <= 1, (bits, kind)
+                page.evaluate("() => { secondRead.inverted = true }")
+                negative = from_pixels((2**expected.bits - 1) - expected.pixels)
+                assert differ(page, stored, negative) <= 1, (bits, kind)
+        median = np.median(page.evaluate("() => secondRead.frames"))
+        assert median < 100  # milliseconds; a frame must not grow with the image
+
+
+def test_a_large_image_is_drawn_by_screen_pixels(room):
+    held, url = room
+    rows = np.linspace(0, 65535, 2500)
+    image = from_pixels(np.add.outer(rows / 2, rows / 2).astype(np.uint16))
+    with opened(url, DESK) as page:
+        show(page, held, image)
+        took = page.evaluate(
+            "() => { secondRead.fit(); const took = []; for (let i = 0; i < 12; i++) {"
+            " secondRead.shiftWindow(0.001, 0); const t = performance.now(); secondRead.draw();"
+            " took.push(performance.now() - t) } return took.sort((a, b) => a - b)[6] }"
+        )
+        assert took < 100  # 20 on a free core
+        page.mouse.move(400, 400)
+        x, y, value = page.evaluate(
+            "() => { const [x, y] = secondRead.geometry.toImage(300, 300).map(Math.floor);"
+            " return [x, y, secondRead.plate.at(x, y)] }"
+        )
+        assert value == image.pixels[y, x]  # all sixteen bits arrived
+
+
+# The strongest point of the overlay, and the grey that the image has there.
+PEAK = """() => {
+  secondRead.draw();
+  const { canvas, context } = secondRead.heat;
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  let best = -1, at = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    const light = (data[i] + data[i + 1] + data[i + 2]) * data[i + 3];
+    if (light > best) { best = light; at = i / 4; }
+  }
+  const [x, y] = [at % canvas.width, Math.floor(at / canvas.width)];
+  return { best, x, y, grey: secondRead.stage.context.getImageData(x, y, 1, 1).data[0] };
+}"""
+
+
+def test_the_overlay_sits_on_the_lesion_at_any_zoom_and_turn(room, file):
+    with opened(room[1], DESK) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        page.locator(".sr-card").nth(1).click()
+        page.wait_for_function("() => secondRead.map.on && secondRead.heat.layer")
+        assert page.locator(".sr-show[aria-pressed=true]").count() == 1
+        assert "ResNet" in page.locator(".vw-legend").inner_text()
+        for turn in range(4):
+            for key in ("z", "x", "-", "+"):
+                page.keyboard.press(key)
+                found = page.evaluate(PEAK)
+                assert found["best"] > 0 and found["grey"] > 200, (turn, key, found)
+            page.keyboard.press("r")
+        page.keyboard.press("z")
+        before, stage = page.evaluate(PEAK), page.locator(".vw-stage").bounding_box()
+        page.mouse.move(stage["x"] + before["x"] + 1, stage["y"] + before["y"] + 1)
+        page.mouse.wheel(0, -700)  # about threefold: what is under the pointer stays there
+        page.wait_for_function("old => secondRead.geometry.scale > 2 * old", arg=stage["height"] / 256)
+        after = page.evaluate(PEAK)
+        assert after["grey"] > 200
+        assert abs(after["x"] - before["x"]) + abs(after["y"] - before["y"]) < 40
+        page.keyboard.press("Space")
+        assert page.evaluate(PEAK)["best"] == 0  # off again
+        page.keyboard.press("Space")
+        page.keyboard.press("c")  # compare: the next model's map comes in
+        page.wait_for_function("() => secondRead.map.model === 'vit_tiny'")
+        page.wait_for_function("() => secondRead.map.model === 'resnet18'")
+        page.keyboard.press("Escape")
+
+
+def test_two_fingers_zoom_about_their_middle(room, file):
+    held, url = room
+    with opened(url, PHONE, has_touch=True) as page:
+        give_file(page, file)
+        page.wait_for_function("() => secondRead.plate !== null")
+        box = page.locator(".vw-stage").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        before = page.evaluate(
+            "() => [secondRead.geometry.scale, ...secondRead.geometry.toImage(...secondRead.size.map(s => s / 2))]"
+        )
+        session = page.context.new_cdp_session(page)
+
+        def touch(kind, *apart):
+            points = [{"x": x + sign * d, "y": y, "id": i} for d in apart for i, sign in enumerate((-1, 1))]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", 30)
+        for apart in (40, 50, 60):
+            touch("touchMove", apart)
+        touch("touchEnd")
+        after = page.evaluate(
+            "() => [secondRead.geometry.scale, ...secondRead.geometry.toImage(...secondRead.size.map(s => s / 2))]"
+        )
+    assert after[0] / before[0] == pytest.approx(2, rel=0.05)
+    assert after[1:] == pytest.approx(before[1:], abs=6)
+
+
+def test_pixels_that_are_gone_are_a_sentence(room):
+    with opened(room[1], DESK) as page:
+        gone = viewer.show_case(from_pixels(np.eye(40, dtype=np.uint8)), "pixels/none", 1.0)
+        page.evaluate("value => secondRead.show(value)", gone)
+        assert "Open it again" in page.locator(".vw-error").inner_text()

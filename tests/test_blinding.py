@@ -1,0 +1,44 @@
+import pytest
+
+from reading_room.blinding import Commitment, Commitments, SealedError
+from xray_models.tasks import TaskError
+
+LABELS = ("Normal", "Nodule")
+
+
+def test_a_commitment_is_kept_for_its_reader_task_and_image_alone():
+    kept = Commitments()
+    kept.lock("ann", "t", "1", Commitment("Nodule", 0.7), LABELS)
+    assert kept.require("ann", "t", "1") == ("Nodule", 0.7)
+    for key in (("bob", "t", "1"), ("ann", "u", "1"), ("ann", "t", "2")):
+        assert kept.get(*key) is None
+        with pytest.raises(SealedError, match="lock your own label"):
+            kept.require(*key)
+
+
+def test_a_commitment_is_not_changed_in_hindsight():
+    kept = Commitments()
+    kept.lock("ann", "t", "1", Commitment("Nodule", 0.7), LABELS)
+    kept.lock("ann", "t", "1", Commitment("Nodule", 0.7), LABELS)
+    for other in (Commitment("Normal", 0.7), Commitment("Nodule", 0.8)):
+        with pytest.raises(SealedError, match="locked as Nodule"):
+            kept.lock("ann", "t", "1", other, LABELS)
+    assert kept.require("ann", "t", "1") == ("Nodule", 0.7)
+
+
+@pytest.mark.parametrize(
+    ("label", "confidence", "error"),
+    [("", 0.5, SealedError), ("Nodul", 0.5, TaskError), ("Nodule", 1.2, SealedError), ("Nodule", None, SealedError)],
+)
+def test_a_commitment_that_is_none_is_refused(label, confidence, error):
+    kept = Commitments()
+    with pytest.raises(error):
+        kept.lock("ann", "t", "1", Commitment(label, confidence), LABELS)
+    assert kept.get("ann", "t", "1") is None
+
+
+def test_commitments_are_bounded():
+    kept = Commitments(capacity=2)
+    for image in "123":
+        kept.lock("ann", "t", image, Commitment("Nodule", 0.7), LABELS)
+    assert [kept.get("ann", "t", image) is not None for image in "123"] == [False, True, True]
