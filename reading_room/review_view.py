@@ -33,7 +33,9 @@ def render_flags(flags: pd.DataFrame, page: int, chosen: str = "") -> str:
     part = flags.iloc[page * PAGE : (page + 1) * PAGE].to_dict("records")
     rows = [tables.Row(_render_flag(row), row["flag_id"], row["flag_id"] == chosen) for row in part]
     columns = ["When", "Reader", "Panel", "Flagged as", "Status", "Look"]
-    return tables.render_table(columns, rows, f"{len(flags)} flags, newest first", "sr-flags")
+    return tables.render_table(
+        columns, rows, f"{len(flags)} {'flag' if len(flags) == 1 else 'flags'}, newest first", "sr-flags"
+    )
 
 
 def _render_flag(row: Mapping[str, Any]) -> list[str]:

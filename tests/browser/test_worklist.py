@@ -1,0 +1,51 @@
+"""From a worklist to a saved flag, and on to its review, in a browser."""
+
+import csv
+
+from PIL import Image
+
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, opened, wait_for_maps
+from xray_models import phantom
+
+pytestmark = NEEDS_CHROMIUM
+
+
+def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
+    held, url = room
+    for number in range(5):
+        pixels = phantom.draw_phantom(phantom.LABELS[number % 4], 700 + number, size=96).pixels
+        Image.fromarray(pixels).save(tmp_path / f"Doe_John_{number}.png")
+    (tmp_path / "Doe_Jane.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    with opened(url, DESK) as page:
+        page.get_by_role("tab", name="Worklist").click()
+        upload = page.locator("input[type=file][multiple]:not([webkitdirectory])").first
+        upload.set_input_files(sorted(tmp_path.glob("*.png")))
+        page.wait_for_function("() => document.body.innerText.includes('All read: 6 of 6')", timeout=120_000)
+        assert "Doe" not in page.content()
+        rows = page.get_by_role("tabpanel").locator("tbody tr")
+        assert rows.count() == 6
+        assert "Not read" in rows.nth(5).inner_text()
+        shown = [float(row.split("\t")[3].split()[0]) for row in rows.all_inner_texts()[:5]]
+        assert shown == sorted(shown, reverse=True)
+
+        page.get_by_role("button", name="Open").first.click()
+        page.wait_for_selector(".vw-stage", state="visible")
+        wait_for_maps(page)
+        page.locator(".vw-stage").focus()
+        for key in ("3", "f", "J", "R", "Enter"):
+            page.keyboard.press(key)
+        saved = page.wait_for_selector(".sr-saved").inner_text()
+        written = [row for path in held.ledger.root.glob("*/metadata.csv") for row in csv.DictReader(path.open())]
+        assert written[-1]["flag_id"] in saved
+        assert written[-1]["corrected_label"] == "Nodule"
+
+        page.get_by_role("tab", name="Review").click()
+        page.get_by_role("button", name="Load anew").click()
+        page.get_by_role("button", name="Look").first.click()
+        page.wait_for_function("id => document.body.innerText.includes(id)", arg=written[-1]["flag_id"])
+
+        page.reload()
+        page.wait_for_selector("#cards .sr-card", state="attached")
+        page.get_by_role("tab", name="Worklist").click()
+        page.wait_for_function("() => document.body.innerText.includes('All read: 6 of 6')")
+        assert "JR" in page.get_by_role("tabpanel").locator("tbody").inner_text()
