@@ -28,37 +28,22 @@ def task(untrained):
     return dataclasses.replace(untrained, models=(*untrained.models[:2], missing))
 
 
+def name_words(data, out):
+    """The command line of a whole evaluation, its checks on a few images each."""
+    sizes = [word for check in ("--robustness", "--heatmaps", "--margins") for word in (check, "4")]
+    return [
+        *("--task", "phantom", "--data", str(data), "--split", "all", "--out", str(out), "--resamples", "100"),
+        *(*sizes, "--inject-noise", "0.1", "--no-cache", "--format", "html", "md"),
+    ]
+
+
 @pytest.fixture(scope="module")
 def done(task, data, tmp_path_factory):
     """A finished evaluation: the exit status and the folder."""
     out = tmp_path_factory.mktemp("reports") / "phantom"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "load_task", lambda name: task)
-        words = [
-            "--task",
-            "phantom",
-            "--data",
-            str(data),
-            "--split",
-            "all",
-            "--out",
-            str(out),
-            "--resamples",
-            "100",
-            "--robustness",
-            "4",
-            "--heatmaps",
-            "4",
-            "--margins",
-            "4",
-            "--inject-noise",
-            "0.1",
-            "--no-cache",
-            "--format",
-            "html",
-            "md",
-        ]
-        status = run.main(words)
+        status = run.main(name_words(data, out))
     return status, out
 
 
@@ -145,31 +130,7 @@ def test_no_folder_of_this_machine_is_told(done, data):
 def test_a_second_run_writes_the_same(done, task, data, tmp_path, monkeypatch):
     _, out = done
     monkeypatch.setattr(run, "load_task", lambda name: task)
-    words = [
-        "--task",
-        "phantom",
-        "--data",
-        str(data),
-        "--split",
-        "all",
-        "--out",
-        str(tmp_path),
-        "--resamples",
-        "100",
-        "--robustness",
-        "4",
-        "--heatmaps",
-        "4",
-        "--margins",
-        "4",
-        "--inject-noise",
-        "0.1",
-        "--no-cache",
-        "--format",
-        "html",
-        "md",
-    ]
-    assert run.main(words) == 0
+    assert run.main(name_words(data, tmp_path)) == 0
     names = sorted(path.name for path in out.iterdir())
     assert len(names) >= 17
     for name in names:
