@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from reading_room.api import build_api
-from reading_room.forms import QUIET
 from reading_room.models_page import build_models_page
 from reading_room.reading_page import DISCLAIMER, build_reading_page, looks
 from reading_room.review_page import build_review_page
 from reading_room.room import Room
+from reading_room.wiring import QUIET
 from reading_room.worklist_page import build_worklist_page
 
 UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go

@@ -8,18 +8,10 @@ import gradio as gr
 
 from reading_room.desk import SAYING, Desk, Shown
 from reading_room.room import Room
+from reading_room.wiring import QUIET, download_as
 from xray_models.flags import REASONS
 from xray_models.tasks import Task
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""How the page's own events are wired: no spinner over what fills step by step, and no place in the API."""
-_DOWNLOAD = """(text) => {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], {type: 'text/csv'}));
-  link.download = 'flags.csv';
-  link.click();
-  URL.revokeObjectURL(link.href);
-}"""
 _WITH_REGIONS = "(...sent) => [...sent.slice(0, -1), globalThis.secondRead?.regions ?? '']"
 
 
@@ -126,5 +118,5 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, status: gr.HTML)
     triggers = [form.save.click, form.reader.submit, form.comment.submit]
     gr.on(triggers, save_flag, sent, [status, form.label, form.comment], js=_WITH_REGIONS, **QUIET)
     form.download.click(export, None, form.table, **QUIET).success(
-        None, form.table, None, js=_DOWNLOAD, api_visibility="private"
+        None, form.table, None, js=download_as("flags.csv", "text/csv"), api_visibility="private"
     )

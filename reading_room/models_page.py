@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from reading_room import models, tables
 from reading_room.cards import render_error, title_of
 from reading_room.room import Room
+from reading_room.wiring import QUIET
 from xray_models.hub_client import HubError
 from xray_models.tasks import TaskError
-
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_models_page(room: Room, reports: str | Path = "reports") -> None:
@@ -51,9 +49,9 @@ def build_models_page(room: Room, reports: str | Path = "reports") -> None:
             return render_error(f"There is no report of {tasks[name].title} yet. Make it: {command}", "No report."), ""
         return "", models.frame_report(found, f"Evaluation of {tasks[name].title}")
 
-    task.input(show_task, task, [table, message, card, frame], **_QUIET)
-    table.click(show_card, task, [message, card], **_QUIET)
-    report.click(show_report, task, [message, frame], **_QUIET)
+    task.input(show_task, task, [table, message, card, frame], **QUIET)
+    table.click(show_card, task, [message, card], **QUIET)
+    report.click(show_report, task, [message, frame], **QUIET)
 
 
 def _draw(task: models.Task, reports: Path) -> str:

@@ -11,7 +11,6 @@ import gradio as gr
 from reading_room import cards
 from reading_room.desk import SAYING, Desk, Setting, Shown, View
 from reading_room.forms import (
-    QUIET,
     CommitForm,
     build_commit_form,
     build_flag_form,
@@ -21,6 +20,7 @@ from reading_room.forms import (
 )
 from reading_room.room import Room
 from reading_room.viewer import build_viewer, read_part
+from reading_room.wiring import QUIET
 from xray_models.attribution import DEFAULT, TITLES
 
 _FROM_LINK = "(...sent) => [...sent.slice(0, -1), sent.at(-1) || /[?&]mode=blinded(&|$)/.test(location.search)]"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gradio as gr
 
@@ -16,9 +16,9 @@ from reading_room.cards import render_error, title_of
 from reading_room.desk import SAYING
 from reading_room.review import Wanted
 from reading_room.room import Room
+from reading_room.wiring import QUIET, download_as
 from xray_models import flags as ledgers
 
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _SEALED = '<p class="sr-none">Flags are not shown while this room reads blinded: they hold opinions.</p>'
 _AGREEMENT_NOTE = (
     '<p class="sr-quiet">Only flagged images count, and images are flagged because something seemed wrong: expect less '
@@ -35,14 +35,6 @@ _EXPORT_NOTE = (
 )
 _NOTHING = '<p class="sr-none">Look at a flag: its image and the opinions of then appear here.</p>'
 _SCROLL = "watch('value', () => { if (innerWidth <= 760) element.scrollIntoView({behavior: 'auto'}); })"
-_DOWNLOAD = """(text) => {
-  if (!text) return;
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], {type: 'TYPE'}));
-  link.download = 'NAME';
-  link.click();
-  URL.revokeObjectURL(link.href);
-}"""
 
 
 class _Filters(NamedTuple):
@@ -96,9 +88,9 @@ def build_review_page(room: Room) -> None:
             form, verdict = _build_verdict()
     _wire_list(room, filters, (number, chosen, written), (table, place))
     for button, step in ((before, -1), (after, 1)):
-        button.click(_stepping(step), number, number, **_QUIET)
-    gr.on([filter.input for filter in filters], lambda: 0, None, number, **_QUIET)
-    fresh.click(lambda count: count + 1, written, written, **_QUIET)
+        button.click(_stepping(step), number, number, **QUIET)
+    gr.on([filter.input for filter in filters], lambda: 0, None, number, **QUIET)
+    fresh.click(lambda count: count + 1, written, written, **QUIET)
     _wire_detail(room, table, (chosen, written), (detail, form, verdict))
     _wire_verdict(room, verdict, chosen, written)
     known = review.load_flags(room.ledger.root)["task"]
@@ -145,7 +137,7 @@ def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple) -> No
         html = review_view.render_flags(wanted, page, chosen)
         return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels)]
 
-    gr.on(None, draw, [*filters, *states], [*shown, states[0], filters.reader, filters.label], **_QUIET)
+    gr.on(None, draw, [*filters, *states], [*shown, states[0], filters.reader, filters.label], **QUIET)
 
 
 def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> None:
@@ -168,8 +160,8 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
     def choose(event: gr.EventData) -> tuple[str, str]:
         return event.key, ""
 
-    table.click(choose, None, [chosen, verdict.message], **_QUIET)
-    gr.on([chosen.change, written.change], show, [chosen, written], [detail, form, verdict.label], **_QUIET)
+    table.click(choose, None, [chosen, verdict.message], **QUIET)
+    gr.on([chosen.change, written.change], show, [chosen, written], [detail, form, verdict.label], **QUIET)
 
 
 def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.State) -> None:
@@ -184,8 +176,8 @@ def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.Stat
 
     outputs = [form.message, written]
     for button, verdict in ((form.accept, "accepted"), (form.reject, "rejected")):
-        button.click(deciding(verdict), [chosen, form.reader, form.comment, written], outputs, **_QUIET)
-    form.settle.click(settle, [chosen, form.label, form.reader, form.comment, written], outputs, **_QUIET)
+        button.click(deciding(verdict), [chosen, form.reader, form.comment, written], outputs, **QUIET)
+    form.settle.click(settle, [chosen, form.label, form.reader, form.comment, written], outputs, **QUIET)
 
 
 def _say(work: Callable[[], list[str]], count: int) -> tuple:
@@ -214,7 +206,7 @@ def _build_agreement(room: Room, tasks: list, first: str) -> None:
         switches = agreements.count_switches(flags, review.accept_labels(flags, task), task)
         return review_view.render_agreement(kappas, list(said.columns), switches)
 
-    gr.on([draw.click, task.input, early.input], compare, [task, early], result, **_QUIET)
+    gr.on([draw.click, task.input, early.input], compare, [task, early], result, **QUIET)
 
 
 def _build_exports(room: Room, tasks: list, first: str) -> None:
@@ -239,9 +231,9 @@ def _build_exports(room: Room, tasks: list, first: str) -> None:
         (plain, write_json, text, "flags.json", "application/json"),
         (lines, write_relabels, [text, message], "relabels.csv", "text/csv"),
     ):
-        script = _DOWNLOAD.replace("NAME", name).replace("TYPE", kind)
+        script = download_as(name, kind)
         given = task if button is lines else None
-        button.click(work, given, outputs, **_QUIET).success(None, text, None, js=script, api_visibility="private")
+        button.click(work, given, outputs, **QUIET).success(None, text, None, js=script, api_visibility="private")
 
 
 def _build_retraining(room: Room, tasks: list, first: str) -> None:
@@ -267,5 +259,5 @@ def _build_retraining(room: Room, tasks: list, first: str) -> None:
         names = list_names(task)
         return gr.update(choices=names, value=names[0][1] if names else None)
 
-    task.input(show_models, task, model, **_QUIET)
-    gr.on(None, draw, [task, model], result, **_QUIET)
+    task.input(show_models, task, model, **QUIET)
+    gr.on(None, draw, [task, model], result, **QUIET)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gradio as gr
 
@@ -12,10 +12,10 @@ from reading_room.cards import render_error
 from reading_room.desk import SAYING
 from reading_room.review import list_readers, load_flags
 from reading_room.room import Room
+from reading_room.wiring import QUIET
 from reading_room.worklist_view import ORDERS, Choice, draw_list, list_filters
 from reading_room.worklists import Worklists
 
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _SEALED = '<p class="sr-none">There is no worklist while this room reads blinded: its order gives opinions away.</p>'
 _NOTE = (
     '<p class="sr-quiet">Cases have numbers, not names. The files stay on this machine until the list is cleared, or '
@@ -86,10 +86,10 @@ def build_worklist_page(room: Room, on_open: Callable[[gr.State], None] | None =
     page = _Page(key, task, show, order, gr.State(0), gr.State(None), message, progress, table, place, gr.Timer(1))
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
     _wire_intake(room, lists, page, (files, folder))
-    cancel.click(lambda key: _cancel(lists, key), page.key, page.message, **_QUIET)
-    clear.click(lists.drop, page.key, None, **_QUIET).then(*redraw, **_QUIET)
+    cancel.click(lambda key: _cancel(lists, key), page.key, page.message, **QUIET)
+    clear.click(lists.drop, page.key, None, **QUIET).then(*redraw, **QUIET)
     for button, step in ((before, -1), (after, 1)):
-        button.click(_stepping(step), page.page, page.page, **_QUIET).then(*redraw, **_QUIET)
+        button.click(_stepping(step), page.page, page.page, **QUIET).then(*redraw, **QUIET)
     if on_open is not None:
         on_open(_wire_opening(lists, page))
 
@@ -122,9 +122,9 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
 
     inputs = [page.key, page.show, page.order, page.page, page.drawn]
     outputs = [page.progress, page.table, page.place, page.page, page.drawn, page.timer]
-    page.timer.tick(draw, inputs, outputs, **_QUIET)
+    page.timer.tick(draw, inputs, outputs, **QUIET)
     for control in (page.show, page.order):
-        control.input(lambda: 0, None, page.page, **_QUIET).then(draw, inputs, outputs, **_QUIET)
+        control.input(lambda: 0, None, page.page, **QUIET).then(draw, inputs, outputs, **QUIET)
     return draw, inputs, outputs
 
 
@@ -139,7 +139,7 @@ def _wire_intake(room: Room, lists: Worklists, page: _Page, givers: tuple[gr.Fil
 
     for giver in givers:
         outputs = [giver, page.key, page.show, page.page, page.message, page.timer]
-        giver.upload(start, [giver, page.task, page.key], outputs, **_QUIET)
+        giver.upload(start, [giver, page.task, page.key], outputs, **QUIET)
 
 
 def _wire_opening(lists: Worklists, page: _Page) -> gr.State:
@@ -152,5 +152,5 @@ def _wire_opening(lists: Worklists, page: _Page) -> gr.State:
             return gr.skip(), render_error(str(error))
         return Opened(task, sha256, last.count + 1 if last else 1), ""
 
-    page.table.click(open_row, [page.key, opened], [opened, page.message], **_QUIET)
+    page.table.click(open_row, [page.key, opened], [opened, page.message], **QUIET)
     return opened
