@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from reading_room.api import build_api
 from reading_room.models_page import build_models_page
 from reading_room.reading_page import DISCLAIMER, build_reading_page, looks
 from reading_room.review_page import build_review_page
 from reading_room.room import Room
+from reading_room.streams import SettledStreams
 from reading_room.wiring import QUIET
 from reading_room.worklist_page import build_worklist_page
 
@@ -45,8 +47,9 @@ class ReadingRoom(gr.Blocks):
         self.room = room
 
     def launch(self, *args: Any, **options: Any) -> Any:
-        """Launches as `gr.Blocks.launch` does, with the route for pixels."""
+        """Launches as `gr.Blocks.launch` does, with the route for pixels and the care for streams."""
         extra = dict(options.pop("app_kwargs", None) or {})
+        extra["middleware"] = [*extra.get("middleware", ()), Middleware(SettledStreams)]
         extra["routes"] = [*extra.get("routes", ()), self.room.plates.build_route()]
         return super().launch(*args, app_kwargs=extra, **options)
 

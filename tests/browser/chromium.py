@@ -10,6 +10,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 NEEDS_CHROMIUM = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
+    pytest.mark.flaky(reruns=2),  # a browser on a busy machine misses a beat; a fault of ours fails three times
 ]
 DESK, WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 1920, "height": 1080}, {"width": 390, "height": 844}
 
@@ -33,7 +34,11 @@ def opened(url, size, **options):
         page.wait_for_selector(".vw-stage")
         page.wait_for_selector(".sr-head input[type=file]", state="attached")
         page.wait_for_selector("#cards .sr-card", state="attached")
-        yield page
+        try:
+            yield page
+        except Exception as error:
+            error.add_note(f"The page:\n{page.inner_text('body')}\nIts console: {errors}\nIts requests: {asked[-20:]}")
+            raise
         browser.close()
     host = re.match(r"https?://([^/?]+)", url)[1]
     web = [address for address in asked if re.match(r"(https?|wss?)://", address)]
@@ -42,8 +47,9 @@ def opened(url, size, **options):
 
 
 def give_file(page, path):
-    """Opens a file as the button does."""
-    page.set_input_files(".sr-head input[type=file]", str(path))
+    """Opens a file as the button does; the page has taken it when it is uploaded."""
+    with page.expect_response(re.compile("/upload")):
+        page.set_input_files(".sr-head input[type=file]", str(path))
 
 
 def wait_for_maps(page):

@@ -1,0 +1,83 @@
+"""An event's receipt never overtakes the news that its session's stream has ended."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from reading_room.streams import SettledStreams
+
+
+async def queue(scope, receive, send):
+    """Ends every stream at once, and takes every event."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b'data: {"msg":"close_stream"}\n\n'})
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time that the middleware sees, in seconds; what it sleeps passes at once."""
+    now = SimpleNamespace(seconds=100.0)
+
+    async def sleep(seconds):
+        now.seconds += seconds
+
+    monkeypatch.setattr("reading_room.streams.time", SimpleNamespace(monotonic=lambda: now.seconds))
+    monkeypatch.setattr("reading_room.streams.asyncio", SimpleNamespace(sleep=sleep))
+    return now
+
+
+def call(app, path, query=b"", body=()):
+    parts = [{"type": "http.request", "body": part, "more_body": True} for part in body] + [{"type": "http.request"}]
+    sent = []
+
+    async def receive():
+        return parts.pop(0)
+
+    async def send(message):
+        sent.append(message["type"])
+
+    asyncio.run(app({"type": "http", "path": path, "query_string": query}, receive, send))
+    assert sent == ["http.response.start", "http.response.body"]
+
+
+def end_stream(app, session):
+    call(app, "/gradio_api/queue/data", b"session_hash=" + session.encode())
+
+
+def join(app, clock, session):
+    """Seconds for which the receipt of an event is held back."""
+    before = clock.seconds
+    text = json.dumps({"data": ["x" * 50], "session_hash": session}).encode()
+    call(app, "/gradio_api/queue/join", body=(text[:20], text[20:]))
+    return clock.seconds - before
+
+
+def test_a_receipt_waits_for_the_end_of_its_own_sessions_stream(clock):
+    app = SettledStreams(queue, grace=0.25)
+    assert join(app, clock, "a") == 0  # no stream has ended
+    end_stream(app, "a")
+    clock.seconds += 0.1
+    assert join(app, clock, "b") == 0  # nobody waits for another's
+    assert join(app, clock, "a") == pytest.approx(0.15)
+    assert join(app, clock, "a") == pytest.approx(0)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{}"])
+def test_a_body_that_is_no_event_is_passed_on(body, clock):
+    app = SettledStreams(queue)
+    end_stream(app, "a")
+    call(app, "/gradio_api/queue/join", body=(body,))
+    assert clock.seconds == 100
+
+
+def test_sessions_are_forgotten_in_the_end(monkeypatch, clock):
+    monkeypatch.setattr("reading_room.streams._REMEMBERED", 2)
+    app = SettledStreams(queue)
+    for session in "abc":
+        end_stream(app, session)
+    assert join(app, clock, "a") == 0
+    assert join(app, clock, "c") > 0
