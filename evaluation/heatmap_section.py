@@ -1,4 +1,4 @@
-"""What the report and the page say about heatmaps, from what `heatmaps.judge_heatmaps` found."""
+"""What the report says about heatmaps, from what `heatmaps.judge_heatmaps` found."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Section
 from evaluation.faithfulness import TOLERANCE
+from evaluation.map_words import PLACES, say_pointing
 from xray_models.attribution import TITLES
 from xray_models.style import INK, RULE, SERIES
 
-_INTO = {"finding": "the annotated finding", "lungs": "the lungs"}
 _WARNING = "A heatmap shows what moved a model’s score. It does not show where disease is."
 
 
@@ -45,38 +45,8 @@ def build_heatmap_section(found: Mapping[str, Any]) -> Section:
     return Section("Heatmaps", tuple(blocks))
 
 
-def describe_pointing(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What may stand beside a model's map: how often its maps point into the annotated region.
-
-    Args:
-        found: what `judge_heatmaps` gives.
-
-    Returns:
-        By model "text", "value", "chance", "n", "method" and "regions"; without the models that have no region.
-    """
-    return {
-        name: {
-            "text": _say_pointing(f"This model’s {_name_method(found)} maps", model, found["regions"]),
-            "value": model["pointing"]["value"],
-            "chance": model["pointing_chance"]["value"],
-            "n": model["pointing"]["n"],
-            "method": found["method"],
-            "regions": found["regions"],
-        }
-        for name, model in found["models"].items()
-        if model["regions"]
-    }
-
-
 def _name_method(found: Mapping[str, Any]) -> str:
     return TITLES[found["method"]]
-
-
-def _say_pointing(who: str, model: Mapping[str, Any], kind: str) -> str:
-    value, chance = (100 * model[key]["value"] for key in ("pointing", "pointing_chance"))
-    return (
-        f"{who} point into {_INTO[kind]} in {value:.0f} % of {model['pointing']['n']} images (chance {chance:.0f} %)."
-    )
 
 
 def _summarise(found: Mapping[str, Any], located: Mapping[str, Any]) -> str:
@@ -99,7 +69,7 @@ def _summarise(found: Mapping[str, Any], located: Mapping[str, Any]) -> str:
         parts.append(f"A random network draws maps much like those of {_join(kept)}, which speaks against them.")
     if located:
         best = max(located, key=lambda name: located[name]["pointing"]["value"])
-        parts.append(_say_pointing(f"At best, the maps of {best}", located[best], found["regions"]))
+        parts.append(say_pointing(f"At best, the maps of {best}", located[best], found["regions"]))
         blind = [name for name, model in located.items() if (model["energy_gain"]["low"] or 0) <= 0]
         if blind:
             parts.append(
@@ -164,7 +134,7 @@ def _tabulate_places(located: Mapping[str, Any], kind: str) -> Grid:
         for measure in ("Peak inside", "Weight inside")
     ]
     caption = (
-        f"Held against {_INTO[kind]}, %. Peak inside: the pointing game (Zhang et al., 2018), with a margin of "
+        f"Held against {PLACES[kind]}, %. Peak inside: the pointing game (Zhang et al., 2018), with a margin of "
         f"{100 * TOLERANCE:.0f} % of the shorter side. Weight inside: share of the map’s positive values (Wang et al., "
         "2020). Small and large: below the median area, and from it on."
     )

@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from evaluation import faithfulness as faith
-from evaluation.heatmap_section import build_heatmap_section, describe_pointing
+from evaluation.heatmap_section import build_heatmap_section
 from evaluation.map_judge import Judge, Place, Records, Stage, prepare_inputs
 from evaluation.regions import Regions, open_regions, resize_region
 from evaluation.samples import Item, QuickPanel, measure_means, read_sample
@@ -24,7 +24,7 @@ from xray_models.attribution import METHODS
 from xray_models.panel import Panel
 from xray_models.tasks import choose
 
-__all__ = ["build_heatmap_section", "describe_pointing", "judge_heatmaps"]
+__all__ = ["build_heatmap_section", "judge_heatmaps"]
 
 _log = logging.getLogger(__name__)
 

@@ -120,12 +120,14 @@ def judge_worklist(table: Table, resamples: int, seed: int, noise: float = 0.0) 
         noise: share of labels to flip; 0 for none.
 
     Returns:
-        `budget`; `errors`, how many the consensus makes; `errors_found` by order, with intervals; `random`, what
-        chance finds; and with noise `noise`: its `share`, `flipped` and what each order `found` of them.
+        `levels`, the 0th to 100th percentile of the disagreement; `budget`; `errors`, how many the consensus makes;
+        `errors_found` by order, with intervals; `random`, what chance finds; and with noise `noise`: its `share`,
+        `flipped` and what each order `found` of them.
     """
     wrong = table.answers[CONSENSUS].predicted != table.truth
     free = {name: score for name, score in score_images(table, table.truth).items() if name != "label_quality"}
     found: dict[str, Any] = {
+        "levels": np.percentile(table.disagreement, range(101)).round(6).tolist(),
         "budget": list(BUDGETS),
         "errors": int(wrong.sum()),
         "errors_found": _found_by(free, wrong, table.groups, resamples, seed),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
+from evaluation.map_words import MapNote
 from xray_models.architectures import ARCHITECTURES
 from xray_models.attribution import TITLES
 from xray_models.readings import Opinion, Reading
@@ -29,13 +30,23 @@ class Layer(NamedTuple):
 
 
 class Card(NamedTuple):
-    """One model's place on the page: its opinion and heatmap, each None until it is there."""
+    """One model's place on the page: its opinion and heatmap, each None until it is there.
+
+    Attributes:
+        model: its name in the panel.
+        opinion: what it said.
+        layer: its heatmap.
+        layer_note: why there is no heatmap, or not yet.
+        waits_for: what has to come before its opinion.
+        note: what its heatmaps were found to be worth; None where nobody looked.
+    """
 
     model: str
     opinion: Opinion | None = None
     layer: Layer | None = None
     layer_note: str = ""
     waits_for: str = "an image"
+    note: MapNote | None = None
 
 
 def title_of(model: str) -> str:
@@ -74,7 +85,7 @@ def _render_card(card: Card) -> str:
         state = "unavailable"
         body = f'<p class="sr-state"><b>Unavailable</b>: {escape(card.opinion.reason or "no reason given")}</p>'
     else:
-        state, body = "ok", _render_opinion(card.opinion)
+        state, body = "ok", _render_opinion(card.opinion) + _render_note(card)
     name = escape(title_of(card.model))
     return (
         f'<article class="sr-card sr-{state}" data-model="{escape(card.model)}"{_render_data(card)}>'
@@ -120,6 +131,13 @@ def _render_opinion(opinion: Opinion) -> str:
     return f'{odd}{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{said}</p>'
 
 
+def _render_note(card: Card) -> str:
+    if card.note is None or card.layer is None:
+        return ""
+    doubt = "" if card.note.faithful else " sr-doubt"
+    return f'<p class="sr-note{doubt}" title="{escape(card.note.text)}">{escape(card.note.short)}</p>'
+
+
 def _render_time(opinion: Opinion | None) -> str:
     if opinion is None or opinion.status != "ok":
         return ""
@@ -154,8 +172,15 @@ def render_first(label: str, confidence: float) -> str:
     return f'<p class="sr-first">Your reading, locked: <b>{plain(label)}</b>, {confidence * 100:.0f} %</p>'
 
 
-def render_consensus(task: Task, reading: Reading | None, waiting: int = 0) -> str:
-    """The panel's consensus, votes and disagreement; out of distribution is said before any label."""
+def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, place: int | None = None) -> str:
+    """The panel's consensus, votes and disagreement; out of distribution is said before any label.
+
+    Args:
+        task: the task.
+        reading: the panel's; None until it is there.
+        waiting: number of models still to answer.
+        place: per cent of the test images on which the panel is less split; None where not known.
+    """
     if reading is None or reading.consensus is None:
         if waiting:
             text = f"{waiting} of {len(task.models)} models still to answer"
@@ -172,13 +197,14 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0) -> s
     missing = said.asked - said.answered
     left_out = f" · {missing} unavailable, left out" if missing else ""
     level = "agree" if len(said.votes) == 1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
+    split = "" if place is None else f" · more split than {place} % of test images"
     return (
         f'<section class="sr-consensus">{odd}'
         f'<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'
         f"<div><small>Probability</small><p>{_percent(said.probs[said.label])}</p></div>"
         f"<div><small>Votes</small><p>{votes}{left_out}</p></div>"
         f'<div class="sr-meter"><small>Disagreement <b>{said.disagreement:.2f}</b></small>'
-        f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}</p></div></section>'
+        f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}{split}</p></div></section>'
     )
 
 

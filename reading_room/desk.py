@@ -18,6 +18,7 @@ from reading_room.blinding import Commitment, SealedError
 from reading_room.cards import Card, Layer
 from reading_room.intake import Case, IntakeError, take_in
 from reading_room.room import Room, blinded_fields
+from reading_room.standing import NOTHING, Standing, find_standing
 from xray_models import attribution, flags, phantom
 from xray_models.images import Radiograph, from_pixels
 from xray_models.panel import Panel
@@ -148,8 +149,10 @@ class Desk:
         first = self.room.commitments.get(setting.who, shown.task, shown.sha256) if shown.blinded else None
         locked = cards.render_first(*first) if first else ""
 
-        def view(reading: Reading | None = None, waiting: int = 0) -> View:
-            consensus = locked + cards.render_consensus(task, reading, waiting)
+        def view(reading: Reading | None = None, waiting: int = 0, known: Standing = NOTHING) -> View:
+            said = reading.consensus if reading else None
+            place = known.place(said.disagreement) if said else None
+            consensus = locked + cards.render_consensus(task, reading, waiting, place)
             return View(picture, consensus, _render(slots, image), shown)
 
         yield view(waiting=len(slots))
@@ -162,9 +165,10 @@ class Desk:
             yield view(waiting=len(slots) - len(opinions))
         reading = panel.collect(image, opinions)
         self.room.cases.put(task.name, Case(image, case.name_hash, reading))
+        known = find_standing(task, opinions)
         for index, card in enumerate(_draw(panel, image, opinions, setting.method, features)):
-            slots[index] = card
-            yield view(reading)
+            slots[index] = card._replace(note=known.note(card.model, setting.method))
+            yield view(reading, known=known)
 
     def draw_maps(self, shown: Shown | None, setting: Setting) -> Iterator[str]:
         """Draws the heatmaps of the image that is shown by another method; yields the cards."""
@@ -184,8 +188,9 @@ class Desk:
         slots = [Card(opinion.model, opinion, layer_note="drawing …") for opinion in case.reading.opinions]
         yield _render(slots, case.image)
         panel = self.room.panels.get(shown.task)
+        known = find_standing(panel.task, case.reading.opinions)
         for index, card in enumerate(_draw(panel, case.image, case.reading.opinions, setting.method)):
-            slots[index] = card
+            slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield _render(slots, case.image)
 
     def _is_sealed(self, shown: Shown, who: str) -> bool:

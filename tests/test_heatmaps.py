@@ -7,7 +7,8 @@ import pytest
 
 from evaluation import heatmaps
 from evaluation.document import Figures, Grid, Paragraph
-from evaluation.heatmaps import build_heatmap_section, describe_pointing, judge_heatmaps
+from evaluation.heatmaps import build_heatmap_section, judge_heatmaps
+from evaluation.map_words import describe_maps
 from evaluation.plots import render_svg
 from evaluation.regions import open_regions
 from evaluation.samples import draw_rows
@@ -103,7 +104,7 @@ def test_without_regions_nothing_is_said_about_places(untrained, phantoms):
     assert found["regions"] == ""
     assert found["models"]["simple_cnn"]["regions"] == 0
     assert "pointing" not in found["models"]["simple_cnn"]
-    assert describe_pointing(found) == {}
+    assert "point into" not in describe_maps(found, "HiResCAM")["simple_cnn"].text
     assert [block.name for block in build_heatmap_section(found).blocks if isinstance(block, Figures)] == [
         "heatmap_curves"
     ]
@@ -128,7 +129,7 @@ def test_a_randomised_network_loses_the_trained_ones_map(trained):
         assert abs(model["sanity"]["correlation"]["value"]) < heatmaps.LOST
 
 
-def test_the_section_and_what_stands_beside_a_map(found):
+def test_the_section(found):
     section = build_heatmap_section(found)
     grids = [block for block in section.blocks if isinstance(block, Grid)]
     assert all(len(row) == len(grid.heads) for grid in grids for row in grid.rows)
@@ -137,10 +138,6 @@ def test_the_section_and_what_stands_beside_a_map(found):
         if isinstance(block, Figures):
             assert all("<svg" in render_svg(plot) for plot in block.plots)
     assert any("does not show where disease is" in b.text for b in section.blocks if isinstance(b, Paragraph))
-    beside = describe_pointing(found)["resnet18"]
-    assert beside["text"].startswith("This model’s Grad-CAM maps point into the annotated finding in ")
-    assert beside["text"].endswith(f"of 6 images (chance {100 * beside['chance']:.0f} %).")
-    assert json.dumps(beside)
 
 
 def test_no_model_at_all_is_said(untrained, phantoms):
