@@ -85,7 +85,7 @@ def _render_card(card: Card) -> str:
         state = "unavailable"
         body = f'<p class="sr-state"><b>Unavailable</b>: {escape(card.opinion.reason or "no reason given")}</p>'
     else:
-        state, body = "ok", _render_opinion(card.opinion) + _render_note(card)
+        state, body = "ok", _render_opinion(card.opinion)
     name = escape(title_of(card.model))
     return (
         f'<article class="sr-card sr-{state}" data-model="{escape(card.model)}"{_render_data(card)}>'
@@ -103,6 +103,7 @@ def _render_data(card: Card) -> str:
         "label": (card.opinion.label or "").replace("_", " "),
         "method": TITLES[card.layer.method],
         "signed": str(card.layer.signed).lower(),
+        "note": card.note.short if card.note else "",
         "map": card.layer.values,
     }
     return "".join(f' data-{key}="{escape(value)}"' for key, value in facts.items())
@@ -111,9 +112,13 @@ def _render_data(card: Card) -> str:
 def _render_map(card: Card, name: str) -> str:
     if card.layer is None:
         return f'<div class="sr-map"><span class="sr-layer-note">{escape(card.layer_note)}</span></div>'
+    doubt = ""
+    if card.note and not card.note.faithful:
+        doubt = f'<span class="sr-doubt" role="img" aria-label="Doubtful" title="{escape(card.note.text)}">!</span>'
+    about = f"Show this heatmap on the image. {escape(card.note.text if card.note else '')}".strip()
     return (
-        f'<button type="button" class="sr-map sr-show" aria-pressed="false" title="Show this heatmap on the image">'
-        f'<img class="sr-layer" alt="Heatmap of {name}: show it on the image" src="{card.layer.thumb}"></button>'
+        f'<button type="button" class="sr-map sr-show" aria-pressed="false" title="{about}">'
+        f'<img class="sr-layer" alt="Heatmap of {name}: show it on the image" src="{card.layer.thumb}">{doubt}</button>'
     )
 
 
@@ -124,18 +129,10 @@ def _render_opinion(opinion: Opinion) -> str:
     if kept is not None:
         notes.append(f"Not ruled out: {', '.join(map(plain, kept)) or 'none clearly; it is unsure'}")
     if not odd:
-        known = "like its training images" if opinion.in_distribution else "not known if like its training images"
-        notes.append(known)
+        notes.append("in distribution" if opinion.in_distribution else "not known if in distribution")
     label = f'<p class="sr-label">{plain(opinion.label or "")}</p>'
     said = " · ".join(notes)
     return f'{odd}{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{said}</p>'
-
-
-def _render_note(card: Card) -> str:
-    if card.note is None or card.layer is None:
-        return ""
-    doubt = "" if card.note.faithful else " sr-doubt"
-    return f'<p class="sr-note{doubt}" title="{escape(card.note.text)}">{escape(card.note.short)}</p>'
 
 
 def _render_time(opinion: Opinion | None) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from evaluation.map_words import MapNote
 from reading_room import cards, renders
 from reading_room.cards import Card, Layer
 from xray_models.attribution import Heatmap
@@ -52,7 +53,7 @@ def test_a_heatmap_that_is_there_can_be_brought_onto_the_image(reading):
 
 @pytest.mark.parametrize(
     ("known", "words"),
-    [(True, "like its training images"), (False, "Unlike its training images"), (None, "not known if like")],
+    [(True, " · in distribution"), (False, "Unlike its training images"), (None, "not known if in distribution")],
 )
 def test_likeness_to_the_training_images_is_in_words(reading, known, words):
     opinion = dataclasses.replace(reading.opinions[0], in_distribution=known)
@@ -129,3 +130,19 @@ def decode(uri):
     from PIL import Image
 
     return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+
+
+def test_a_map_says_what_it_was_found_to_be_worth(reading):
+    layer = Layer("data:thumb", "data:map", "hires_cam", signed=False)
+    opinion = reading.opinions[1]
+    good = MapNote("hires_cam", True, "map follows the model", "On 24 images & more.")
+    html = cards.render_cards([Card("resnet18", opinion, layer, note=good)])
+    assert 'data-note="map follows the model"' in html and "On 24 images &amp; more." in html
+    assert "sr-doubt" not in html
+    html = cards.render_cards([Card("resnet18", opinion, layer, note=good._replace(faithful=False))])
+    assert "sr-doubt" in html
+
+
+def test_the_disagreement_has_its_place(untrained, reading):
+    assert "more split than 94 % of test images" in cards.render_consensus(untrained, reading, place=94)
+    assert "test images" not in cards.render_consensus(untrained, reading)

@@ -28,7 +28,8 @@ class Overlay extends View {
       const signed = card.dataset.signed === "true";
       this.role("scale-low").textContent = signed ? "against" : "0";
       this.role("scale-high").textContent = signed ? "for" : "most";
-      this.role("map-note").textContent = `what moved its score of “${card.dataset.label}”`;
+      const worth = card.dataset.note ? ` · ${card.dataset.note}` : "";
+      this.role("map-note").textContent = `what moved its score of “${card.dataset.label}”${worth}`;
     }
     this.role("opacity").value = opacity;
     this.role("threshold").value = threshold;
