@@ -24,6 +24,6 @@ format: .venv/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/dev: requirements-dev.txt requirements-ray.txt requirements.txt .venv/run
+.venv/dev: requirements-dev.txt requirements-mcp.txt requirements-ray.txt requirements.txt .venv/run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import importlib.util
 import logging
 import os
 import shutil
@@ -11,6 +12,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from reading_room.accounts import read_accounts
+from xray_models.commands import refuse
+from xray_models.tasks import choose, task_names
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -36,23 +41,23 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--blinded", action="store_true", help="no opinion leaves the server before its reader has committed to a label"
     )
-    parser.add_argument("--auth", type=Path, help="file with one `name:password` a line; without it, no log-in")
+    parser.add_argument("--auth", type=Path, help="file of accounts, `htpasswd -B`'s format; without it, no log-in")
+    parser.add_argument("--watch", type=Path, help="folder whose files are read into a worklist as they come")
+    parser.add_argument("--mcp", action="store_true", help="offer the API to assistants as MCP tools, too")
     return parser.parse_args(argv)
 
 
-def read_accounts(path: Path) -> list[tuple[str, str]]:
-    """Reads `name:password` lines; raises ValueError that names the line that is wrong."""
-    accounts = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, colon, password = line.partition(":")
-        if not (name and colon and password):
-            raise ValueError(f"{path}, line {number}: expected name:password.")
-        accounts.append((name, password))
-    if not accounts:
-        raise ValueError(f"{path} has no account; write one name:password a line.")
-    return accounts
+def check(options: argparse.Namespace) -> None:
+    """Raises ValueError for options that do not go together, or lack what they need."""
+    if options.task:
+        choose("task", options.task, task_names())
+    if options.watch and options.blinded:
+        raise ValueError(
+            "--watch reads files into a worklist that shows opinions, and --blinded gives none out before a reader has "
+            "committed to a label. Leave one of them out."
+        )
+    if options.mcp and importlib.util.find_spec("mcp") is None:
+        raise ValueError("--mcp needs a package that is not installed: pip install -r requirements-mcp.txt")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,21 +65,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        check(options)
+        accounts = read_accounts(options.auth) if options.auth else None
+    except (ValueError, OSError) as error:
+        return refuse(error)
+    sys.stdout.write("Opening the reading room; its models load once the page is up.\n")
+    sys.stdout.flush()
     if "GRADIO_TEMP_DIR" not in os.environ:  # uploads: readable by this user alone, gone with this process
         os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="second-read-uploads-")
         atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
-    from reading_room.app import build_app, launch_options
-    from xray_models.tasks import TaskError, choose, task_names
+    from reading_room.app import build_app, launch_options  # gradio takes seconds to import
 
     try:
-        accounts = read_accounts(options.auth) if options.auth else None
-        if options.task:
-            choose("task", options.task, task_names())
-        app = build_app(options.flags, options.task, options.engine, options.blinded)
-        app.launch(server_name=options.host, server_port=options.port, auth=accounts, **launch_options())
-    except (TaskError, ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        app = build_app(options.flags, options.task, options.engine, options.blinded, options.watch)
+        app.launch(
+            server_name=options.host,
+            server_port=options.port,
+            auth=accounts.check if accounts else None,
+            mcp_server=options.mcp,
+            prevent_thread_lock=True,
+            **launch_options(),
+        )
+    except (ValueError, OSError) as error:
+        return refuse(error)
+    app.room.panels.begin()
+    app.block_thread()
     return 0
 
 

@@ -8,6 +8,13 @@ timed on a few and counted up, for the areas and the table metrics alone.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # answers --help before what follows is imported
+    from benchmarks.commands import bootstrap
+
+    sys.exit(bootstrap())
+
 import argparse
 import resource
 import time
@@ -81,12 +88,8 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, nargs="+", default=[500, 5000])
-    parser.add_argument("--resamples", type=int, default=2000)
-    options = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """Prints the table."""
     warnings.filterwarnings("ignore", "Mean of empty slice")
     print(f"{MODELS} models and their consensus, {len(LABELS)} labels, {options.resamples:,} resamples")
     print("images  images a group  answered  seconds  scikit-learn in a loop, seconds")
@@ -98,7 +101,3 @@ def main() -> None:
             answered = "90 %" if missing else "all"
             print(f"{images:6} {size:15} {answered:>9} {seconds:8.1f}  {loop:30.0f}")
     print(f"largest memory: {_peak():.0f} MB, {bare:.0f} MB of them before anything was scored")
-
-
-if __name__ == "__main__":
-    main()

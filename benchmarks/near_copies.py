@@ -1,4 +1,4 @@
-"""How fast near-copies are found, and how many: `python benchmarks/near_copies.py [--count N ...] [--answers]`.
+"""How fast near-copies are found, and how many: `python -m benchmarks.near_copies [--count N ...] [--answers]`.
 
 Speed: images per second of processor time (other work on the machine does not count), on synthetic pictures that
 share a structure, as radiographs of one view do, with copies planted among them; against comparing all hashes with
@@ -6,6 +6,13 @@ all. Answers: near-copies in the data below $XRAY_DATA against a `manifest.csv` 
 """
 
 from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":  # answers --help before what follows is imported
+    from benchmarks.commands import near_copies
+
+    sys.exit(near_copies())
 
 import argparse
 import importlib.util
@@ -156,12 +163,8 @@ def time_imagehash(count: int = 2000) -> None:
     print(f"{count:6} images: {count / (time.process_time() - started):8.0f} images/s with ImageHash, {pairs} pairs")
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, nargs="+", default=[2000, 20000])
-    parser.add_argument("--answers", action="store_true", help="compare with what is known below $XRAY_DATA")
-    options = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """Prints the speed, or the answers."""
     if not options.answers:
         for count in options.count:
             time_search(count)
@@ -175,7 +178,3 @@ def main() -> None:
             f"{name:10} {found.known:6} {found.recall:7.3f} {found.found:7} {found.precision:10.3f} "
             f"{found.strict:7.3f} {found.mirrored:9} {found.mirrored_recall:7.3f}"
         )
-
-
-if __name__ == "__main__":
-    main()

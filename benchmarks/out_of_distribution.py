@@ -1,12 +1,19 @@
 """How well a panel tells foreign images from its own: AUROC of its distance to the training images.
 
-    python benchmarks/out_of_distribution.py --task covid
+    python -m benchmarks.out_of_distribution --task covid
 
 Foreign to a task: the other tasks' test images of another body part, photographs, noise and blank images. The score
 of an image is the mean over the models of its distance, relative to each model's own threshold.
 """
 
 from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":  # answers --help before what follows is imported
+    from benchmarks.commands import out_of_distribution
+
+    sys.exit(out_of_distribution())
 
 import argparse
 import json
@@ -73,13 +80,8 @@ def measure_strangeness(panel: Panel, images: list[Radiograph]) -> np.ndarray:
     return np.mean(scores, axis=0)
 
 
-def main() -> None:
+def run(options: argparse.Namespace) -> None:
     """Prints one line a kind, and writes the same as JSON with --out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="covid")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all tasks' data")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
     task = load_task(options.task)
     panel = Panel.load(task, device="cpu")
     rows = datasets.open_dataset(task, options.data / task.name).part("test")
@@ -93,7 +95,3 @@ def main() -> None:
         print(f"{kind:22s} AUROC {area:.4f}, refused {np.mean(foreign > 1):.1%} (n = {len(foreign)})")
     if options.out:
         options.out.write_text(json.dumps({"task": task.name, "kinds": result}, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,9 +7,15 @@ uses it. `--panel N` asks the task's panel about N images with their margins hid
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # answers --help before what follows is imported
+    from evaluation.audit_command import main
+
+    sys.exit(main())
+
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -257,9 +263,3 @@ def write_audit(audit: Audit, out: Path) -> None:
     (out / "audit.json").write_text(text + "\n", encoding="utf-8")
     audit.twins.to_csv(out / "twins.csv", index=False, lineterminator="\n")
     audit.contradictions.to_csv(out / "contradictions.csv", index=False, lineterminator="\n")
-
-
-if __name__ == "__main__":
-    from evaluation.audit_command import main
-
-    sys.exit(main())

@@ -7,19 +7,20 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evaluation.audit import Audit, audit_dataset, write_audit
-from evaluation.cases import load_panel
-from evaluation.margins import judge_margins
-from evaluation.traits import FAMILIES
-from xray_models.datasets import DataError, Manifest, open_dataset
-from xray_models.images import ImageError
+from xray_models.commands import refuse
 from xray_models.tasks import SPLIT_KINDS, Task, TaskError, load_task
+
+if TYPE_CHECKING:
+    from evaluation.audit import Audit
+    from xray_models.datasets import Manifest
 
 
 def render_text(task: Task, audit: Audit) -> str:
     """An audit as lines for a terminal: the main numbers, then the alarms."""
+    from evaluation.traits import FAMILIES
+
     found = audit.found
     twins, torn = found["twins"], found["contradictions"]
     counted = f"{found['images']:,} images in {found['groups']:,} groups, {found['faults']:,} files left out"
@@ -62,6 +63,9 @@ def ask_margins(task: Task, manifest: Manifest, limit: int) -> dict[str, Any]:
     Raises:
         TaskError: when no model is available.
     """
+    from evaluation.cases import load_panel
+    from evaluation.margins import judge_margins
+
     rows = manifest.part("test")
     return judge_margins(load_panel(task), manifest.rows if rows.empty else rows, manifest.folder, limit)
 
@@ -92,12 +96,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         task = load_task(options.task)
+    except TaskError as error:
+        return refuse(error)
+    from xray_models.datasets import DataError, open_dataset  # pandas and scipy take a second to import
+    from xray_models.images import ImageError
+
+    try:
         manifest = open_dataset(task, options.data, options.split, options.labels)
         hidden = ask_margins(task, manifest, options.panel) if options.panel else None
+        from evaluation.audit import audit_dataset, write_audit
+
         audit = audit_dataset(task, manifest, hidden)
     except (TaskError, DataError, ImageError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return refuse(error)
     write_audit(audit, options.out)
     sys.stdout.write(f"{render_text(task, audit)}\n{options.out}\n")
     return int(options.strict and bool(audit.found["alarms"]))

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Section
 from evaluation.faithfulness import TOLERANCE
-from evaluation.map_words import PLACES, say_pointing
 from xray_models.attribution import TITLES
+from xray_models.map_words import PLACES, say_pointing
 from xray_models.style import INK, RULE, SERIES
 
 _WARNING = "A heatmap shows what moved a model’s score. It does not show where disease is."

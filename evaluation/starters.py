@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -50,4 +51,7 @@ def _megabytes(folder: Path) -> float:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m evaluation.starters", description="Prints the starter models' figures as Markdown."
+    ).parse_args()
     sys.stdout.write(render_starters() + "\n")

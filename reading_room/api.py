@@ -1,4 +1,6 @@
-"""The API of the reading room, for `gradio_client`: /read, /explain, /rank, /flag, /flags and /tasks.
+"""The API of the reading room, for `gradio_client` and as MCP tools.
+
+Open: /read, /explain, /rank, /flag, /withdraw, /flags and /tasks.
 
 A blinded room has /commit as well: what a reader must send of an image before /read and /explain answer.
 """
@@ -16,6 +18,11 @@ from reading_room.forms import name_reader
 from reading_room.room import Room
 from xray_models.attribution import DEFAULT
 
+_RECORD = {
+    "type": "object",
+    "description": "task, image_sha256, reader and corrected_label; and confidence, reason, comment or regions.",
+}
+
 
 def build_api(room: Room) -> None:
     """Adds the public endpoints to the current `gr.Blocks`; their components are not on the page."""
@@ -26,6 +33,8 @@ def build_api(room: Room) -> None:
         method = gr.Textbox(label="method", value=DEFAULT)
         confidence = gr.Number(label="confidence", value=1.0)
         record, answer = gr.JSON(label="record"), gr.JSON(label="answer")
+        flag_id = gr.Textbox(label="flag_id")
+        record.api_info = lambda: _RECORD  # gradio's own for JSON is no valid schema, so that MCP refuses every call
         text, trigger = gr.Textbox(label="text"), gr.Button()
 
         def read(file: str, task: str, request: gr.Request) -> dict:
@@ -40,8 +49,11 @@ def build_api(room: Room) -> None:
         def flag(record: dict, request: gr.Request) -> str:
             return room.flag(record, name_reader(request))
 
+        def withdraw(flag_id: str, request: gr.Request) -> str:
+            return room.withdraw(flag_id, name_reader(request))
+
         def expose(name: str, work: Callable, inputs: list, output: gr.components.Component, about: str) -> None:
-            trigger.click(_speaking(work), inputs, output, api_name=name, api_description=about)
+            trigger.click(_speaking(work, name), inputs, output, api_name=name, api_description=about)
 
         expose("tasks", room.describe_tasks, [], answer, "Tasks with their labels and models.")
         if room.blinded:
@@ -52,11 +64,17 @@ def build_api(room: Room) -> None:
         expose("explain", explain, [file, task, model, method, label], answer, about)
         expose("rank", room.rank, [files, task], answer, "Files by the panel's disagreement, most first.")
         expose("flag", flag, [record], text, "Records a flag of an image that was read; returns its id.")
+        expose("withdraw", withdraw, [flag_id], text, "Takes back a flag that this client saved; returns the row's id.")
         expose("flags", room.export, [], text, "All flags as CSV.")
 
 
-def _speaking(work: Callable) -> Callable:
-    """Turns errors that are meant for the caller into gradio's, which carry their message across."""
+def _speaking(work: Callable, name: str) -> Callable:
+    """Turns errors that are meant for the caller into gradio's, which carry their message across.
+
+    Args:
+        work: what answers.
+        name: the endpoint's, which is its MCP tool's as well.
+    """
 
     @functools.wraps(work)
     def wrapped(*args: Any, **named: Any) -> Any:
@@ -65,4 +83,5 @@ def _speaking(work: Callable) -> Callable:
         except SAYING as error:
             raise gr.Error(str(error), print_exception=False) from error
 
+    wrapped.__name__ = name
     return wrapped

@@ -10,17 +10,17 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from reading_room.api import build_api
+from reading_room.languages import EarlyLanguages, build_language_switch
 from reading_room.models_page import build_models_page
-from reading_room.reading_page import DISCLAIMER, build_reading_page, looks
+from reading_room.reading_page import DISCLAIMER, build_reading_page
 from reading_room.review_page import build_review_page
 from reading_room.room import Room
 from reading_room.streams import SettledStreams
+from reading_room.themes import EarlyThemes, build_switch, build_theme, read_looks
 from reading_room.wiring import QUIET
 from reading_room.worklist_page import build_worklist_page
 
 UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
-_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
-_MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
 PAGES: dict[str, Callable[[Room, Callable[[gr.State], None]], Any]] = {
@@ -47,15 +47,20 @@ class ReadingRoom(gr.Blocks):
         self.room = room
 
     def launch(self, *args: Any, **options: Any) -> Any:
-        """Launches as `gr.Blocks.launch` does, with the route for pixels and the care for streams."""
+        """Launches as `gr.Blocks.launch` does: with pixels' route, care for streams, the themes and the languages."""
         extra = dict(options.pop("app_kwargs", None) or {})
-        extra["middleware"] = [*extra.get("middleware", ()), Middleware(SettledStreams)]
+        ours = map(Middleware, (SettledStreams, EarlyThemes, EarlyLanguages))
+        extra["middleware"] = [*extra.get("middleware", ()), *ours]
         extra["routes"] = [*extra.get("routes", ()), self.room.plates.build_route()]
         return super().launch(*args, app_kwargs=extra, **options)
 
 
 def build_app(
-    flags_folder: str | Path = "flags", task: str | None = None, engine: str = "torch", blinded: bool = False
+    flags_folder: str | Path = "flags",
+    task: str | None = None,
+    engine: str = "torch",
+    blinded: bool = False,
+    watch: Path | None = None,
 ) -> ReadingRoom:
     """Builds the reading room.
 
@@ -64,14 +69,17 @@ def build_app(
         task: the task that the page opens with; None for the first that has a model here.
         engine: what runs the models, one of `xray_models.engine.ENGINES`.
         blinded: whether no opinion of an image leaves the server before its reader has committed to a label.
+        watch: folder whose files are read into a worklist as they come.
 
     Returns:
         The app; pass `launch_options()` to its `launch`.
 
     Raises:
         TaskError: for an unknown task.
+        IntakeError: when `watch` is not a folder.
     """
     room = Room(Path(flags_folder), engine, blinded)
+    room.watch = watch
     room.panels.start = task = task or room.panels.default()
     room.panels.warm(task)
     with ReadingRoom(room) as app:
@@ -81,6 +89,8 @@ def build_app(
 
 
 def _build_pages(room: Room, task: str) -> None:
+    build_switch()
+    build_language_switch()
     with gr.Tabs(elem_id="pages") as tabs:
         with gr.Tab("Read", id="read"):
             show_case = build_reading_page(room, task)
@@ -91,17 +101,16 @@ def _build_pages(room: Room, task: str) -> None:
 
         for title, build_page in PAGES.items():
             with gr.Tab(title, id=title.lower()):
+                gr.HTML(f"<h1>{title}</h1>", elem_classes="sr-unseen")
                 build_page(room, on_open)
                 gr.HTML(DISCLAIMER)
 
 
 def launch_options() -> dict[str, Any]:
     """What `launch` needs for the app to look right and stay on this machine."""
-    theme = gr.themes.Base(primary_hue="teal", neutral_hue="slate", font=_FONT, font_mono=_MONO)
     return {
-        "theme": theme,
-        "css": looks(),
-        "js": "() => document.body.classList.add('dark')",
+        "theme": build_theme(),
+        "css": read_looks(),
         "share": False,
         "ssr_mode": False,
         "footer_links": ["api"],

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-from evaluation.map_words import MapNote
 from xray_models.architectures import ARCHITECTURES
 from xray_models.attribution import TITLES
+from xray_models.map_words import MapNote
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import Task
 

@@ -5,7 +5,6 @@ Generators yield `View`s: what the page shows after each step, so that cards fil
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import time
@@ -16,8 +15,9 @@ from typing import Any, NamedTuple
 from reading_room import cards, renders, viewer
 from reading_room.blinding import Commitment, SealedError
 from reading_room.cards import Card, Layer
+from reading_room.earlier import look_back
 from reading_room.intake import Case, IntakeError, take_in
-from reading_room.room import Room, blinded_fields
+from reading_room.room import Room
 from reading_room.standing import NOTHING, Standing, find_standing
 from xray_models import attribution, flags, phantom
 from xray_models.images import Radiograph, from_pixels
@@ -61,6 +61,7 @@ class View(NamedTuple):
 
     Attributes:
         sealed: whether the reader's own reading is asked for now, and nothing of the panel may be sent.
+        earlier: the flags that the image has had.
     """
 
     viewer: dict[str, Any]
@@ -68,6 +69,7 @@ class View(NamedTuple):
     cards: str
     shown: Shown | None
     sealed: bool = False
+    earlier: str = ""
 
 
 class Desk:
@@ -148,14 +150,16 @@ class Desk:
         slots = [Card(ref.name, layer_note="reading …") for ref in task.models]
         first = self.room.commitments.get(setting.who, shown.task, shown.sha256) if shown.blinded else None
         locked = cards.render_first(*first) if first else ""
+        earlier = ""
 
         def view(reading: Reading | None = None, waiting: int = 0, known: Standing = NOTHING) -> View:
             said = reading.consensus if reading else None
             place = known.place(said.disagreement) if said else None
             consensus = locked + cards.render_consensus(task, reading, waiting, place)
-            return View(picture, consensus, _render(slots, image), shown)
+            return View(picture, consensus, _render(slots, image), shown, earlier=earlier)
 
         yield view(waiting=len(slots))
+        earlier = look_back(self.room.history, shown.task, shown.sha256)
         panel = self.room.panels.get(task.name)
         opinions: list[Opinion] = []
         features: dict[str, Any] = {}
@@ -180,7 +184,7 @@ class Desk:
         except IntakeError:
             yield self.empty(setting.task).cards
             return
-        if self._is_sealed(shown, setting.who):
+        if self.is_sealed(shown, setting.who):
             yield self._sealed(case.image, shown).cards
             return
         if case.reading is None:
@@ -193,50 +197,9 @@ class Desk:
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield _render(slots, case.image)
 
-    def _is_sealed(self, shown: Shown, who: str) -> bool:
+    def is_sealed(self, shown: Shown, who: str) -> bool:
+        """Whether the reader has yet to commit to a label of the image: then no opinion of it may be sent."""
         return shown.blinded and self.room.commitments.get(who, shown.task, shown.sha256) is None
-
-    def save_flag(self, shown: Shown | None, fields: Mapping[str, Any], regions: str, who: str) -> tuple[str, bool]:
-        """Records the reader's flag of the image that is shown.
-
-        Args:
-            shown: what is in front of the reader.
-            fields: label, confidence, reason, reader and comment, named as in `Flag`.
-            regions: the viewer's boxes as JSON: `sha256` of the image they were drawn on, and `boxes`.
-            who: the reader.
-
-        Returns:
-            HTML that says that it is saved, or why not; and whether it is.
-        """
-        if shown is None:
-            return cards.render_error("There is no image to flag. Read one first.", "Not saved."), False
-        record = {
-            "task": shown.task,
-            "image_sha256": shown.sha256,
-            "seconds": round(time.time() - shown.since, 1),
-        }
-        try:
-            record["regions"] = _take_boxes(regions, shown.sha256)
-            if not fields.get("corrected_label"):
-                raise flags.FlagError("choose the label that the image should have; keys 1 to 9 do so, too.")
-            if shown.blinded:
-                first = self.room.commitments.require(who, shown.task, shown.sha256)
-                record |= blinded_fields(first)
-            flag_id = self.room.flag(record | dict(fields), who)
-        except SAYING as error:
-            return cards.render_error(str(error), "Not saved."), False
-        return cards.render_saved(flag_id, str(fields["corrected_label"])), True
-
-
-def _take_boxes(text: str, sha256: str) -> list[dict[str, int]]:
-    """The boxes that were drawn on this image: whole image pixels; nothing of another image."""
-    try:
-        drawn = json.loads(text or "{}")
-        if drawn.get("sha256") != sha256:
-            return []
-        return [{side: int(box[side]) for side in ("x", "y", "width", "height")} for box in drawn["boxes"][:200]]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise flags.FlagError("the boxes did not arrive whole. Reload the page and draw them again.") from error
 
 
 def _render(slots: Sequence[Card], image: Radiograph) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from reading_room import flagging
 from reading_room.desk import SAYING, Desk, Shown
 from reading_room.room import Room
 from reading_room.wiring import QUIET, download_as
@@ -28,6 +29,14 @@ class FlagForm(NamedTuple):
     download: gr.Button
     table: gr.Textbox
     boxes: gr.Textbox
+
+
+class Answer(NamedTuple):
+    """What is said of the reader's flag, with the way back."""
+
+    status: gr.HTML
+    undo: gr.Button
+    last: gr.State
 
 
 class CommitForm(NamedTuple):
@@ -75,6 +84,15 @@ def build_flag_form(room: Room, task: str) -> FlagForm:
     return FlagForm(group, label, confidence, reason, reader, comment, save, download, table, boxes)
 
 
+def build_answer() -> Answer:
+    """Adds the place where it is said what became of a flag; the button shows where there is one to undo."""
+    last = gr.State("")
+    with gr.Row(elem_classes="sr-answer"):
+        status = gr.HTML("", elem_id="flag-status")
+        undo = gr.Button("Undo", elem_id="flag-undo", size="sm", min_width=64)
+    return Answer(status, undo, last)
+
+
 def offer_labels(task: Task) -> list[tuple[str, str]]:
     """Labels as people read them, and as they are stored."""
     return [(label.replace("_", " "), label) for label in task.labels]
@@ -85,8 +103,8 @@ def name_reader(request: gr.Request | None) -> str:
     return "" if request is None else str(request.username or request.session_hash or "")
 
 
-def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, status: gr.HTML) -> None:
-    """Joins the flag form to the ledger: save by button or Enter, and the table as a download."""
+def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, earlier: gr.HTML) -> None:
+    """Joins the flag form to the ledger: save by button or Enter, undo, and the table as a download."""
 
     def save_flag(  # noqa: PLR0913 - gradio passes one argument a component
         shown: Shown | None,
@@ -97,7 +115,7 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, status: gr.HTML)
         comment: str,
         boxes: str,
         request: gr.Request,
-    ) -> tuple[str, Any, Any]:
+    ) -> list[Any]:
         fields = {
             "corrected_label": label,
             "confidence": confidence / 100,
@@ -105,8 +123,15 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, status: gr.HTML)
             "reader": reader,
             "comment": comment,
         }
-        said, saved = desk.save_flag(shown, fields, boxes, name_reader(request))
-        return (said, None, "") if saved else (said, gr.skip(), gr.skip())
+        who = name_reader(request)
+        said, flag_id = flagging.save_flag(desk, shown, fields, boxes, who)
+        if not flag_id:
+            return [said, *[gr.skip()] * 4]
+        return [said, flagging.show_earlier(desk, shown, who), flag_id, None, ""]
+
+    def undo_flag(shown: Shown | None, last: str, request: gr.Request) -> tuple[str, str]:
+        who = name_reader(request)
+        return flagging.undo_flag(desk, shown, last, who), flagging.show_earlier(desk, shown, who)
 
     def export() -> str:
         try:
@@ -116,7 +141,10 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, status: gr.HTML)
 
     sent = [shown, form.label, form.confidence, form.reason, form.reader, form.comment, form.boxes]
     triggers = [form.save.click, form.reader.submit, form.comment.submit]
-    gr.on(triggers, save_flag, sent, [status, form.label, form.comment], js=_WITH_REGIONS, **QUIET)
+    filled = [answer.status, earlier, answer.last, form.label, form.comment]
+    in_turn: dict[str, Any] = {**QUIET, "concurrency_id": "flags"}  # an undo waits for the flag before it
+    gr.on(triggers, save_flag, sent, filled, js=_WITH_REGIONS, **in_turn)
+    answer.undo.click(undo_flag, [shown, answer.last], [answer.status, earlier], **in_turn)
     form.download.click(export, None, form.table, **QUIET).success(
         None, form.table, None, js=download_as("flags.csv", "text/csv"), api_visibility="private"
     )

@@ -77,17 +77,13 @@ class Cases:
     def put(self, task: str, case: Case) -> None:
         """Keeps a case."""
         with self._lock:
-            self._cases[task, case.image.sha256] = case
-            self._cases.move_to_end((task, case.image.sha256))
-            while len(self._cases) > 1 and self._size() > self.capacity:
-                self._cases.popitem(last=False)
+            self._put(task, case)
 
     def offer(self, task: str, case: Case) -> None:
         """Keeps a case unless it is kept already: a case without a reading must not displace one with it."""
         with self._lock:
-            known = (task, case.image.sha256) in self._cases
-        if not known:
-            self.put(task, case)
+            if (task, case.image.sha256) not in self._cases:
+                self._put(task, case)
 
     def get(self, task: str, sha256: str) -> Case:
         """Returns a case; raises `IntakeError` when it is not kept (any more)."""
@@ -97,6 +93,12 @@ class Cases:
                 raise IntakeError("This image is not at hand any more. Read it again, then flag it.")
             self._cases.move_to_end((task, sha256))
             return case
+
+    def _put(self, task: str, case: Case) -> None:
+        self._cases[task, case.image.sha256] = case
+        self._cases.move_to_end((task, case.image.sha256))
+        while len(self._cases) > 1 and self._size() > self.capacity:
+            self._cases.popitem(last=False)
 
     def _size(self) -> int:
         return sum(count_bytes(case.image) for case in self._cases.values())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import TYPE_CHECKING
 
-from xray_models.panel import Panel
 from xray_models.tasks import Task, choose, load_tasks
+
+if TYPE_CHECKING:
+    from xray_models.panel import Panel
 
 _log = logging.getLogger(__name__)
 
@@ -23,10 +26,13 @@ class Panels:
         self.start: str | None = None  # the task that the pages open with, where one was asked for
         self.tasks: dict[str, Task] = load_tasks()
         self._panels: dict[str, Panel] = {}
+        self._page_is_up = threading.Event()
         self._locks = {name: threading.Lock() for name in self.tasks}
 
     def get(self, task: str) -> Panel:
         """Returns a task's panel, loading it if need be; raises `TaskError` for an unknown task."""
+        from xray_models.panel import Panel  # torch takes seconds to import
+
         choose("task", task, self.tasks)
         with self._locks[task]:
             if task not in self._panels:
@@ -42,8 +48,17 @@ class Panels:
         _log.info("task %s runs on %s", panel.task.name, engines)
 
     def warm(self, task: str) -> None:
-        """Loads a panel in the background, so that the first image does not wait for it."""
-        threading.Thread(target=self.get, args=(task,), daemon=True).start()
+        """Loads a panel in the background once the page is up, so that the first image does not wait for it."""
+
+        def load() -> None:
+            self._page_is_up.wait()
+            self.get(task)
+
+        threading.Thread(target=load, daemon=True).start()
+
+    def begin(self) -> None:
+        """Says that the page is up: what `warm` was asked for is loaded from now on."""
+        self._page_is_up.set()
 
     def default(self) -> str:
         """The task that the pages open with: the one asked for, else the first of which a model is here."""

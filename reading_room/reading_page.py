@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -12,19 +11,21 @@ from reading_room import cards
 from reading_room.desk import SAYING, Desk, Setting, Shown, View
 from reading_room.forms import (
     CommitForm,
+    build_answer,
     build_commit_form,
     build_flag_form,
     name_reader,
     offer_labels,
     wire_flag_form,
 )
+from reading_room.notice import build_notice
 from reading_room.room import Room
-from reading_room.viewer import build_viewer, read_part
-from reading_room.wiring import QUIET
+from reading_room.viewer import build_viewer
+from reading_room.wiring import QUIET, READING
 from xray_models.attribution import DEFAULT, TITLES
 
 _FROM_LINK = "(...sent) => [...sent.slice(0, -1), sent.at(-1) || /[?&]mode=blinded(&|$)/.test(location.search)]"
-_BRAND = '<div class="sr-brand"><b>Second Read</b><span>every model’s opinion, side by side</span></div>'
+_BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
 DISCLAIMER = (
     '<p class="sr-disclaimer">Research and teaching only: not a medical device. A heatmap shows what moved a model’s '
     "score, not where disease is.</p>"
@@ -48,6 +49,7 @@ class Stand(NamedTuple):
     shown: gr.State
     commit_form: gr.Group
     flag_form: gr.Group
+    earlier: gr.HTML
     status: gr.HTML
 
 
@@ -65,6 +67,7 @@ def build_reading_page(room: Room, task: str) -> Callable[[gr.State], None]:
     desk = Desk(room)
     start = desk.empty(task)
     shown = gr.State(None)
+    build_notice()
     with gr.Row(elem_classes="sr-head", equal_height=True):
         gr.HTML(_BRAND)
         titles = [(t.title, name) for name, t in room.panels.tasks.items()]
@@ -82,22 +85,23 @@ def build_reading_page(room: Room, task: str) -> Callable[[gr.State], None]:
             method = gr.Radio(methods, value=DEFAULT, label="Heatmap by", elem_id="method")
             with gr.Column(elem_classes="sr-scroll"):
                 cards_html = gr.HTML(start.cards, elem_id="cards")
+            earlier = gr.HTML("", elem_id="flag-earlier")
             commit = build_commit_form(room.panels.tasks[task])
             flag = build_flag_form(room, task)
-            status = gr.HTML("", elem_id="flag-status")
+            answer = build_answer()
     controls = Controls(tasks, method, blinded)
-    stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, status)
+    stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, earlier, answer.status)
     labels = [flag.label, commit.label]
     _wire_reading(desk, controls, stand, file, example, labels)
     _wire_commit_form(desk, controls, stand, commit)
-    wire_flag_form(desk, flag, shown, status)
+    wire_flag_form(desk, flag, shown, answer, earlier)
     return lambda opened: _wire_opening(desk, controls, stand, labels, opened)
 
 
 def _fill(view: View, status: str = "") -> list[Any]:
     """A view as values for the components of `Stand`."""
     commit, flag = (True, "hidden") if view.sealed else ("hidden", True)
-    return [*view[:4], gr.update(visible=commit), gr.update(visible=flag), status]
+    return [*view[:4], gr.update(visible=commit), gr.update(visible=flag), view.earlier, status]
 
 
 def _wire_reading(
@@ -120,13 +124,13 @@ def _wire_reading(
     def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
         yield from desk.draw_maps(shown, Setting(task, method, name_reader(request)))
 
-    file.upload(read_upload, [file, *controls], list(stand), js=_FROM_LINK, **QUIET)
+    file.upload(read_upload, [file, *controls], list(stand), js=_FROM_LINK, **READING)
     controls.task.input(renew_labels, controls.task, labels, **QUIET).then(
-        read_again, [stand.shown, *controls], list(stand), js=_FROM_LINK, **QUIET
+        read_again, [stand.shown, *controls], list(stand), js=_FROM_LINK, **READING
     )
-    controls.method.input(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **QUIET)
+    controls.method.input(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
     outputs = [controls.task, *labels, *stand]
-    example.click(read_example, [controls.method, controls.blinded], outputs, js=_FROM_LINK, **QUIET)
+    example.click(read_example, [controls.method, controls.blinded], outputs, js=_FROM_LINK, **READING)
 
 
 def _renew_labels(desk: Desk, task: str, labels: list[gr.Radio]) -> list[dict]:
@@ -144,7 +148,7 @@ def _wire_opening(desk: Desk, controls: Controls, stand: Stand, labels: list[gr.
             yield [case.task, *_renew_labels(desk, case.task, labels), *_fill(view)]
 
     outputs = [controls.task, *labels, *stand]
-    opened.change(open_case, [opened, controls.method, controls.blinded], outputs, js=_FROM_LINK, **QUIET)
+    opened.change(open_case, [opened, controls.method, controls.blinded], outputs, js=_FROM_LINK, **READING)
 
 
 def _wire_commit_form(desk: Desk, controls: Controls, stand: Stand, form: CommitForm) -> None:
@@ -158,10 +162,4 @@ def _wire_commit_form(desk: Desk, controls: Controls, stand: Stand, form: Commit
             yield [gr.skip()] * (len(stand) - 1) + [cards.render_error(str(error), "Not locked.")]
 
     asked = [stand.shown, form.label, form.confidence, controls.method]
-    form.save.click(lock, asked, list(stand), **QUIET)
-
-
-def looks() -> str:
-    """The CSS of all pages."""
-    sheets = sorted(Path(__file__).parent.glob("*.css"))
-    return "".join(sheet.read_text(encoding="utf-8") for sheet in sheets) + read_part("viewer.css")
+    form.save.click(lock, asked, list(stand), **READING)

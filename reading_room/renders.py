@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import io
 
 import numpy as np
@@ -17,6 +16,7 @@ LONGEST = 896  # pixels of the overlay that the API gives
 _THUMB = 240  # pixels of a card's picture
 _MAP = 320  # pixels of a heatmap for the viewer: maps are smooth, the browser enlarges them
 _UNSIGNED, _SIGNED = colormaps["inferno"], colormaps["PuOr_r"]  # both told apart by colour-blind readers
+_UNSIGNED(0.0), _SIGNED(0.0)  # builds their tables now, before several threads ask at once
 _CHOICE = ("inferno", "viridis", "cividis", "PuOr_r")  # perceptually uniform, but for the last, which is diverging
 
 
@@ -57,13 +57,12 @@ def color_map(values: np.ndarray, signed: bool) -> np.ndarray:
 
 def show_layer(heatmap: Heatmap) -> str:
     """A heatmap as a transparent layer of the image's aspect for a card, as a data URI."""
-    return to_uri(Image.fromarray(color_map(_shrink(heatmap.values, _THUMB), heatmap.signed)))
+    return to_uri(Image.fromarray(color_map(heatmap.lay(_fit(heatmap.shape, _THUMB)), heatmap.signed)))
 
 
 def show_map(heatmap: Heatmap) -> str:
     """A heatmap's own values for the viewer, made smaller, in the grey levels of `show_heatmap`."""
-    small = dataclasses.replace(heatmap, values=_shrink(heatmap.values, _MAP))
-    return show_heatmap(small)
+    return _show_levels(heatmap.lay(_fit(heatmap.shape, _MAP)), heatmap.signed)
 
 
 def show_overlay(image: Radiograph, heatmap: Heatmap, opacity: float = 0.55) -> str:
@@ -77,12 +76,15 @@ def show_overlay(image: Radiograph, heatmap: Heatmap, opacity: float = 0.55) -> 
 
 def show_heatmap(heatmap: Heatmap) -> str:
     """A heatmap on the image's own grid as an opaque 8-bit PNG data URI: 0 to 255, or 128 ± 127 where signed."""
-    levels = 128 + 127 * heatmap.values if heatmap.signed else 255 * heatmap.values
+    return _show_levels(heatmap.values, heatmap.signed)
+
+
+def _show_levels(values: np.ndarray, signed: bool) -> str:
+    levels = 128 + 127 * values if signed else 255 * values
     return to_uri(Image.fromarray(np.clip(levels, 0, 255).round().astype(np.uint8)))
 
 
-def _shrink(values: np.ndarray, longest: int) -> np.ndarray:
-    height, width = values.shape
-    scale = min(1.0, longest / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
+def _fit(shape: tuple[int, int], longest: int) -> tuple[int, int]:
+    """(H, W) of the same aspect, no side longer than this, and never larger than before."""
+    scale = min(1.0, longest / max(shape))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))

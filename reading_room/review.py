@@ -15,9 +15,10 @@ from reading_room.room import Room
 from xray_models import flags as ledgers
 from xray_models.flags import Flag, FlagError, Ledger
 from xray_models.images import ImageError, Radiograph, read_image
+from xray_models.relabels import settle_flags
 from xray_models.tasks import Task, choose
 
-STATUSES = ("open", "accepted", "rejected", "decision")
+STATUSES = ("open", "accepted", "rejected", "decision", "withdrawn")
 _NUMBERS = ("disagreement", "first_confidence", "confidence", "seconds")
 
 
@@ -37,32 +38,27 @@ class Wanted(NamedTuple):
     status: str = ""
 
 
-def load_flags(root: Path) -> pd.DataFrame:
+def load_flags(root: Path, withdrawn: bool = False) -> pd.DataFrame:
     """All flags, newest first, with what became of them.
 
+    Args:
+        root: folder of the ledger.
+        withdrawn: whether flags that their readers took back are there, too, with the rows that decide them.
+
     Returns:
-        The columns of `flags.read_flags`, and `verdict` ("open", "accepted", "rejected"; "decision" for a row that
-        decides another), `decided_by`, `current` (a row's own status, or what a later row made of it) and `stands`
-        (whether training applies it).
+        The columns of `flags.read_flags`, and those that `relabels.settle_flags` adds.
     """
     sizes = tuple((str(path), path.stat().st_size) for path in sorted(root.glob("*/metadata.csv")))
-    return _load(root, sizes).copy()
+    flags, gone = _load(root, sizes)
+    return flags.copy() if withdrawn else flags[~gone].reset_index(drop=True)
 
 
 @lru_cache(maxsize=4)
-def _load(root: Path, sizes: tuple[tuple[str, int], ...]) -> pd.DataFrame:
-    frame = ledgers.read_flags(root)
-    decisions = frame[frame["decides"] != ""]
-    settled = dict(zip(decisions["decides"], decisions["status"], strict=True))  # the last one counts
-    deciders = dict(zip(decisions["decides"], decisions["reader"], strict=True))
-    owned = zip(frame["flag_id"], frame["status"], strict=True)
-    status = pd.Series([settled.get(flag_id, own) for flag_id, own in owned], index=frame.index, dtype=object)
-    frame["current"] = status
-    frame["verdict"] = status.where(frame["decides"] == "", "decision")
-    frame["decided_by"] = [deciders.get(flag_id, "") for flag_id in frame["flag_id"]]
-    last = frame[status != "rejected"].drop_duplicates(["task", "image_sha256"], keep="last").index
-    frame["stands"] = frame.index.isin(last)
-    return frame.iloc[::-1].reset_index(drop=True)
+def _load(root: Path, sizes: tuple[tuple[str, int], ...]) -> tuple[pd.DataFrame, pd.Series]:
+    """The flags, and which of their rows are about a flag that was taken back."""
+    flags = settle_flags(ledgers.read_flags(root)).iloc[::-1].reset_index(drop=True)
+    gone = flags.loc[flags["verdict"] == ledgers.WITHDRAWN, "flag_id"]
+    return flags, flags["flag_id"].isin(gone) | flags["decides"].isin(gone)
 
 
 def filter_flags(flags: pd.DataFrame, wanted: Wanted) -> pd.DataFrame:
@@ -78,7 +74,7 @@ def find_flag(flags: pd.DataFrame, flag_id: str) -> Mapping[str, Any]:
     """One flag as a mapping; raises `FlagError` when there is none."""
     found = flags[flags["flag_id"] == flag_id]
     if found.empty:
-        raise FlagError("This flag is not in the ledger. Load the list anew.")
+        raise FlagError("This flag is not in the ledger, or its reader took it back. Load the list anew.")
     return found.iloc[0].to_dict()
 
 

@@ -128,7 +128,7 @@ def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple) -> No
     """Draws the flags when the page is opened, and whenever a filter, the page, the choice or the ledger changes."""
 
     def draw(task: str, reader: str, label: str, status: str, page: int, chosen: str, _: int) -> list:
-        flags = review.load_flags(room.ledger.root)
+        flags = review.load_flags(room.ledger.root, withdrawn=True)
         wanted = review.filter_flags(flags, Wanted(task, reader or "", label or "", status))
         page = tables.shift_page(page, 0, len(wanted), review_view.PAGE)
         readers = [("All readers", ""), *((name, name) for name in sorted(set(flags["reader"])))]
@@ -147,7 +147,7 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
     def show(flag_id: str, _: int) -> list:
         if not flag_id:
             return [_NOTHING, gr.Group(visible=False), gr.skip()]
-        flags = review.load_flags(room.ledger.root)
+        flags = review.load_flags(room.ledger.root, withdrawn=True)
         try:
             row = review.find_flag(flags, flag_id)
         except ledgers.FlagError as error:
@@ -155,7 +155,8 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
         same = (flags["image_sha256"] == row["image_sha256"]) & (flags["task"] == row["task"])
         labels = [(label.replace("_", " "), label) for label in room.panels.tasks[row["task"]].labels]
         html = review_view.render_detail(row, review.show_image(row), flags[same])
-        return [html, gr.Group(visible=not row["decides"]), gr.Radio(labels, value=None)]
+        undecided = not row["decides"] and row["verdict"] != "withdrawn"
+        return [html, gr.Group(visible=undecided), gr.Radio(labels, value=None)]
 
     def choose(event: gr.EventData) -> tuple[str, str]:
         return event.key, ""

@@ -17,7 +17,7 @@ from xray_models.images import Radiograph, to_display
 
 PAGE = 15  # rows on one page
 _LONGEST = 896  # pixels of the picture's longer side
-_KINDS = {"open": "quiet", "accepted": "good", "rejected": "bad", "decision": "quiet"}
+_KINDS = {"open": "quiet", "accepted": "good", "rejected": "bad", "decision": "quiet", "withdrawn": "back"}
 
 
 def render_flags(flags: pd.DataFrame, page: int, chosen: str = "") -> str:
@@ -45,7 +45,7 @@ def _render_flag(row: Mapping[str, Any]) -> list[str]:
         status = f"{tables.render_mark(row['status'], _KINDS[row['status']])}<small class='sr-quiet'>a decision</small>"
     return [
         f"{_render_time(row['created_at'])}<small class='sr-quiet'>{escape(row['task'])}</small>",
-        escape(row["reader"]),
+        f'<bdi translate="no">{escape(row["reader"])}</bdi>',
         plain(row["consensus_label"]) or "–",
         f"<b>{plain(row['corrected_label'])}</b>",
         status + by,
@@ -72,7 +72,7 @@ def render_detail(row: Mapping[str, Any], image: Radiograph | None, others: pd.D
             f"{plain(row['first_label'])}, {_share(row['first_confidence'])} sure" if row["first_label"] else ""
         ),
         "Reason": escape(row["reason"]),
-        "Comment": f'<span class="sr-comment">{escape(row["comment"])}</span>' if row["comment"] else "",
+        "Comment": f'<span class="sr-comment" translate="no">{escape(row["comment"])}</span>' if row["comment"] else "",
         "Took": f"{float(row['seconds']):.0f} s" if row["seconds"] else "",
         "Flag": f"<code>{escape(row['flag_id'])}</code>",
     }
@@ -80,7 +80,7 @@ def render_detail(row: Mapping[str, Any], image: Radiograph | None, others: pd.D
     return (
         f'<article class="sr-detail"><div>{picture}</div><div><dl class="sr-facts">{items}</dl>'
         f"{_render_others(others, row['flag_id'])}</div></article>"
-        f"<h3>Opinions at the time of the flag</h3>{_render_opinions(row)}"
+        f"<h2>Opinions at the time of the flag</h2>{_render_opinions(row)}"
     )
 
 
@@ -114,12 +114,12 @@ def _render_others(others: pd.DataFrame, flag_id: str) -> str:
     if len(others) < 2:
         return ""
     rows = "".join(_render_other(row, row["flag_id"] == flag_id) for row in others.to_dict("records"))
-    return f'<h3>All that was said of this image</h3><ul class="sr-said">{rows}</ul>'
+    return f'<h2>All that was said of this image</h2><ul class="sr-said">{rows}</ul>'
 
 
 def _render_other(row: Mapping[str, Any], current: bool) -> str:
     kind, status = ("<i>decision</i> ", row["status"]) if row["decides"] else ("", row["verdict"])
-    said = f"{escape(row['reader'])}: {kind}<b>{plain(row['corrected_label'])}</b>"
+    said = f"<bdi translate='no'>{escape(row['reader'])}</bdi>: {kind}<b>{plain(row['corrected_label'])}</b>"
     mark = tables.render_mark(status, _KINDS[status])
     return f"<li{' aria-current=true' * current}>{_render_time(row['created_at'])} {said} {mark}</li>"
 
@@ -186,7 +186,7 @@ def render_agreement(kappas: Sequence[Kappa], raters: Sequence[str], switches: S
     plot = f'<figure class="sr-plot">{draw_agreement(kappas, raters)}</figure>'
     return (
         f'<div class="sr-agreement">{plot}<div>{render_kappas(kappas)}</div></div>'
-        f"<h3>What the panel’s word did to blinded readers</h3>{render_switches(switches)}"
+        f"<h2>What the panel’s word did to blinded readers</h2>{render_switches(switches)}"
     )
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from reading_room import cards, renders
 from reading_room.blinding import Commitment, Commitments, SealedError
+from reading_room.earlier import History
 from reading_room.intake import Case, Cases, IntakeError, take_in
 from reading_room.panels import Panels
 from reading_room.plates import Plates
+from reading_room.withdrawals import Withdrawals
 from xray_models import attribution, flags
 from xray_models.panel import Panel
 from xray_models.readings import Opinion, Reading
@@ -27,6 +29,9 @@ class Room:
         flags_folder: folder of the ledger.
         engine: what runs the models.
         blinded: whether nobody is told an opinion of an image before having committed to a label of it.
+
+    Attributes:
+        watch: folder whose files feed a worklist of everybody's, or None.
     """
 
     def __init__(self, flags_folder: Path, engine: str = "torch", blinded: bool = False):
@@ -35,7 +40,10 @@ class Room:
         self.plates = Plates()
         self.commitments = Commitments()
         self.ledger = flags.Ledger(flags_folder)
+        self.history = History(flags_folder)
+        self.withdrawals = Withdrawals(self.ledger, self.history)
         self.blinded = blinded
+        self.watch: Path | None = None
 
     def describe_tasks(self) -> dict[str, Any]:
         """Every task with its labels and models, and which of these can answer here."""
@@ -176,7 +184,22 @@ class Room:
             disagreement=said.disagreement if said else None,
             source_name_hash=case.name_hash,
         )
-        return self.ledger.append(flag, case.image, task)
+        flag_id = self.ledger.append(flag, case.image, task)
+        self.withdrawals.remember(who, dataclasses.replace(flag, flag_id=flag_id))
+        return flag_id
+
+    def withdraw(self, flag_id: str, who: str = "") -> str:
+        """Takes back a flag that this reader saved here: a new row rejects it as withdrawn, and nothing is deleted.
+
+        Args:
+            flag_id: the flag.
+            who: the reader, as when the flag was saved.
+
+        Returns:
+            The id of the new row, once it is on the disk.
+        """
+        task = self.panels.tasks[self.withdrawals.find(who, flag_id).task]
+        return self.withdrawals.withdraw(who, flag_id, task)
 
     def export(self) -> str:
         """All flags as CSV text, safe to open in a spreadsheet."""

@@ -55,12 +55,13 @@ class Taken(NamedTuple):
     aside: int
 
 
-def take_files(paths: Sequence[str | Path], folder: Path) -> Taken:
+def take_files(paths: Sequence[str | Path], folder: Path, link: bool = True) -> Taken:
     """Takes uploads over into a folder, under neutral names; zips are listed, not yet unpacked.
 
     Args:
         paths: where gradio put the uploads.
         folder: the list's own folder.
+        link: whether a file may be taken by a link, where nobody will write to it any more; else it is copied.
 
     Returns:
         The files in their order, those of a zip in its place.
@@ -71,11 +72,11 @@ def take_files(paths: Sequence[str | Path], folder: Path) -> Taken:
     sources: list[Source] = []
     aside = size = 0
     for number, given in enumerate(map(Path, paths)):
-        if _is_aside(given.name):
+        if is_aside(given.name):
             aside += 1
             continue
         own = folder / f"upload-{number}"
-        problem = _take_over(given, own)
+        problem = _take_over(given, own, link)
         if problem:
             sources.append(Source(own, hash_name(given.name), problem=problem))
         elif _is_zip(own):
@@ -106,19 +107,21 @@ def unpack(sources: Sequence[Source]) -> Iterator[Source]:
             yield source._replace(problem=_extract(archives[source.archive], source))
 
 
-def _take_over(given: Path, own: Path) -> str:
-    """Links an upload, or copies it where the disk is another one; returns what went wrong, or ""."""
+def _take_over(given: Path, own: Path, link: bool) -> str:
+    """Links a file, or copies it where it must or the disk is another one; returns what went wrong, or ""."""
     try:
-        try:
-            os.link(given, own)
-        except OSError:
-            shutil.copyfile(given, own)
+        if link:
+            with contextlib.suppress(OSError):
+                os.link(given, own)
+                return ""
+        shutil.copyfile(given, own)
     except OSError:
         return "The upload did not arrive. Send it again."
     return ""
 
 
-def _is_aside(name: str) -> bool:
+def is_aside(name: str) -> bool:
+    """Whether a path, relative to what was given, is one that nobody means to send: hidden, or a system's own."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return any(part.startswith(".") or part.lower() in _ASIDE for part in parts if part not in (".", ".."))
 
@@ -145,7 +148,7 @@ def _list_zip(path: Path) -> tuple[list[Source], int, int]:
             infos = [(place, info) for place, info in enumerate(archive.infolist()) if not info.is_dir()]
     except zipfile.BadZipFile:
         return [Source(path, problem="The zip is damaged or cut off. Pack it again.")], 0, 0
-    wanted = [(place, info) for place, info in infos if not _is_aside(info.filename)]
+    wanted = [(place, info) for place, info in infos if not is_aside(info.filename)]
     if len(wanted) > FILE_LIMIT:
         _check_limits(len(wanted), 0, path.parent)
     found = [

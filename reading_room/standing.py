@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.map_words import MapNote, describe_maps
 from reading_room.models import read_metrics
 from xray_models.attribution import TITLES
+from xray_models.map_words import MapNote, describe_maps
 from xray_models.readings import Opinion
 from xray_models.tasks import Task
 

@@ -7,6 +7,12 @@ from typing import Any
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """How the page's own events are wired: no spinner over what fills step by step, and no place in the API."""
 
+READERS = 4  # who may wait for a panel at once; the fifth waits for a place
+READING: dict[str, Any] = {**QUIET, "concurrency_id": "reading", "concurrency_limit": READERS}
+"""How events are wired that ask a panel: side by side, where gradio's own limit would let one reader at a time see an
+image, and a slow heatmap hold up everybody. A panel may be asked from several threads: models only compute in it, and
+what Captum hooks is a layer made for each map (`attribution._Head`)."""
+
 _DOWNLOAD = """(text) => {
   if (!text) return;
   const link = document.createElement('a');

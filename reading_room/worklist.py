@@ -56,7 +56,8 @@ class Progress(NamedTuple):
     """How far a list is.
 
     Attributes:
-        state: "waiting" (another list is being read), "reading", "done", "cancelled" or "stopped" (by an error).
+        state: "waiting" (another list is being read), "reading", "watching" (for more files), "done", "cancelled" or
+            "stopped" (by an error).
         done: files finished.
         total: files in the list.
         seconds_left: estimated; None while there is nothing to estimate from.
@@ -82,7 +83,7 @@ class Worklist:
         self.sources, self.aside = tuple(taken.sources), taken.aside
         self.state, self.seen = "waiting", time.monotonic()
         self._rows: list[Row] = []
-        self._started = self._ended = 0.0
+        self._started, self._first = 0.0, 0
         self._cancelled = threading.Event()
 
     @property
@@ -93,26 +94,30 @@ class Worklist:
     @property
     def active(self) -> bool:
         """Whether rows may still come."""
-        return self.state in ("waiting", "reading")
+        return self.state in ("waiting", "reading", "watching")
 
     def progress(self) -> Progress:
         """How far the list is, now."""
         done, total = len(self._rows), len(self.sources)
         left = None
         if self.state == "reading" and done:
-            left = (time.monotonic() - self._started) / done * (total - done)
+            left = (time.monotonic() - self._started) / max(done - self._first, 1) * (total - done)
         return Progress(self.state, done, total, left)
+
+    def extend(self, taken: Taken) -> None:
+        """Adds files, which the next `fill` reads."""
+        self.sources, self.aside = (*self.sources, *taken.sources), self.aside + taken.aside
 
     def cancel(self) -> None:
         """Stops the list after the images that are being read; its rows stay."""
         self._cancelled.set()
 
     def fill(self, panel: Panel) -> None:
-        """Reads every file; returns when done, cancelled or stopped by an error, which is raised."""
+        """Reads every file not read yet; returns when done, cancelled or stopped by an error, which is raised."""
         if self._cancelled.is_set():
             self.state = "cancelled"
             return
-        self.state, self._started = "reading", time.monotonic()
+        self.state, self._started, self._first = "reading", time.monotonic(), len(self._rows)
         try:
             for batch in _batch(self._open()):
                 self._add(batch, panel)
@@ -123,7 +128,8 @@ class Worklist:
 
     def _open(self) -> Iterator[tuple[int, Radiograph | str]]:
         """Opens files one by one: each number with its image, or with what is wrong with it."""
-        for number, source in enumerate(unpack(self.sources), start=1):
+        first = len(self._rows)
+        for number, source in enumerate(unpack(self.sources[first:]), start=first + 1):
             if self._cancelled.is_set():
                 return
             try:

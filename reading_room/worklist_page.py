@@ -73,6 +73,7 @@ def build_worklist_page(room: Room, on_open: Callable[[gr.State], None] | None =
     with gr.Row(elem_classes="sr-filters"):
         show = gr.Dropdown(list_filters(()), value="all", label="Show", elem_id="list-show", filterable=False)
         order = gr.Dropdown(ORDERS, value="disagreement", label="Sort by", elem_id="list-order", filterable=False)
+        watched = gr.Button("Watched folder", elem_id="list-watched", size="sm", visible=room.watch is not None)
         cancel = gr.Button("Cancel", elem_id="list-cancel", size="sm")
         clear = gr.Button("Clear the list", elem_id="list-clear", size="sm")
     message, progress = gr.HTML("", elem_id="list-message"), gr.HTML("", elem_id="list-progress")
@@ -86,19 +87,15 @@ def build_worklist_page(room: Room, on_open: Callable[[gr.State], None] | None =
     page = _Page(key, task, show, order, gr.State(0), gr.State(None), message, progress, table, place, gr.Timer(1))
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
     _wire_intake(room, lists, page, (files, folder))
-    cancel.click(lambda key: _cancel(lists, key), page.key, page.message, **QUIET)
+    if room.watch is not None:
+        lists.watch(room.watch, room.panels.default())
+        watched.click(lambda: (lists.watched, 0), None, [page.key, page.page], **QUIET).then(*redraw, **QUIET)
+    cancel.click(lists.cancel, page.key, None, **QUIET)
     clear.click(lists.drop, page.key, None, **QUIET).then(*redraw, **QUIET)
     for button, step in ((before, -1), (after, 1)):
         button.click(_stepping(step), page.page, page.page, **QUIET).then(*redraw, **QUIET)
     if on_open is not None:
         on_open(_wire_opening(lists, page))
-
-
-def _cancel(lists: Worklists, key: str | None) -> str:
-    found = lists.get(key)
-    if found and found.active:
-        found.cancel()
-    return ""
 
 
 def _stepping(step: int) -> Callable[[int], int]:

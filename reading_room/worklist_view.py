@@ -14,6 +14,7 @@ PAGE = 40  # rows on one page
 _STATES = {
     "waiting": "Waits until another list is read",
     "reading": "Reading",
+    "watching": "Watching for files",
     "done": "All read",
     "cancelled": "Cancelled",
     "stopped": "Stopped by an error; what is there stays",
@@ -130,7 +131,7 @@ def _render_cells(row: Row, readers: Sequence[str], opens: bool) -> list[str]:
         f"<b>{plain(said.label)}</b> {sure}{left_out if said.asked > said.answered else ''}",
         render_disagreement(said.disagreement),
         _render_likeness(said.in_distribution),
-        ", ".join(map(escape, readers)) or "–",
+        f'<bdi translate="no">{escape(", ".join(readers))}</bdi>' if readers else "–",
         *button * opens,
     ]
 

@@ -5,6 +5,7 @@ A list lives on this machine until it is cleared, replaced or left alone; its fi
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import secrets
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from reading_room.intake import Case, IntakeError
 from reading_room.room import Room
-from reading_room.sources import take_files
+from reading_room.sources import Taken, take_files
+from reading_room.watching import Watch
 from reading_room.worklist import Worklist
 from xray_models.images import ImageError, read_image
 from xray_models.tasks import choose
@@ -33,12 +35,16 @@ class Worklists:
 
     Args:
         room: whose panels read, and whose cases get what is opened.
+
+    Attributes:
+        watched: key of the list of the watched folder, or None. It is for everybody, and stays.
     """
 
     def __init__(self, room: Room):
         self._room = room
         self._lists: dict[str, Worklist] = {}
         self._lock, self._turn = threading.Lock(), threading.Lock()
+        self.watched: str | None = None
         sweep(Path(tempfile.gettempdir()))
 
     def start(self, paths: Sequence[str] | None, task: str, replaces: str | None = None) -> str:
@@ -67,12 +73,40 @@ class Worklists:
         made, key = Worklist(task, taken, folder), secrets.token_urlsafe(16)
         with self._lock:
             self._lists[key] = made
-            old = sorted(self._lists, key=lambda k: self._lists[k].seen)[:-_LISTS]
+            own = self._lists.keys() - {self.watched}
+            old = sorted(own, key=lambda k: self._lists[k].seen)[:-_LISTS]
         for name in old:
             self.drop(name)
         for work in (self._read, self._expire):
             threading.Thread(target=work, args=(key, made), daemon=True).start()
         return key
+
+    def watch(self, folder: Path, task: str) -> threading.Event:
+        """Begins a list of what lies in a folder and of what is put there; it replaces none and is not dropped.
+
+        Args:
+            folder: the folder.
+            task: whose panel reads it.
+
+        Returns:
+            What ends the watch when it is set.
+
+        Raises:
+            IntakeError: when it is not a folder.
+            TaskError: for an unknown task.
+        """
+        choose("task", task, self._room.panels.tasks)
+        made = Worklist(task, Taken([], 0), Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")))
+        try:
+            watch = Watch(folder, made)
+        except IntakeError:
+            shutil.rmtree(made.folder)
+            raise
+        stop, self.watched = threading.Event(), secrets.token_urlsafe(16)
+        self._lists[self.watched] = made
+        atexit.register(shutil.rmtree, made.folder, ignore_errors=True)
+        threading.Thread(target=lambda: watch.run(self._room.panels.get(task), stop), daemon=True).start()
+        return stop
 
     def get(self, key: str | None) -> Worklist | None:
         """The list of a key, or None where there is none (any more)."""
@@ -82,10 +116,16 @@ class Worklists:
                 found.seen = time.monotonic()
             return found
 
+    def cancel(self, key: str | None) -> None:
+        """Stops the reading of a list, but for the watched one."""
+        found = self.get(key)
+        if found and found.active and key != self.watched:
+            found.cancel()
+
     def drop(self, key: str | None) -> None:
-        """Stops a list and removes its files."""
+        """Stops a list and removes its files; the watched one stays, since others look at it."""
         with self._lock:
-            found = self._lists.pop(key or "", None)
+            found = self._lists.pop(key or "", None) if key != self.watched else None
         if found:
             found.cancel()
             shutil.rmtree(found.folder, ignore_errors=True)

@@ -95,6 +95,26 @@ def test_flag_and_flags(served, file):
     assert not any(b"DOE_JANE" in path.read_bytes() for path in kept)
 
 
+def test_withdraw_is_for_who_flagged(served, file):
+    client, ledger, _ = served
+    reading = client.predict(file, "phantom", api_name="/read")
+    record = {
+        "task": "phantom",
+        "image_sha256": reading["image"]["sha256"],
+        "reader": "AB",
+        "corrected_label": "Effusion",
+    }
+    flag_id = client.predict(record, api_name="/flag")
+    with pytest.raises(AppError, match="by the reader who saved it"):
+        Client(client.src, verbose=False).predict(flag_id, api_name="/withdraw")
+    row_id = client.predict(flag_id, api_name="/withdraw")
+    rows = list(csv.DictReader(io.StringIO(client.predict(api_name="/flags"))))
+    row = next(row for row in rows if row["flag_id"] == row_id)
+    assert (row["decides"], row["status"], row["reason"]) == (flag_id, "rejected", "withdrawn")
+    with pytest.raises(AppError, match="withdrawn already"):
+        client.predict(flag_id, api_name="/withdraw")
+
+
 def test_rank_puts_the_most_split_first_and_loses_no_file(served, tmp_path, phantoms):
     bad = tmp_path / "bad.png"
     bad.write_text("no image")
@@ -158,7 +178,7 @@ def test_a_path_on_the_server_is_no_upload(served, tmp_path, image):
 
 def test_only_the_documented_endpoints_are_public(served):
     named = served[0].view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/tasks", "/read", "/explain", "/rank", "/flag", "/flags"}
+    assert set(named) == {"/tasks", "/read", "/explain", "/rank", "/flag", "/withdraw", "/flags"}
 
 
 @pytest.fixture(scope="module")

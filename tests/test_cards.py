@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from evaluation.map_words import MapNote
 from reading_room import cards, renders
 from reading_room.cards import Card, Layer
 from xray_models.attribution import Heatmap
 from xray_models.images import from_pixels
+from xray_models.map_words import MapNote
 from xray_models.panel import Panel
 from xray_models.readings import Opinion
 

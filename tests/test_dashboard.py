@@ -1,8 +1,8 @@
 import socket
-
-import pytest
+import threading
 
 import dashboard
+from reading_room.panels import Panels
 
 
 def test_it_listens_on_this_machine_only_unless_told(monkeypatch):
@@ -14,23 +14,24 @@ def test_it_listens_on_this_machine_only_unless_told(monkeypatch):
     assert dashboard.parse([]).host == "0.0.0.0"
 
 
-def test_accounts(tmp_path):
-    path = tmp_path / "accounts.txt"
-    path.write_text("# readers\nann:secret:with:colons\n\nbob:x\n")
-    assert dashboard.read_accounts(path) == [("ann", "secret:with:colons"), ("bob", "x")]
-    path.write_text("ann:secret\nbob\n")
-    with pytest.raises(ValueError, match="line 2"):
-        dashboard.read_accounts(path)
-    path.write_text("\n")
-    with pytest.raises(ValueError, match="no account"):
-        dashboard.read_accounts(path)
-
-
 def test_wrong_commands_are_sentences(tmp_path, capsys):
     assert dashboard.main(["--task", "lungs"]) == 2
     assert "Unknown task: 'lungs'" in capsys.readouterr().err
     assert dashboard.main(["--auth", str(tmp_path / "none")]) == 2
     assert "No such file" in capsys.readouterr().err
+    (tmp_path / "plain").write_text("ann:secret\n")
+    assert dashboard.main(["--auth", str(tmp_path / "plain")]) == 2
+    assert "python -m reading_room.accounts" in capsys.readouterr().err
+    assert dashboard.main(["--watch", str(tmp_path / "none"), "--task", "bone", "--flags", str(tmp_path)]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+    assert dashboard.main(["--watch", str(tmp_path), "--blinded"]) == 2
+    assert "Leave one of them out" in capsys.readouterr().err
+
+
+def test_mcp_without_its_package_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(dashboard.importlib.util, "find_spec", lambda name: None)
+    assert dashboard.main(["--mcp"]) == 2
+    assert "requirements-mcp.txt" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_a_sentence(tmp_path, capsys):
@@ -40,3 +41,13 @@ def test_a_port_in_use_is_a_sentence(tmp_path, capsys):
         port = taken.getsockname()[1]
         assert dashboard.main(["--task", "bone", "--port", str(port), "--flags", str(tmp_path)]) == 2
     assert str(port) in capsys.readouterr().err
+
+
+def test_the_models_load_once_the_page_is_up(monkeypatch):
+    panels, asked, loaded = Panels(), [], threading.Event()
+    monkeypatch.setattr(panels, "get", lambda task: (asked.append(task), loaded.set()))
+    panels.warm("phantom")
+    assert not loaded.wait(0.05)
+    panels.begin()
+    assert loaded.wait(10)
+    assert asked == ["phantom"]

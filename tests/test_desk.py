@@ -1,7 +1,5 @@
 """The page's steps without a browser: what is sent, and what is not."""
 
-import csv
-
 import pytest
 
 from reading_room import panels
@@ -25,13 +23,6 @@ def path(tmp_path, image):
     return str(file)
 
 
-def rows(desk):
-    return list(csv.DictReader(next(desk.room.ledger.root.glob("*/metadata.csv")).open()))
-
-
-FIELDS = {"corrected_label": "Nodule", "confidence": 0.5, "reason": "wrong label", "reader": "AB", "comment": ""}
-
-
 def test_cards_fill_one_after_the_other(desk, path):
     views = list(desk.read_upload(path, Setting("phantom")))
     assert [view.cards.count("sr-ok") for view in views] == [0, 1, 2, 3, 3, 3, 3]
@@ -46,8 +37,6 @@ def test_sealed_until_committed(desk, path, image, monkeypatch):
     (view,) = desk.read_upload(path, setting)
     assert view.sealed and "sr-ok" not in view.cards and "data-map" not in view.cards
     assert "sr-ok" not in "".join(desk.draw_maps(view.shown, setting))
-    said, saved = desk.save_flag(view.shown, FIELDS, "", "ann")
-    assert not saved and "lock your own label" in said
     with pytest.raises(SealedError, match="Choose your own label"):
         list(desk.commit(view.shown, None, 0.5, setting))
     monkeypatch.undo()
@@ -61,27 +50,11 @@ def test_another_readers_reading_does_not_open_the_seal(desk, path):
     assert "data-map" not in "".join(desk.draw_maps(view.shown, setting))
     shown = list(desk.commit(view.shown, "Effusion", 0.9, setting))[-1]
     assert not shown.sealed and "Your reading, locked: <b>Effusion</b>, 90 %" in shown.consensus
-    said, saved = desk.save_flag(shown.shown, FIELDS, "", "ann")
-    assert saved, said
-    assert (rows(desk)[-1]["mode"], rows(desk)[-1]["first_label"]) == ("blinded", "Effusion")
     again = list(desk.read_upload(path, setting))
     assert len(again) == 7  # committed already: opened as before
 
 
-def test_boxes_go_with_their_image_only(desk, path, image):
-    shown = list(desk.read_upload(path, Setting("phantom")))[-1].shown
-    box = '{"x": 1, "y": 2, "width": 3, "height": 4}'
-    for sha256, kept in ((image.sha256, f"[{box}]"), ("0" * 64, "[]")):
-        _, saved = desk.save_flag(shown, FIELDS, f'{{"sha256": "{sha256}", "boxes": [{box}]}}', "")
-        assert saved and rows(desk)[-1]["regions"] == kept
-    said, saved = desk.save_flag(shown, FIELDS, f'{{"sha256": "{image.sha256}", "boxes": [{{"x": "<"}}]}}', "")
-    assert not saved and "boxes" in said
-
-
-def test_what_cannot_be_done_is_a_sentence(desk, path, tmp_path):
-    assert "Read one first" in desk.save_flag(None, FIELDS, "", "")[0]
-    shown = list(desk.read_upload(path, Setting("phantom")))[-1].shown
-    assert "choose the label" in desk.save_flag(shown, FIELDS | {"corrected_label": None}, "", "")[0]
+def test_what_cannot_be_read_is_a_sentence(desk, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("no")
     (view,) = desk.read_upload(str(bad), Setting("phantom"))
@@ -94,3 +67,17 @@ def test_an_image_that_is_gone_is_a_sentence(desk, image):
     gone = Shown("phantom", from_pixels(image.pixels[:90]).sha256, 0.0)
     (view,) = desk.read_again(gone, Setting("phantom"))
     assert "Read it again" in view.viewer["message"]
+
+
+def test_earlier_flags_come_after_the_image_and_never_before_the_commitment(desk, path, image):
+    views = list(desk.read_upload(path, Setting("phantom")))
+    assert {view.earlier for view in views} == {""}
+    record = {"task": "phantom", "image_sha256": image.sha256, "reader": "Bob", "corrected_label": "Effusion"}
+    desk.room.flag(record)
+    views = list(desk.read_upload(path, Setting("phantom")))
+    assert views[0].earlier == ""  # the image does not wait for the ledger
+    assert all("Bob" in view.earlier for view in views[1:])
+    setting = Setting("phantom", who="ann", blinded=True)
+    (view,) = desk.read_upload(path, setting)
+    assert view.sealed and "Bob" not in str(view)
+    assert "Bob" in list(desk.commit(view.shown, "Normal", 0.5, setting))[-1].earlier

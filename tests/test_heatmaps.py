@@ -8,13 +8,13 @@ import pytest
 from evaluation import heatmaps
 from evaluation.document import Figures, Grid, Paragraph
 from evaluation.heatmaps import build_heatmap_section, judge_heatmaps
-from evaluation.map_words import describe_maps
 from evaluation.plots import render_svg
 from evaluation.regions import open_regions
 from evaluation.samples import draw_rows
 from tests.conftest import has_starters
 from tests.test_samples import list_rows
 from xray_models import phantom
+from xray_models.map_words import describe_maps
 from xray_models.panel import Panel
 from xray_models.tasks import TaskError
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from evaluation.map_words import describe_maps
+from xray_models.map_words import describe_maps
 
 
 def judged(low, passed=True, **places):

@@ -148,7 +148,7 @@ def test_within_hands_errors_on():
 def test_one_tensor_in_training_evaluation_and_page(untrained, phantoms, monkeypatch):
     """The same file gives the same tensor, bit for bit, on every way in."""
     from xray_models import datasets
-    from xray_models.train import ImageSet
+    from xray_models.imagesets import ImageSet
 
     path = sorted(phantoms.glob("Nodule/*.png"))[0]
     image = read_image(path)

@@ -11,7 +11,7 @@ from xray_models.panel import Panel
 @pytest.fixture
 def panel(untrained, monkeypatch):
     loaded = Panel.load(untrained, device="cpu")
-    monkeypatch.setattr(read.Panel, "load", lambda task, models, engine: loaded)
+    monkeypatch.setattr(Panel, "load", lambda task, models, engine: loaded)
     return loaded
 
 

@@ -19,6 +19,7 @@ import yaml
 import dashboard
 from evaluation.starters import render_starters
 from evaluation.table import render_table
+from reading_room import accounts
 from tests.conftest import has_starters
 from tests.hub_server import open_hub
 from xray_models import hub, read, survey, train
@@ -43,6 +44,7 @@ def test_no_command_is_without_a_test():
         "make test",
         "python dashboard.py",
         "python -m xray_models.read",
+        "python -m reading_room.accounts",
         "python -m xray_models.datasets",
         "python -m xray_models.hub push",
         "python -m xray_models.hub pull",
@@ -233,3 +235,10 @@ def test_evaluate_command_with_data_gives_the_readmes_figures(published, tmp_pat
     committed = json.loads((ROOT / "evaluation" / "results" / "covid.json").read_text())
     for model, scores in committed["models"].items():
         assert metrics["models"][model]["accuracy"]["value"] == pytest.approx(scores["accuracy"]["value"], abs=0.005)
+
+
+def test_accounts(tmp_path, monkeypatch):
+    file, name = options_of("python -m reading_room.accounts")
+    monkeypatch.setattr(accounts.getpass, "getpass", lambda _: "long enough")
+    assert accounts.main([str(tmp_path / file), name]) == 0
+    assert accounts.read_accounts(tmp_path / file).check(name, "long enough")

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tests.test_flags import TASK, flag
-from xray_models.flags import Ledger
+from tests.test_flags import TASK, flag, load_as_data_set
+from xray_models.flags import Ledger, read_flags
 from xray_models.images import from_pixels
-from xray_models.relabels import apply_relabels
+from xray_models.relabels import apply_relabels, settle_flags
+from xray_models.rows import from_cell
 
 
 def test_relabels_reach_training_but_never_the_test_images(tmp_path, image):
@@ -49,3 +50,59 @@ def test_what_was_accepted_and_then_rejected_is_rejected(tmp_path, image):
     assert apply_relabels(rows, tmp_path, TASK)["label"].tolist() == ["Normal"]
     ledger.append(flag(image, corrected_label="Effusion", decides=first, status="accepted"), image, TASK)
     assert apply_relabels(rows, tmp_path, TASK)["label"].tolist() == ["Effusion"]
+
+
+def take_back(ledger, image, flag_id, label="Nodule"):
+    given = flag(image, corrected_label=label, reason="withdrawn", status="rejected", decides=flag_id)
+    return ledger.append(given, image, TASK)
+
+
+def test_what_was_withdrawn_does_not_reach_training(tmp_path, image):
+    """An image flagged twice goes back to its first flag, one flagged once to its own label."""
+    other = from_pixels(np.full((40, 40), 7, np.uint8))
+    unseen = from_pixels(np.full((40, 40), 9, np.uint8))
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image, corrected_label="Effusion"), image, TASK)
+    for own in (image, other, unseen):
+        take_back(ledger, own, ledger.append(flag(own, corrected_label="Nodule"), own, TASK))
+    shas = [image.sha256, other.sha256]
+    rows = pd.DataFrame({"path": ["a", "b"], "label": "Normal", "sha256": shas, "group": [0, 1], "split": "train"})
+    assert apply_relabels(rows, tmp_path, TASK)["label"].tolist() == ["Effusion", "Normal"]
+
+
+def test_the_ledger_with_a_withdrawal_is_a_data_set_that_says_so(tmp_path, image):
+    """Loaded as anyone loads it, its rows say by themselves which label stands."""
+    ledger = Ledger(tmp_path / "flags")
+    ledger.append(flag(image, corrected_label="Effusion"), image, TASK)
+    ledger.append(flag(image, reader="007"), image, TASK)
+    wrong = ledger.append(flag(image, corrected_label="Normal"), image, TASK)
+    take_back(ledger, image, wrong, "Normal")
+    loaded = load_as_data_set(tmp_path / "flags", tmp_path)
+    assert len(loaded) == 4 and {picture.size for picture in loaded["image"]} == {(160, 160)}
+    frame = loaded.remove_columns("image").to_pandas().sort_values(["created_at", "flag_id"])
+    texts = frame.select_dtypes(exclude="number").map(from_cell)
+    settled = settle_flags(texts)
+    assert settled.loc[settled["stands"], "corrected_label"].tolist() == ["Nodule"]
+    assert settled["verdict"].tolist() == ["open", "open", "withdrawn", "decision"]
+    read = settle_flags(read_flags(tmp_path / "flags"))
+    for column in ("flag_id", "verdict", "current", "decided_by", "stands"):
+        assert settled[column].tolist() == read[column].tolist()
+
+
+def test_the_last_decision_counts(tmp_path, image):
+    ledger = Ledger(tmp_path)
+    first = ledger.append(flag(image), image, TASK)
+    said = []
+    for status, reason in (("accepted", "other"), ("rejected", "withdrawn"), ("accepted", "other")):
+        ledger.append(flag(image, decides=first, status=status, reason=reason, reader=f"by {status}"), image, TASK)
+        said.append(settle_flags(read_flags(tmp_path)).set_index("flag_id").loc[first, ["verdict", "decided_by"]])
+    assert [tuple(one) for one in said] == [
+        ("accepted", "by accepted"),
+        ("withdrawn", "by rejected"),
+        ("accepted", "by accepted"),
+    ]
+
+
+def test_no_flag_is_nothing_to_settle(tmp_path):
+    settled = settle_flags(read_flags(tmp_path / "none"))
+    assert settled.empty and {"current", "verdict", "decided_by", "stands"} <= set(settled.columns)

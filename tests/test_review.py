@@ -115,6 +115,37 @@ def test_a_senseless_decision_is_refused_and_leaves_nothing(ledger, call, error,
     assert len(ledgers.read_flags(ledger.root)) == 1
 
 
+def take_back(ledger, image, flag_id, label="Normal", reader="AB"):
+    add(ledger, image, label, reader, decides=flag_id, status="rejected", reason="withdrawn")
+
+
+def test_what_was_taken_back_is_neither_open_nor_a_disagreement(ledger):
+    add(ledger, IMAGES[0], "Effusion", "CD", consensus_label="Normal")
+    take_back(ledger, IMAGES[0], add(ledger, IMAGES[0], "Normal", "AB", consensus_label="Normal"))
+    take_back(ledger, IMAGES[1], add(ledger, IMAGES[1], "Normal", "AB"))
+    flags = review.load_flags(ledger.root)
+    assert list(flags["reader"]) == ["CD"]
+    assert len(review.filter_flags(flags, Wanted(status="open"))) == 1
+    assert list(agreements.gather_labels(flags, "phantom").columns) == ["reader CD", "the panel"]
+    assert review.list_readers(flags, "phantom") == {IMAGES[0].sha256: ["CD"]}
+    assert shown(ledger) == in_training(ledger) == {IMAGES[0].sha256: "Effusion"}
+    assert len(json.loads(review.export_json(flags))) == 1
+    assert len(review.load_flags(ledger.root, withdrawn=True)) == 5
+
+
+def test_what_was_taken_back_is_not_decided(ledger):
+    flag_id = add(ledger, IMAGES[0], "Normal")
+    take_back(ledger, IMAGES[0], flag_id)
+    with pytest.raises(FlagError, match="took it back"):
+        review.decide(ledger, TASK, flag_id, "accepted", "C")
+    with pytest.raises(FlagError, match="Nobody flagged"):
+        review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Normal", "C")
+    add(ledger, IMAGES[0], "Nodule", "CD")
+    review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Normal", "C")  # nobody's label any more: a flag of its own
+    assert shown(ledger) == in_training(ledger) == {IMAGES[0].sha256: "Normal"}
+    assert review.list_readers(review.load_flags(ledger.root), "phantom") == {IMAGES[0].sha256: ["C", "CD"]}
+
+
 def test_a_decision_is_not_decided(ledger):
     (row,) = review.decide(ledger, TASK, add(ledger, IMAGES[0], "Normal"), "accepted", "C")
     with pytest.raises(FlagError, match="decision on another flag"):

@@ -6,12 +6,14 @@ A heatmap shows what moved a score. It does not show where disease is.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients, LayerGradCam, LayerGradientXActivation, Occlusion
+from PIL import Image
 from torch import nn
 
 from xray_models.architectures import FusedParts, Parts
@@ -24,22 +26,66 @@ WINDOW = 7  # an occluding square is a seventh of the input's side
 _AT_ONCE = 16  # inputs in one forward of a method that needs many
 
 
+class Grid(NamedTuple):
+    """What a heatmap lies over.
+
+    Attributes:
+        shape: (H, W) of the image.
+        spec: how the image became the model's input.
+    """
+
+    shape: tuple[int, int]
+    spec: InputSpec
+
+
 @dataclasses.dataclass(frozen=True)
 class Heatmap:
     """What moved the score of one label.
 
     Attributes:
-        values: (H, W) float32 on the image's grid, in [-1, 1] where `signed`, else in [0, 1]; 0 where the model
-            did not look or could not see. Scaled by its largest absolute value.
+        plane: (h', w') float32 over the model's input; over the image itself where `grid` is None.
         method: a key of `METHODS`.
         label: the label whose score is explained.
         signed: whether negative values (against the label) can occur.
+        grid: what it lies over.
     """
 
-    values: np.ndarray
+    plane: np.ndarray
     method: str
     label: str
     signed: bool
+    grid: Grid | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        height, width = self.plane.shape if self.grid is None else self.grid.shape
+        return int(height), int(width)
+
+    @functools.cached_property
+    def values(self) -> np.ndarray:
+        """(H, W) float32 on the image's grid, as `lay` gives them."""
+        return self.lay(self.shape)
+
+    def lay(self, shape: tuple[int, int]) -> np.ndarray:
+        """Lays the map over the image at any size, which for a small one costs next to nothing.
+
+        Args:
+            shape: (H, W), of the image's aspect.
+
+        Returns:
+            (H, W) float32 in [-1, 1] where `signed`, else in [0, 1]; 0 where the model did not look or could not see.
+            Scaled by its largest absolute value.
+        """
+        if self.grid is not None:
+            values = from_input(self.plane, shape, self.grid.spec)
+        else:
+            picture = Image.fromarray(self.plane.astype(np.float32, copy=False))
+            values = np.array(picture.resize(shape[::-1], Image.Resampling.BILINEAR))
+        largest = max(float(values.max()), -float(values.min()))
+        if largest > 0:
+            values *= np.float32(1 / largest)
+        return np.clip(values, -1, 1, out=values)
 
     @property
     def peak(self) -> tuple[int, int]:
@@ -73,11 +119,8 @@ def explain(
     else:
         inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
     plane = compute(parts, inputs, target, model.spec).float().cpu().numpy()  # (h', w')
-    values = from_input(plane, image.pixels.shape, model.spec)
-    largest = max(float(values.max()), -float(values.min()))
-    if largest > 0:
-        values *= np.float32(1 / largest)
-    return Heatmap(np.clip(values, -1, 1, out=values), method, label, signed=method not in _UNSIGNED)
+    height, width = image.pixels.shape
+    return Heatmap(plane, method, label, method not in _UNSIGNED, Grid((height, width), model.spec))
 
 
 class _Head(nn.Module):

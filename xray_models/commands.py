@@ -1,8 +1,9 @@
-"""Commands as another person would type them, for cards and reports."""
+"""What the command lines share: how one is refused, and how it is written down for cards and reports."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 
 _STAND_INS = {
@@ -14,6 +15,12 @@ _STAND_INS = {
     "--predictions": "FILE",
     "--weights": "WEIGHTS",
 }
+
+
+def refuse(error: Exception) -> int:
+    """Says why a command cannot be done; returns its exit status."""
+    sys.stderr.write(f"error: {error}\n")
+    return 2
 
 
 def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) -> str:

@@ -7,11 +7,17 @@ faults set aside -> groups -> splits. Training and evaluation start from the sam
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # answers --help before what follows is imported
+    from xray_models.survey_command import main
+
+    sys.exit(main())
+
 import dataclasses
 import logging
 import os
 import re
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -209,9 +215,3 @@ def _mark_contradictions(found: pd.DataFrame) -> None:
     labels = readable.groupby("sha256")["label"].nunique()
     twice = found["sha256"].isin(labels[labels > 1].index)
     found.loc[twice, "reason"] = "the same picture stands under another label too"
-
-
-if __name__ == "__main__":
-    from xray_models.survey import main
-
-    sys.exit(main())

@@ -5,22 +5,19 @@ Every process appends to its own folder below the ledger, so there is one writer
     flags/<process>/metadata.csv       one row, one flag; flushed to the disk before `append` returns
     flags/<process>/<sha256>.png       the flagged images, pixels only
 
-`datasets.load_dataset("imagefolder", data_dir="flags")` loads the whole tree. For that, a cell of a text column
-must never look like a number or like nothing to a CSV reader; such rare texts are written as JSON strings.
+`datasets.load_dataset("imagefolder", data_dir="flags")` loads the whole tree; `rows` says how texts are written for
+that. What became of a flag, and which flags count, is said by later rows and worked out in `relabels`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import fcntl
 import hashlib
 import hmac
-import io
 import json
 import os
-import re
 import secrets
 import threading
 from collections.abc import Mapping
@@ -32,15 +29,15 @@ import pandas as pd
 
 from xray_models import __version__
 from xray_models.images import Radiograph, encode_png
+from xray_models.rows import disarm, mend, read_part, to_cell, to_line
 from xray_models.tasks import Task, choose
 
 SCHEMA_VERSION = 1
 REASONS = ("wrong label", "several findings", "poor quality", "not this body part", "other")
+WITHDRAWN = "withdrawn"
+"""The reason of a row that takes a flag back: its reader's own decision on it, with status "rejected"."""
 _STATUSES = ("open", "accepted", "rejected")
 _COMMENT_LIMIT = 4000  # characters
-_NOTHING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
-_NOTHING |= {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 class FlagError(ValueError):
@@ -48,7 +45,7 @@ class FlagError(ValueError):
 
 
 class LedgerError(OSError):
-    """The disk refused a flag: it is not saved."""
+    """The disk refused: the flag is not saved, or the ledger cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Flag:
         corrected_label: the label that the reader gives.
         image_sha256: the image's name, as in `Radiograph.sha256`.
         confidence: the reader's, in [0, 1].
-        reason: one of `REASONS`.
+        reason: one of `REASONS`; `WITHDRAWN` in a row that takes a flag back.
         comment: free text.
         regions: boxes in image pixels, each {"x", "y", "width", "height"}.
         opinions: model to label, probs and revision, as shown to the reader.
@@ -131,7 +128,10 @@ _NUMBERS = {"disagreement", "first_confidence", "confidence", "seconds"}
 def check_flag(flag: Flag, task: Task) -> None:
     """Raises `FlagError` or `TaskError` unless a flag makes sense for its task."""
     choose("label", flag.corrected_label, task.labels)
-    choose("reason", flag.reason, REASONS)
+    if flag.reason != WITHDRAWN:
+        choose("reason", flag.reason, REASONS)
+    elif not flag.decides or flag.status != "rejected":
+        raise FlagError(f'reason "{WITHDRAWN}" is for rows that take a flag back: those decide it, as "rejected".')
     choose("status", flag.status, _STATUSES)
     choose("mode", flag.mode, ("open", "blinded"))
     if not flag.reader.strip():
@@ -182,7 +182,7 @@ class Ledger:
         flag = dataclasses.replace(
             flag,
             flag_id=flag.flag_id or f"flag-{secrets.token_hex(8)}",
-            created_at=flag.created_at or datetime.now(UTC).isoformat(timespec="milliseconds"),
+            created_at=flag.created_at or datetime.now(UTC).isoformat(timespec="microseconds"),
         )
         with self._lock:
             try:
@@ -218,7 +218,7 @@ class Ledger:
     def _write_row(self, row: Mapping[str, str]) -> None:
         assert self._file is not None
         before = os.fstat(self._file).st_size
-        data = _to_line(row.values()) if before else _to_line(FIELDS) + _to_line(row.values())
+        data = to_line(row.values()) if before else to_line(FIELDS) + to_line(row.values())
         try:
             if os.write(self._file, data) != len(data):
                 raise OSError(28, "the disk is full")
@@ -250,61 +250,7 @@ def _to_row(flag: Flag) -> dict[str, str]:
 def _to_cell(name: str, value: Any) -> str:
     if name in _NUMBERS:
         return "" if value is None else repr(float(value))
-    if name == "schema_version":
-        return str(value)
-    text = _clean(str(value))
-    return json.dumps(text, ensure_ascii=False) if _looks_typed(text) else text
-
-
-def _clean(text: str) -> str:
-    """Line ends as one character, no control characters, no halves of characters: what every CSV reader keeps."""
-    return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _looks_typed(text: str) -> bool:
-    """Whether a CSV reader might take a text for a number, a truth value or nothing."""
-    bare = text.strip()
-    if bare in _NOTHING or bare.lower() in ("true", "false") or text.startswith('"'):
-        return True
-    try:
-        float(bare)
-    except ValueError:
-        return False
-    return True
-
-
-def _from_cell(cell: str) -> str:
-    return json.loads(cell) if cell.startswith('"') else cell
-
-
-def _to_line(cells: Any) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode()
-
-
-def _whole(data: bytes) -> int:
-    """Length of the whole rows of a CSV: up to the last line end that is not inside quotes."""
-    end = len(data)
-    while end and (data[end - 1 : end] != b"\n" or data.count(b'"', 0, end) % 2):
-        end = data.rfind(b"\n", 0, end - 1) + 1
-    return end
-
-
-def mend(root: Path) -> int:
-    """Cuts off rows that dead processes left half written (they were never acknowledged); returns how many."""
-    mended = 0
-    for path in sorted(root.glob("*/metadata.csv")):
-        with path.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # its writer lives
-            data = file.read()
-            if (whole := _whole(data)) < len(data):
-                file.truncate(whole)
-                mended += 1
-    return mended
+    return str(value) if name == "schema_version" else to_cell(str(value))
 
 
 def read_flags(root: str | Path) -> pd.DataFrame:
@@ -316,12 +262,8 @@ def read_flags(root: str | Path) -> pd.DataFrame:
     Returns:
         One flag a row: the columns of `FIELDS` as text, and `path` of the flagged image. Numbers stay text.
     """
-    rows = []
-    for path in sorted(Path(root).glob("*/metadata.csv")):
-        data = path.read_bytes()
-        text = io.StringIO(data[: _whole(data)].decode(), newline="")
-        for row in csv.DictReader(text):
-            rows.append({k: _from_cell(v) for k, v in row.items()} | {"path": str(path.parent / row["file_name"])})
+    paths = sorted(Path(root).glob("*/metadata.csv"))
+    rows = [row | {"path": str(path.parent / row["file_name"])} for path in paths for row in read_part(path).rows]
     frame = pd.DataFrame(rows, columns=[*FIELDS, "path"])
     frame = frame.drop_duplicates("flag_id").sort_values(["created_at", "flag_id"])
     return frame.reset_index(drop=True)
@@ -329,10 +271,7 @@ def read_flags(root: str | Path) -> pd.DataFrame:
 
 def export_csv(root: str | Path) -> str:
     """All flags as one CSV for a spreadsheet; a cell that could run as a formula starts with an apostrophe."""
-    frame = read_flags(root)[FIELDS]
-    return frame.map(lambda cell: f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell).to_csv(
-        index=False
-    )
+    return read_flags(root)[FIELDS].map(disarm).to_csv(index=False)
 
 
 def hash_name(name: str) -> str:

@@ -10,23 +10,30 @@ Log in with `hf auth login` or set HF_TOKEN; HF_ENDPOINT names another Hub.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # answers --help before what follows is imported
+    from xray_models.hub_command import main
+
+    sys.exit(main())
+
 import argparse
 import json
 import logging
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from xray_models.commands import refuse
 from xray_models.hub_cache import pull_model, resolve
 from xray_models.hub_client import HubError, Place, ask, connect, create_repository
+from xray_models.hub_command import main
 from xray_models.hub_files import compose_card, compose_files
 from xray_models.spaces import publish_space
 from xray_models.tasks import ModelRef, Task, TaskError, load_task, load_tasks
 
-__all__ = ["HubError", "Pushed", "main", "pull_task", "push_model", "resolve"]
+__all__ = ["HubError", "Pushed", "main", "pull_task", "push_model", "resolve", "run"]
 
 _log = logging.getLogger(__name__)
 
@@ -124,39 +131,12 @@ def _space(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m xray_models.hub", description="Models and the page on the Hub.")
-    commands = parser.add_subparsers(required=True, metavar="push|pull|card|space")
-
-    def add(run: Callable[[argparse.Namespace], int], about: str, required: Sequence[str]) -> argparse.ArgumentParser:
-        command = commands.add_parser(run.__name__.strip("_"), help=about, description=about)
-        command.set_defaults(run=run)
-        for name in required:
-            command.add_argument(f"--{name}", required=True)
-        return command
-
-    push = add(_push, "uploads a model's folder and prints the line for hub_configs", ["task", "model", "owner"])
-    pull = add(_pull, "downloads a task's Hub models at their pinned revisions", ["task"])
-    pull.add_argument("--models", nargs="+", help="only these models (default: all that have a `repo:`)")
-    card = add(_card, "prints a model's card", ["task", "model"])
-    card.add_argument("--metrics", type=Path, help="a metrics.json of evaluation.run, for figures with its intervals")
-    space = add(_space, "creates or updates a Space and prints its address", ["owner", "name"])
-    for command in (push, space):
-        command.add_argument("--public", action="store_true", help="let others see it (default: private)")
-    return parser.parse_args(argv)
+_RUN = {"push": _push, "pull": _pull, "card": _card, "space": _space}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    options = _parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+def run(options: argparse.Namespace) -> int:
+    """Does what the command line asks for; returns the exit status."""
     try:
-        return int(options.run(options))
+        return _RUN[options.action](options)
     except (TaskError, HubError, OSError, json.JSONDecodeError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return refuse(error)

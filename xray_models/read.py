@@ -8,12 +8,14 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from xray_models.engine import ENGINES
-from xray_models.images import ImageError, read_image
-from xray_models.panel import Panel
-from xray_models.readings import Reading
-from xray_models.tasks import TaskError
+from xray_models.commands import refuse
+from xray_models.tasks import TaskError, load_task
+
+if TYPE_CHECKING:
+    from xray_models.panel import Panel
+    from xray_models.readings import Reading
 
 
 def render_text(reading: Reading) -> str:
@@ -37,8 +39,25 @@ def render_text(reading: Reading) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: 0 when every image was read, 1 when one was not, 2 for a wrong command."""
+def print_readings(panel: Panel, paths: Sequence[Path], as_json: bool) -> bool:
+    """Prints the reading of every file, or why there is none; returns whether each was read and answered."""
+    from xray_models.images import ImageError, read_image
+
+    complete = True
+    for path in paths:
+        try:
+            reading = panel.read(read_image(path))
+        except ImageError as error:
+            sys.stderr.write(f"{path}: not read: {error}\n")
+            complete = False
+            continue
+        text = json.dumps(reading.to_json(), ensure_ascii=False) if as_json else f"{path}\n{render_text(reading)}"
+        sys.stdout.write(text + "\n")
+        complete = complete and reading.consensus is not None
+    return complete
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m xray_models.read",
         description="Every model's opinion on images. For research; not a medical device.",
@@ -47,30 +66,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--task", required=True)
     parser.add_argument("--models", nargs="+", help="only these models (default: the whole panel)")
     parser.add_argument(
-        "--engine", choices=ENGINES, default="torch", help="what runs the models (default: torch, which is exact)"
+        "--engine",
+        choices=("auto", "torch", "openvino"),
+        default="torch",
+        help="what runs the models (default: torch, which is exact)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    options = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: 0 when every image was read, 1 when one was not, 2 for a wrong command."""
+    options = _parse(argv)
     logging.basicConfig(level=logging.ERROR)
     try:
+        task = load_task(options.task)
+        for name in options.models or ():
+            task.model(name)
+        from xray_models.panel import Panel  # torch takes seconds to import
+
         panel = Panel.load(options.task, options.models, engine=options.engine)
     except TaskError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return refuse(error)
     if options.engine != "torch":
         sys.stderr.write("".join(f"{name} runs on {engine}\n" for name, engine in panel.engines.items()))
-    failed = False
-    for path in options.images:
-        try:
-            reading = panel.read(read_image(path))
-        except ImageError as error:
-            sys.stderr.write(f"{path}: not read: {error}\n")
-            failed = True
-            continue
-        text = json.dumps(reading.to_json(), ensure_ascii=False) if options.json else f"{path}\n{render_text(reading)}"
-        sys.stdout.write(text + "\n")
-        failed = failed or reading.consensus is None
-    return int(failed)
+    return 0 if print_readings(panel, options.images, options.json) else 1
 
 
 if __name__ == "__main__":

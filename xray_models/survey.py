@@ -6,11 +6,8 @@ Counts, sizes, exposure, near-copies, files left out, and what besides the findi
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import logging
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,11 +17,12 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from xray_models.datasets import DataError, Manifest, count_twins, open_dataset, write_manifest
+from xray_models.datasets import Manifest, count_twins, write_manifest
 from xray_models.grouping import join_groups
-from xray_models.images import ImageError, read_image
+from xray_models.images import read_image
 from xray_models.layouts import name_below
-from xray_models.tasks import SPLIT_KINDS, Task, TaskError, load_task
+from xray_models.survey_command import main as main
+from xray_models.tasks import Task
 
 SPLITS = ("train", "validation", "test")
 EXPOSURE = ("dark", "mean", "bright")
@@ -212,25 +210,3 @@ def write_survey(survey: Survey, out: Path) -> None:
     write_manifest(survey.manifest, out)
     list_copies(survey.manifest).to_csv(out / "copies.csv", index=False, lineterminator="\n")
     draw_survey(survey, out)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m xray_models.datasets", description="What is in a data set.")
-    parser.add_argument("--task", required=True, help="a YAML file of hub_configs/, without its ending")
-    parser.add_argument("--data", help="data folder, or hub:owner/name (default: $XRAY_DATA/<task>, or data/<task>)")
-    parser.add_argument("--split", choices=SPLIT_KINDS, default="", help="whose split (default: what the task says)")
-    parser.add_argument("--labels", type=Path, help="CSV with file_name and label of files to label anew")
-    parser.add_argument("--out", type=Path, help="folder of the results (default: reports/<task>/data)")
-    options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    out = options.out or Path("reports") / options.task / "data"
-    try:
-        task = load_task(options.task)
-        survey = take_survey(task, open_dataset(task, options.data, options.split, options.labels))
-    except (TaskError, DataError, ImageError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    write_survey(survey, out)
-    sys.stdout.write(f"{render_text(survey)}\n{out}\n")
-    return 0

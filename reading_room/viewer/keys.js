@@ -8,6 +8,7 @@ const KEYS = [
     ["1 … 9", "Choose a label", ["1", "2", "3", "4", "5", "6", "7", "8", "9"], "chooseLabel"],
     ["F", "Go to the flag form", ["f"], "focusForm"],
     ["Enter", "Save the flag; when reading blinded, lock your reading", ["Enter"], "saveForm"],
+    ["U", "Undo the flag saved last", ["u"], "undoFlag"],
     ["?", "This sheet", ["?"], "help"],
   ]],
   ["Heatmap", [

@@ -109,7 +109,7 @@ class View {
     this.find('[data-act="invert"]').setAttribute("aria-pressed", this.inverted);
     this.find('[data-act="overlay"]').setAttribute("aria-pressed", this.map.on);
     this.find('[data-act="compare"]').setAttribute("aria-pressed", this.blinking !== null);
-    for (const button of this.root.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", button.dataset.tool === this.tool);
+    for (const button of this.root.querySelectorAll("button[data-tool]")) button.setAttribute("aria-pressed", button.dataset.tool === this.tool);
     this.stageBox.dataset.tool = this.tool;
   }
 

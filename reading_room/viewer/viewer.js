@@ -75,6 +75,10 @@ class Viewer extends Overlay {
     document.querySelector(this.form.save)?.click();
   }
 
+  undoFlag() {
+    document.querySelector("#flag-undo")?.click();
+  }
+
   help() {
     const sheet = this.find(".vw-sheet");
     if (sheet.open) sheet.close();

@@ -26,14 +26,11 @@ def opened(url, size, **options):
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        page = browser.new_page(viewport=size, **options)
+        page = browser.new_context(viewport=size, **options).new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.goto(url)
-        page.wait_for_selector(".vw-stage")
-        page.wait_for_selector(".sr-head input[type=file]", state="attached")
-        page.wait_for_selector("#cards .sr-card", state="attached")
+        visit(page, url)
         try:
             yield page
         except Exception as error:
@@ -44,6 +41,14 @@ def opened(url, size, **options):
     web = [address for address in asked if re.match(r"(https?|wss?)://", address)]
     assert [address for address in web if not re.match(rf"(https?|wss?)://{re.escape(host)}([/?]|$)", address)] == []
     assert [text for text in errors if "404" not in text] == []
+
+
+def visit(page, url):
+    """Opens an address; the page is there when its image, its button and its cards are."""
+    page.goto(url)
+    page.wait_for_selector(".vw-stage")
+    page.wait_for_selector(".sr-head input[type=file]", state="attached")
+    page.wait_for_selector("#cards .sr-card", state="attached")
 
 
 def give_file(page, path):

@@ -1,0 +1,156 @@
+"""Judges a task's panel from its images to the report; `run` is the command.
+
+images -> the panel's opinions (kept in a cache), or predictions made elsewhere -> numbers with intervals -> checks that
+look at the images -> `metrics.json`, `predictions.csv`, `worklist.csv`, `faults.csv`, PNG plots and `report.html`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from contextlib import nullcontext
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from PIL import Image
+
+from evaluation.audit import write_audit
+from evaluation.cache import OpinionCache
+from evaluation.cases import FAULT, choose_models, collect_cases, find_unavailable, load_panel, relative, try_to_read
+from evaluation.checks import Checked, Sizes, run_checks
+from evaluation.distributed import Cluster, collect_cases_ray
+from evaluation.document import Report
+from evaluation.markdown import render_markdown
+from evaluation.page import render_page
+from evaluation.plots import save_png
+from evaluation.predictions import Table, read_predictions, tabulate, write_predictions
+from evaluation.report import build_report
+from evaluation.scoring import score
+from evaluation.subgroups import judge_subgroups, read_metadata
+from evaluation.worklist import judge_worklist, list_worklist
+from xray_models import datasets
+from xray_models.arrays import cache_folder
+from xray_models.images import Radiograph, to_display
+from xray_models.panel import Panel
+from xray_models.tasks import Task
+
+_THUMBNAIL = 160  # pixels of the longer side
+
+
+class Material(NamedTuple):
+    """What was judged: answers and files left out; and for the checks the panel and the data, None for predictions."""
+
+    table: Table
+    faults: pd.DataFrame
+    unavailable: dict[str, str]
+    panel: Panel | None = None
+    manifest: datasets.Manifest | None = None
+
+
+def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
+    """Judges predictions or a panel, writes everything to `options.out`, returns what metrics.json holds."""
+    material = _score_files(task, options) if options.predictions else ask_panel(task, options)
+    table = material.table
+    scores = score(table, options.resamples, options.seed) | {
+        "task": task.name,
+        "split": "given" if options.predictions else options.split,
+        "command": options.command,
+        "seed": options.seed,
+        "resamples": options.resamples,
+        "unavailable": material.unavailable,
+        "faults": len(material.faults),
+        "worklist": judge_worklist(table, options.resamples, options.seed, options.inject_noise),
+    }
+    if options.metadata:
+        metadata = read_metadata(options.metadata, table)
+        scores["subgroups"] = judge_subgroups(table, metadata, options.resamples, options.seed)
+    checked = Checked()
+    if material.panel is not None and material.manifest is not None:
+        sizes = Sizes(options.robustness, options.heatmaps, options.margins)
+        checked = run_checks(material.panel, material.manifest, options.split, sizes, options.seed)
+    scores |= checked.found
+    report = build_report(task, table, scores, material.faults, checked)
+    write_results(report, material, scores, options)
+    if checked.audit:
+        write_audit(checked.audit, options.out)
+    return scores
+
+
+def ask_panel(task: Task, options: argparse.Namespace) -> Material:
+    """Asks a task's panel about a split of its data.
+
+    Raises:
+        TaskError: when no model is available.
+        DataError: when there are no data, or the split is empty.
+    """
+    task = choose_models(task, options.models)
+    panel = load_panel(task)
+    manifest = datasets.open_dataset(task, options.data)
+    rows = manifest.part(options.split)
+    if rows.empty:
+        raise datasets.DataError(
+            f"The {options.split} split has no image; the data set has {len(manifest.rows)}. Try --split all."
+        )
+    early = manifest.faults.rename(columns={"path": "image"})
+    early["image"] = [relative(path, manifest.folder) for path in early["image"]]
+    if options.engine == "ray":
+        folder = None if options.no_cache else cache_folder()
+        cluster = Cluster(options.ray_address, options.workers, cache=folder)
+        table, late, unavailable = collect_cases_ray(task, None, rows, manifest.folder, options.out, cluster)
+    else:
+        with nullcontext() if options.no_cache else OpinionCache() as cache:
+            cases, late = collect_cases(panel, rows, manifest.folder, cache)
+        table, unavailable = tabulate(task, cases), find_unavailable(cases)
+    return Material(table, pd.concat([early, late], ignore_index=True), unavailable, panel, manifest)
+
+
+def _score_files(task: Task, options: argparse.Namespace) -> Material:
+    cases = read_predictions(options.predictions, task)
+    return Material(tabulate(task, cases), pd.DataFrame(columns=list(FAULT)), find_unavailable(cases))
+
+
+def write_results(report: Report, material: Material, scores: dict[str, Any], options: argparse.Namespace) -> None:
+    """Writes the numbers, the tables, the plots and the report."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(scores, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    (options.out / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_predictions(material.table, options.out / "predictions.csv")
+    material.faults.to_csv(options.out / "faults.csv", index=False, lineterminator="\n")
+    list_worklist(material.table).to_csv(options.out / "worklist.csv", index=False, lineterminator="\n")
+    for figures in report.figures:
+        save_png(figures.plots, options.out / f"{figures.name}.png")
+    if "html" in options.format:
+        thumbnails = draw_thumbnails(report.images, material.manifest.folder) if material.manifest else {}
+        (options.out / "report.html").write_text(render_page(report, thumbnails), encoding="utf-8")
+    if "md" in options.format:
+        (options.out / "report.md").write_text(render_markdown(report), encoding="utf-8")
+
+
+def draw_thumbnails(images: Iterable[str], folder: Path) -> dict[str, bytes]:
+    """Makes small grey JPEG pictures of the images that the report shows."""
+    thumbnails = {}
+    for image in images:
+        found = try_to_read(str(folder / image))
+        if isinstance(found, Radiograph):
+            file = BytesIO()
+            Image.fromarray(to_display(found, _THUMBNAIL)).save(file, "JPEG", quality=85)
+            thumbnails[image] = file.getvalue()
+    return thumbnails
+
+
+def format_table(scores: dict[str, Any]) -> str:
+    """The most important numbers as plain text, one line a model."""
+    width = max(len(name) for name in scores["models"])
+    lines = [f"{'':{width}}  accuracy               AUROC                  ECE"]
+    for name, found in scores["models"].items():
+        cells = [_format_interval(found[metric]) for metric in ("accuracy", "auroc")]
+        lines.append(f"{name:{width}}  {cells[0]:21}  {cells[1]:21}  {found['ece']['value']:.3f}")
+    return "\n".join(lines)
+
+
+def _format_interval(found: dict[str, float | None]) -> str:
+    value, low, high = ("–" if number is None else f"{number:.3f}" for number in found.values())
+    return f"{value} [{low}, {high}]"

@@ -1,0 +1,97 @@
+"""A folder that is watched: what lies in it, and what is put there later, is read into one worklist. No gradio here."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from reading_room.intake import IntakeError
+from reading_room.sources import FILE_LIMIT, is_aside, take_files
+from reading_room.worklist import Worklist
+from xray_models.panel import Panel
+
+_log = logging.getLogger(__name__)
+PAUSE = 2.0  # seconds between two looks at the folder; a file is taken when it has not changed between them
+
+
+class _State(NamedTuple):
+    """What tells that a file is still being written."""
+
+    size: int
+    changed: int
+
+
+class Watch:
+    """Looks at a folder and its subfolders again and again, and hands what is new to a worklist.
+
+    A file that changes after it was taken is taken again, as another case. Files stay where they are and as they are.
+
+    Args:
+        folder: the folder.
+        made: the list that its files go to.
+
+    Raises:
+        IntakeError: when it is not a folder that can be read.
+    """
+
+    def __init__(self, folder: Path, made: Worklist):
+        if not folder.is_dir():
+            raise IntakeError(f"{folder} is not a folder. Make it, or watch another one.")
+        self.folder, self.made = folder, made
+        self._before: dict[Path, _State] = {}
+        self._taken: dict[Path, _State] = {}
+        self._batch = 0
+        self._full = False
+
+    def run(self, panel: Panel, stop: threading.Event, pause: float = PAUSE) -> None:
+        """Takes and reads what comes, until `stop` is set.
+
+        Args:
+            panel: what reads.
+            stop: ends this.
+            pause: seconds between two looks.
+        """
+        while not stop.is_set():
+            if self.look():
+                self.made.fill(panel)
+            self.made.state = "watching"
+            stop.wait(pause)
+
+    def look(self) -> int:
+        """Hands the files that are new and did not change since the last look to the list; returns how many cases."""
+        now = dict(self._scan())
+        settled = [path for path, state in now.items() if self._before.get(path) == state != self._taken.get(path)]
+        self._before = now
+        room = FILE_LIMIT - len(self.made.sources)
+        if len(settled) > room:
+            if not self._full:
+                _log.warning("the watched list is full: %d files; start again for the others", FILE_LIMIT)
+            self._full, settled = True, settled[: max(0, room)]
+        if not settled:
+            return 0
+        self._taken |= {path: now[path] for path in settled}
+        self._batch += 1
+        own = self.made.folder / str(self._batch)
+        own.mkdir()
+        try:
+            taken = take_files([str(path) for path in settled], own, link=False)
+        except IntakeError as error:  # too many bytes at once: these files are left out, the watch goes on
+            _log.warning("%d files of the watched folder are left out: %s", len(settled), error)
+            return 0
+        self.made.extend(taken)
+        return len(taken.sources)
+
+    def _scan(self) -> Iterator[tuple[Path, _State]]:
+        """Every file that is neither hidden nor a link, with its size and time, by name."""
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_symlink() or is_aside(str(path.relative_to(self.folder))):
+                continue
+            try:
+                facts = path.stat()
+            except OSError:  # gone meanwhile
+                continue
+            if path.is_file() and facts.st_size:
+                yield path, _State(facts.st_size, facts.st_mtime_ns)

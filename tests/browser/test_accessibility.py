@@ -1,0 +1,129 @@
+"""Every page for every reader: what axe-core finds, contrast in each theme, and the theme that a browser remembers."""
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+
+from reading_room import models
+from reading_room.themes import THEMES
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, opened, visit, wait_for_maps
+from tests.browser.test_reading_page import FAINT
+
+pytestmark = NEEDS_CHROMIUM
+STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"  # no colour on its way
+AXE = """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
+  .filter(found => ['serious', 'critical'].includes(found.impact))
+  .flatMap(found => found.nodes.map(node => [found.id, node.target.join(' '), node.html.slice(0, 160)]))"""
+GROUND = "selector => getComputedStyle(document.querySelector(selector)).backgroundColor"
+BLACK = "rgb(0, 0, 0)"
+CARD = (
+    f"# A model\n\n`code` and [a link](#a)\n\n| label | value |\n|---|---|\n| one | 1 |\n\n```\n{'word ' * 60}\n```\n"
+)
+
+
+def read(page, file):
+    give_file(page, file)
+    wait_for_maps(page)
+    page.locator(".sr-card").nth(1).click()
+    page.wait_for_function("() => secondRead.map.on && secondRead.heat.layer")
+    for key in ("n", "3", "f", "J", "R", "Enter"):  # a box, a label, the reader's name, and saved
+        page.keyboard.press(key)
+    page.wait_for_selector(".sr-saved")
+
+
+def open_keys(page, file):
+    page.locator(".vw-stage").focus()
+    page.keyboard.press("?")
+    page.wait_for_selector(".vw-sheet", state="visible")
+
+
+def list_cases(page, file):
+    page.keyboard.press("?")
+    page.get_by_role("tab", name="Worklist").click()
+    page.locator("#list-files input[type=file]").set_input_files([file])
+    page.wait_for_function("() => document.body.innerText.includes('All read: 1 of 1')", timeout=60_000)
+
+
+def review(page, file):
+    page.get_by_role("tab", name="Review").click()
+    page.get_by_role("button", name="Load anew").click()
+    page.get_by_role("button", name="Look").first.click()
+    page.wait_for_selector("#review-form", state="visible")
+    for accordion in ("agreement", "out", "retraining"):
+        page.locator(f"#review-{accordion} > button").click()
+    page.get_by_role("button", name="Compare").last.click()
+    page.wait_for_selector("#agreement :is(svg, .sr-none)")
+
+
+def show_model(page, file):
+    page.get_by_role("tab", name="Models").click()
+    page.get_by_role("button", name="Card").first.click()
+    page.wait_for_selector("#models-card table")
+
+
+STEPS = {
+    "an empty page": lambda page, file: None,
+    "a reading": read,
+    "the keys": open_keys,
+    "the worklist": list_cases,
+    "the review": review,
+    "the models": show_model,
+}
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_every_page_is_for_every_reader_in_every_theme(room, file, size, monkeypatch):
+    monkeypatch.setattr(models, "show_card", lambda *_: CARD)
+    wrong = {}
+    with opened(room[1], size) as page:
+        page.add_style_tag(content=STILL)
+        page.evaluate(AXE_SCRIPT)
+        for step, act in STEPS.items():
+            act(page, file)
+            for theme in THEMES:
+                page.evaluate("name => secondReadThemes.wear(name)", theme)
+                wrong[step, theme, "faint"] = page.evaluate(FAINT)
+                if theme != "black":  # which differs from dark in its colours alone
+                    wrong[step, theme, "axe"] = page.evaluate(AXE)
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], step
+    assert {place: found for place, found in wrong.items() if found} == {}
+
+
+def test_a_theme_is_chosen_by_a_button_and_remembered(room):
+    with opened(room[1], DESK) as page:
+        assert page.evaluate(GROUND, "body") != BLACK
+        assert page.get_by_role("button", name="Dark theme").get_attribute("aria-pressed") == "true"
+        page.locator(".vw-stage").focus()
+        grounds = {}
+        for theme, title in THEMES.items():
+            page.get_by_role("button", name=f"{title} theme").click()
+            grounds[theme] = page.evaluate(GROUND, "body")
+            assert page.evaluate(GROUND, ".vw-stage") == BLACK  # radiographs are read on black
+            assert page.evaluate("document.body.classList.contains('dark')") == (theme != "light")
+            assert page.locator("[data-wear][aria-pressed=true]").get_attribute("aria-label") == f"{title} theme"
+        assert len(set(grounds.values())) == 3 and grounds["black"] == BLACK
+        assert page.evaluate("document.activeElement.matches('.vw-stage')")  # the keys stay with the image
+        page.get_by_role("tab", name="Models").click()
+        assert page.get_by_role("button", name="Black theme").is_visible()
+
+        beside = page.context.new_page()  # the same browser: it remembers, and follows
+        visit(beside, room[1])
+        assert beside.evaluate(GROUND, "body") == BLACK
+        page.get_by_role("button", name="Light theme").click()
+        beside.wait_for_function(
+            "ground => getComputedStyle(document.body).backgroundColor === ground", arg=grounds["light"]
+        )
+
+
+def test_the_first_paint_is_in_the_readers_theme(room):
+    dark = "rgb(13, 17, 20)"
+    with opened(room[1], DESK) as page:
+        for theme, ground in {"light": "rgb(241, 244, 246)", "black": BLACK, "no such theme": dark, None: dark}.items():
+            for system in ("light", "dark"):  # what the system prefers is not asked
+                context = page.context.browser.new_context(color_scheme=system)
+                if theme:
+                    context.add_init_script(f"localStorage.setItem('second-read-theme', {theme!r})")
+                early = context.new_page()
+                early.route("**/assets/*", lambda route: route.abort())  # gradio's own scripts and sheets
+                early.goto(room[1])
+                assert early.evaluate(GROUND, "body") == ground, (theme, system)
+                context.close()

@@ -1,0 +1,215 @@
+"""The reading room in Turkish, in a browser: nothing is left in English, and nothing Turkish gets into the ledger."""
+
+import csv
+import re
+
+import pytest
+from PIL import Image
+
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, opened, wait_for_maps
+from xray_models import phantom
+
+pytestmark = NEEDS_CHROMIUM
+
+# Every text of the page with its titles, and what its lists show; not what a reader wrote, a command or a document.
+TEXTS = """() => {
+  const left = '[translate=no], script, style, code, pre, #models-card, .api-docs';
+  const found = [], shown = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').get;
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  for (let node = walker.currentNode; node; node = walker.nextNode()) {
+    const element = node.nodeType === 3 ? node.parentElement : node;
+    if (element.closest(left)) continue;
+    if (node.nodeType === 3) found.push(node.nodeValue);
+    else for (const name of ['title', 'aria-label', 'placeholder', 'alt', 'data-head']) found.push(node.getAttribute(name));
+    if (node.nodeType === 1 && node.matches('input[role=combobox]')) found.push(shown.call(node));
+  }
+  return found.map(text => (text ?? '').trim().replace(/\\s+/g, ' '));
+}"""
+# What is cut off: words in a button, in a list's field, or beside a bar, that need more room than they have.
+CUT = """() => [...document.querySelectorAll('button, input[role=combobox], .sr-bar span, .sr-consensus p')]
+  .filter(node => node.checkVisibility() && node.clientWidth > 1 && node.scrollWidth > node.clientWidth + 1)
+  .map(node => node.innerText || node.getAttribute('aria-label') || node.className)"""
+# The same in both languages: names of the program, files, models, methods, colours and keys; words; figures and ids.
+SAME = re.compile(
+    r"Second Read|flags\.\w+|relabels\.csv|HiResCAM|Grad-CAM|ResNet-18|ViT-Ti/16|Inferno|Viridis|Cividis|AUROC"
+    r"|\w|Enter|Esc|Del|T Shift T|Normal|Model|Panel|logo|\d+ × Normal|phantom|(· )?flag-\w+|<?\d+ ms"
+    r"|(PNG|DICOM) · \d+ × \d+ · \d+ bit|Apache-2\.0|Second Read, xray_models/phantom\.py|[0-9a-f]{12}|[^a-zA-Z]*"
+)
+
+
+def read_both(page):
+    """The page's texts in Turkish and, place by place, in English; then Turkish again, without a reload."""
+    before = page.evaluate(TEXTS)
+    page.locator("[data-speak=en]").dispatch_event("click")
+    english = page.evaluate(TEXTS)
+    page.locator("[data-speak=tr]").dispatch_event("click")
+    assert page.evaluate(TEXTS) == before
+    assert len(before) == len(english)
+    return list(zip(before, english, strict=True))
+
+
+def check(page, size):
+    """Nothing is left in English, is cut off or makes the page wider than the window."""
+    left = {text for text, english in read_both(page) if text == english and not SAME.fullmatch(text)}
+    assert sorted(left) == []
+    assert page.evaluate(CUT) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+def flag(page, key, reader=""):
+    page.locator(".vw-stage").focus()
+    page.keyboard.press(key)
+    if reader:
+        page.keyboard.press("f")
+        page.keyboard.type(reader)
+    page.keyboard.press("Enter")
+    return page.wait_for_selector(".sr-saved", timeout=20_000).inner_text()
+
+
+def open_tab(page, name):
+    page.get_by_role("tab", name=name).click()
+    page.wait_for_timeout(700)
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_every_page_is_in_turkish(room, file, tmp_path, size):
+    held, url = room
+    for number in range(3):
+        pixels = phantom.draw_phantom(phantom.LABELS[number], 900 + number, size=96).pixels
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    (tmp_path / "no.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    with opened(f"{url}/?lang=tr", size, has_touch=size is PHONE) as page:
+        assert page.evaluate("document.documentElement.lang") == "tr"
+        check(page, size)
+        give_file(page, file)
+        wait_for_maps(page)
+        page.locator(".vw-stage").focus()
+        for key in (" ", "n", "?"):
+            page.keyboard.press(key)
+        page.wait_for_timeout(300)
+        assert page.locator(".vw-sheet h2").inner_text() == "Tuşlar"
+        check(page, size)
+        page.keyboard.press("?")
+        if size is DESK:
+            assert page.locator(".vw-bar").first.bounding_box()["height"] < 40  # one line, as in English
+        page.get_by_label("Yorum (hasta bilgisi yazmayın)").fill("Normal open")
+        assert flag(page, "3", "Nodule").startswith("Kaydedildi: Nodül · flag-")
+        check(page, size)
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("u")
+        assert page.wait_for_selector(".sr-back").inner_text().startswith("Geri alındı: Nodül")
+        page.get_by_label("Yorum (hasta bilgisi yazmayın)").fill("Normal open")
+        flag(page, "4")
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("Enter")  # no label
+        assert "Kaydedilmedi." in page.wait_for_selector("#flag-status .sr-error").inner_text()
+        check(page, size)
+
+        open_tab(page, "İş listesi")
+        check(page, size)
+        upload = page.locator("input[type=file][multiple]:not([webkitdirectory])").first
+        upload.set_input_files(sorted(tmp_path.glob("[0-9n]*.png")))
+        page.wait_for_function("() => document.body.innerText.includes('Hepsi okundu: 4 / 4')", timeout=120_000)
+        page.wait_for_timeout(1500)
+        page.locator("#list-order input").click()
+        page.wait_for_timeout(300)
+        check(page, size)
+        page.get_by_role("option", name="Olgu numarası").click()
+        page.wait_for_function("() => document.querySelector('#list-table tbody b').innerText === '1'")
+
+        open_tab(page, "İnceleme")
+        page.get_by_role("button", name="Yenile").click()
+        page.get_by_role("button", name="İşareti göster: Nodule").first.click()
+        page.wait_for_selector(".sr-detail")
+        assert page.locator(".sr-comment").first.inner_text() == "Normal open"  # as it was written
+        assert page.locator("#review-table td bdi").first.inner_text() == "Nodule"
+        for name in ("review-agreement", "review-out", "review-retraining"):
+            page.locator(f"#{name} button").first.click()
+        page.get_by_role("button", name="Karşılaştır").last.click()
+        page.locator("#out-relabels").click()
+        page.wait_for_selector("#agreement svg")
+        page.locator("#review-status input").click()
+        page.wait_for_timeout(500)
+        assert page.get_by_role("option", name="Açık", exact=True).is_visible()
+        check(page, size)
+        page.keyboard.press("Escape")
+
+        open_tab(page, "Modeller")
+        page.get_by_role("button", name="Değerlendirme raporu").click()
+        page.wait_for_selector("#models-message .sr-error")
+        page.get_by_role("button", name="ResNet-18 kartını göster").click()
+        page.wait_for_selector("#models-card h1")
+        check(page, size)
+    rows = list(csv.DictReader(next(held.ledger.root.glob("*/metadata.csv")).open(encoding="utf-8")))
+    assert [(row["corrected_label"], row["reason"]) for row in rows[-3:]] == [
+        ("Nodule", "wrong label"),
+        ("Nodule", "withdrawn"),
+        ("Effusion", "wrong label"),
+    ]
+    assert rows[-1]["comment"] == "Normal open" and rows[-1]["reader"] == "Nodule"
+    assert all(value.isascii() for row in rows for value in row.values())
+
+
+def test_a_blinded_reading_is_in_turkish(room, file):
+    with opened(f"{room[1]}/?lang=tr&mode=blinded", DESK) as page:
+        page.wait_for_function("() => document.querySelector('#blinded input').checked")
+        give_file(page, file)
+        page.wait_for_selector("#commit-label", state="visible")
+        page.wait_for_function("() => secondRead.plate !== null")
+        check(page, DESK)
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("4")
+        page.keyboard.press("Enter")
+        wait_for_maps(page)
+        assert page.locator(".sr-first").inner_text() == "Okumanız, kilitli: Efüzyon, %80"
+        check(page, DESK)
+
+
+def test_the_language_is_the_browsers_until_the_reader_chooses(room):
+    _, url = room
+    said = ".sr-state >> nth=0"
+    with opened(url, DESK, locale="tr-TR") as page:
+        assert page.locator(said).inner_text() == "Panelin görüş birliği burada görünür."
+        assert page.locator("[data-speak=tr]").get_attribute("aria-pressed") == "true"
+        page.locator("[data-speak=en]").click()
+        assert page.locator(said).inner_text() == "The consensus of the panel appears here."
+        page.reload()
+        page.wait_for_selector("#cards .sr-card")
+        assert page.evaluate("document.documentElement.lang") == "en"
+        english = page.evaluate(TEXTS)  # gradio's own words as well
+        page.goto(f"{url}/?lang=tr")
+        page.wait_for_selector("#cards .sr-card")
+        page.wait_for_selector("[data-speak=tr][aria-pressed=true]")
+        assert page.locator(said).inner_text() == "Panelin görüş birliği burada görünür."
+        assert page.evaluate("document.documentElement.lang") == "tr"
+        assert [text for _, text in read_both(page)] == english
+        assert "lang" not in page.url  # the switch was used, and counts more than the link
+    with opened(f"{url}/?lang=de", DESK, locale="de-DE") as page:
+        assert page.evaluate("document.documentElement.lang") == "en"
+        assert "Use via API" in page.evaluate(TEXTS)  # gradio, too
+
+
+def test_only_what_changes_is_looked_at_and_nothing_loops(room):
+    with opened(f"{room[1]}/?lang=tr", DESK) as page:
+        page.wait_for_timeout(1000)
+        changes = page.evaluate(
+            """async () => {
+              let changes = 0;
+              const observer = new MutationObserver(records => { changes += records.length });
+              observer.observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
+              const told = document.querySelector('[data-role=said]');
+              told.textContent = 'Box 3 drawn; Alt and arrows move it.';
+              await new Promise(done => setTimeout(done, 500));
+              return [told.textContent, changes];
+            }"""
+        )
+        assert changes[0] == "Kutu 3 çizildi; Alt ve oklar onu taşır."
+        assert changes[1] <= 3  # the text, and its translation
+        milliseconds = page.evaluate(
+            """() => {
+              const started = performance.now();
+              for (let i = 0; i < 20; i++) secondReadLanguages.speak(i % 2 ? 'tr' : 'en');
+              return (performance.now() - started) / 20;
+            }"""
+        )
+        assert milliseconds < 60  # the whole page; 5 ms on two cores at rest

@@ -1,0 +1,107 @@
+"""The flag form's work without a browser: saved, taken back, and told again."""
+
+import csv
+
+import pytest
+
+from reading_room import flagging, panels
+from reading_room.desk import Desk, Setting, Shown
+from reading_room.room import Room
+from xray_models.images import encode_png, from_pixels
+
+FIELDS = {"corrected_label": "Nodule", "confidence": 0.5, "reason": "wrong label", "reader": "AB", "comment": ""}
+
+
+@pytest.fixture
+def desk(untrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})
+    return Desk(Room(tmp_path / "flags"))
+
+
+@pytest.fixture
+def path(tmp_path, image):
+    file = tmp_path / "x.png"
+    file.write_bytes(encode_png(image))
+    return str(file)
+
+
+@pytest.fixture
+def shown(desk, path):
+    return list(desk.read_upload(path, Setting("phantom", who="ann")))[-1].shown
+
+
+def rows(desk):
+    return [row for file in desk.room.ledger.root.glob("*/metadata.csv") for row in csv.DictReader(file.open())]
+
+
+def test_boxes_go_with_their_image_only(desk, shown, image):
+    box = '{"x": 1, "y": 2, "width": 3, "height": 4}'
+    for sha256, kept in ((image.sha256, f"[{box}]"), ("0" * 64, "[]")):
+        saved = flagging.save_flag(desk, shown, FIELDS, f'{{"sha256": "{sha256}", "boxes": [{box}]}}', "")
+        assert saved.flag_id and rows(desk)[-1]["regions"] == kept
+    bad = f'{{"sha256": "{image.sha256}", "boxes": [{{"x": "<"}}]}}'
+    said, flag_id = flagging.save_flag(desk, shown, FIELDS, bad, "")
+    assert not flag_id and "boxes" in said
+
+
+def test_what_cannot_be_saved_is_a_sentence(desk, shown):
+    assert "Read one first" in flagging.save_flag(desk, None, FIELDS, "", "").said
+    assert "choose the label" in flagging.save_flag(desk, shown, FIELDS | {"corrected_label": None}, "", "").said
+    assert rows(desk) == []
+
+
+def test_a_blinded_flag_needs_the_commitment_and_takes_it_along(desk, path):
+    setting = Setting("phantom", who="ann", blinded=True)
+    (view,) = desk.read_upload(path, setting)
+    said, flag_id = flagging.save_flag(desk, view.shown, FIELDS, "", "ann")
+    assert not flag_id and "lock your own label" in said
+    list(desk.commit(view.shown, "Effusion", 0.9, setting))
+    assert flagging.save_flag(desk, view.shown, FIELDS, "", "ann").flag_id
+    assert (rows(desk)[-1]["mode"], rows(desk)[-1]["first_label"]) == ("blinded", "Effusion")
+
+
+def test_an_undo_is_a_row_and_is_told(desk, shown):
+    _, flag_id = flagging.save_flag(desk, shown, FIELDS, "", "ann")
+    assert ">open<" in flagging.show_earlier(desk, shown, "ann")
+    said = flagging.undo_flag(desk, shown, flag_id, "ann")
+    assert "Withdrawn: <b>Nodule</b>" in said and flag_id in said
+    flag, back = rows(desk)
+    assert (back["decides"], back["status"], back["reason"], back["reader"]) == (flag_id, "rejected", "withdrawn", "AB")
+    assert flag["status"] == "open"  # as it was written
+    assert ">withdrawn<" in flagging.show_earlier(desk, shown, "ann")
+
+
+def test_what_cannot_be_undone_is_a_sentence_and_leaves_nothing(desk, shown, image):
+    assert "nothing to undo" in flagging.undo_flag(desk, shown, "", "ann")
+    _, flag_id = flagging.save_flag(desk, shown, FIELDS, "", "ann")
+    assert "by the reader who saved it" in flagging.undo_flag(desk, shown, flag_id, "bob")
+    for other in (None, shown._replace(sha256="0" * 64), shown._replace(task="covid")):
+        assert "of another image" in flagging.undo_flag(desk, other, flag_id, "ann")
+    assert len(rows(desk)) == 1
+    flagging.undo_flag(desk, shown, flag_id, "ann")
+    assert "withdrawn already" in flagging.undo_flag(desk, shown, flag_id, "ann")
+    assert len(rows(desk)) == 2
+
+
+def test_withdrawn_is_said_only_of_what_is_on_the_disk(desk, shown, monkeypatch):
+    _, flag_id = flagging.save_flag(desk, shown, FIELDS, "", "ann")
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", refuse)
+        said = flagging.undo_flag(desk, shown, flag_id, "ann")
+    assert "Not undone." in said and "No space left" in said
+    assert len(rows(desk)) == 1 and ">open<" in flagging.show_earlier(desk, shown, "ann")
+    assert "Withdrawn" in flagging.undo_flag(desk, shown, flag_id, "ann")
+
+
+def test_earlier_flags_are_not_told_before_the_commitment(desk, shown, path, image):
+    flagging.save_flag(desk, shown, FIELDS, "", "ann")
+    sealed = shown._replace(blinded=True)
+    assert flagging.show_earlier(desk, sealed, "bob") == flagging.show_earlier(desk, None, "bob") == ""
+    list(desk.commit(sealed, "Normal", 0.5, Setting("phantom", who="bob", blinded=True)))
+    assert "AB" in flagging.show_earlier(desk, sealed, "bob")
+    other = Shown("phantom", from_pixels(image.pixels[:90]).sha256, 0.0)
+    assert flagging.show_earlier(desk, other, "bob") == ""

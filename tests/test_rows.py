@@ -1,0 +1,76 @@
+"""The ledger's CSV: what is put in comes out, whole rows only, and what was read is not read again."""
+
+import csv
+import io
+import os
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.test_flags import TASK, flag
+from xray_models import flags, rows
+from xray_models.flags import FIELDS, Ledger
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40))
+def test_no_text_looks_like_a_number_or_nothing_to_a_csv_reader(text):
+    cell = rows.to_cell(text)
+    line = rows.to_line(["comment", "x"]) + rows.to_line([cell, "x"])
+    column = pd.read_csv(io.BytesIO(line))["comment"]
+    assert isinstance(column.iloc[0], str)
+    read = next(csv.DictReader(io.StringIO(line.decode(), newline="")))["comment"]
+    assert rows.from_cell(read) == rows.clean(text)
+
+
+def test_a_cell_that_could_run_is_disarmed():
+    assert [rows.disarm(cell) for cell in ("=1", "+1", "@x", "a=1", "")] == ["'=1", "'+1", "'@x", "a=1", ""]
+
+
+def test_a_row_that_was_cut_off_is_left_out_and_mended(tmp_path, image):
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image, comment="one\ntwo"), image, TASK)
+    file = ledger.folder / "metadata.csv"
+    whole = file.read_bytes()
+    os.close(ledger._file)  # as when the process dies
+    for cut in (b"abc.png,flag-2,2026", b'abc.png,flag-2,2026,"a\n'):
+        file.write_bytes(whole + cut)
+        assert len(flags.read_flags(tmp_path)) == 1
+        assert rows.read_part(file).end == len(whole)
+        assert rows.mend(tmp_path) == 1
+        assert file.read_bytes() == whole
+    assert rows.mend(tmp_path) == 0
+
+
+def test_a_living_writers_file_is_not_mended(tmp_path, image):
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    with (ledger.folder / "metadata.csv").open("ab") as file:
+        file.write(b"half a row")
+    assert rows.mend(tmp_path) == 0
+
+
+@pytest.mark.parametrize("text", ["plain", "two\nlines", 'a "quoted", one', "", "12", "é\u2028x", "="])
+def test_reading_goes_on_where_it_ended(tmp_path, text):
+    """However a file grows, byte by byte, its parts hold each row once."""
+    file = tmp_path / "metadata.csv"
+    lines = [rows.to_line(["flag_id", "comment"]), *(rows.to_line([f"f{k}", rows.to_cell(text)]) for k in range(3))]
+    data, found, end = b"".join(lines), [], 0
+    for size in range(len(data) + 1):
+        file.write_bytes(data[:size])
+        part = rows.read_part(file, end)
+        found += list(part.rows)
+        assert part.end >= end
+        end = part.end
+    assert found == [{"flag_id": f"f{k}", "comment": text} for k in range(3)]
+    assert list(rows.read_part(file, len(data)).rows) == []
+    assert list(rows.read_part(file, 0, ["flag_id"]).rows) == [{"flag_id": f"f{k}"} for k in range(3)]
+
+
+def test_cells_cut_off_by_hand_are_empty(tmp_path):
+    file = tmp_path / "metadata.csv"
+    file.write_text(",".join(FIELDS) + "\nx.png,flag-1,2026\n\n")
+    (row,) = rows.read_part(file).rows
+    assert (row["flag_id"], row["status"], set(row)) == ("flag-1", "", set(FIELDS))

@@ -1,0 +1,113 @@
+"""A watched folder: what is whole is read once, what is half written waits, and what lies there is left alone."""
+
+import threading
+import time
+
+import pytest
+
+from reading_room import watching
+from reading_room.intake import IntakeError
+from reading_room.sources import Taken
+from reading_room.watching import Watch
+from reading_room.worklist import Worklist
+from tests.test_worklist_page import lists, png, room, wait, zip_of
+
+__all__ = ["lists", "room"]  # fixtures
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    folder = tmp_path / "inbox"
+    (folder / "ward").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def watch(inbox, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    return Watch(inbox, Worklist("phantom", Taken([], 0), own))
+
+
+def test_a_file_is_taken_once_and_only_when_it_is_whole(watch, inbox):
+    (inbox / "DOE.png").write_bytes(png(1)[:100])
+    assert watch.look() == 0  # seen for the first time
+    (inbox / "DOE.png").write_bytes(png(1))
+    assert watch.look() == 0  # it has grown
+    assert watch.look() == 1
+    assert watch.look() == 0
+    assert watch.made.sources[0].path.read_bytes() == png(1)
+    assert (inbox / "DOE.png").read_bytes() == png(1)
+
+
+def test_subfolders_and_zips_count_and_hidden_files_and_links_do_not(watch, inbox, tmp_path):
+    (inbox / "ward" / "a.png").write_bytes(png(1))
+    zip_of({"b.png": png(2), "c.png": png(3)}, inbox / "z.zip")
+    (inbox / ".part").write_bytes(png(4))
+    (inbox / "empty.png").write_bytes(b"")
+    (tmp_path / "other.png").write_bytes(png(5))
+    (inbox / "link.png").symlink_to(tmp_path / "other.png")
+    watch.look()
+    assert watch.look() == 3
+    assert not any(part in str(source.path) for source in watch.made.sources for part in ("ward", "a.png", "b.png"))
+
+
+def test_a_file_that_is_written_anew_is_another_case_and_the_first_stays(watch, inbox):
+    (inbox / "a.png").write_bytes(png(1))
+    watch.look()
+    watch.look()
+    with (inbox / "a.png").open("r+b") as file:
+        file.write(png(2))
+        file.truncate()
+    watch.look()
+    assert watch.look() == 1
+    assert [source.path.read_bytes() for source in watch.made.sources] == [png(1), png(2)]
+
+
+def test_a_full_list_takes_no_more_and_says_so_once(watch, inbox, monkeypatch, caplog):
+    monkeypatch.setattr(watching, "FILE_LIMIT", 2)
+    for seed in range(4):
+        (inbox / f"{seed}.png").write_bytes(png(seed))
+    watch.look()
+    assert [watch.look(), watch.look(), watch.look()] == [2, 0, 0]
+    assert caplog.text.count("the watched list is full") == 1
+
+
+def test_what_is_not_a_folder_is_refused(inbox, tmp_path, lists):
+    with pytest.raises(IntakeError, match="is not a folder"):
+        lists.watch(inbox / "nowhere", "phantom")
+    assert not list(tmp_path.glob("second-read-list-*"))
+
+
+def test_the_watched_list_grows_is_read_and_stays(lists, inbox, monkeypatch):
+    monkeypatch.setattr(watching.Watch.run, "__defaults__", (0.05,))
+    (inbox / "a.png").write_bytes(png(1))
+    stop = lists.watch(inbox, "phantom")
+    found = lists.get(lists.watched)
+
+    def wait_for(count):
+        deadline = time.monotonic() + 60
+        while (len(found.rows), found.state) != (count, "watching") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert (len(found.rows), found.state) == (count, "watching")
+
+    wait_for(1)
+    (inbox / "b.txt").write_text("hello")
+    (inbox / "c.png").write_bytes(png(2))
+    wait_for(3)
+    assert [row.number for row in found.rows] == [1, 2, 3]
+    assert [bool(row.problem) for row in found.rows] == [False, True, False]
+    assert lists.open_case(lists.watched, 3)[1] == found.rows[2].sha256
+    lists.cancel(lists.watched)
+    lists.drop(lists.watched)
+    assert lists.get(lists.watched) is found and found.folder.is_dir()
+    key = lists.start([str(inbox / "c.png")], "phantom")  # one's own list beside it
+    wait(lists.get(key))
+    stop.set()
+
+
+def test_the_watch_ends_when_it_is_told(watch):
+    stop = threading.Event()
+    stop.set()
+    watch.run(None, stop)
+    assert watch.made.sources == ()

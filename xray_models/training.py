@@ -1,0 +1,129 @@
+"""One model's training, from its data to its folder; `train` is the command.
+
+manifest -> cached arrays -> augmentation -> Hugging Face Trainer -> best epoch -> calibration -> a model's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, set_seed
+
+from xray_models.architectures import build_model, find_architecture
+from xray_models.architectures.pretrained import find_source
+from xray_models.cards import render_card
+from xray_models.checkpoints import save_checkpoint
+from xray_models.curves import plot_curves
+from xray_models.finishing import calibrate
+from xray_models.fusing import build_fusion, name_sources
+from xray_models.images import InputSpec
+from xray_models.imagesets import ImageSet, load_splits
+from xray_models.progress import PROGRESS, last_progress
+from xray_models.tasks import ModelRef, Recipe, Task
+from xray_models.trainer import RecipeTrainer, build_trainer, freeze_body
+
+_log = logging.getLogger(__name__)
+CURVES = "training.png"
+
+
+def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
+    """Trains, calibrates and saves one model; returns its test metrics.
+
+    Args:
+        task: the task.
+        ref: one of its models, or a new one.
+        recipe: how.
+        options: `out`, `data`, `flags`, `weights`, `seed`, `resume`, as the command line gives them.
+    """
+    set_seed(options.seed)
+    weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
+    model, spec = _build(task, ref, recipe, weights)
+    recipe = dataclasses.replace(recipe, image_size=spec.height)
+    sets = load_splits(task, recipe, spec, options.data, options.flags, options.seed)
+    started_from = f"ImageNet weights ({weights.stem})" if weights else "random weights"
+    if ref.architecture == "fusion":
+        started_from = f"the trained models {', '.join(ref.members)}, frozen"
+    elif ref.architecture.startswith("hub:"):
+        started_from = find_source(ref.architecture[4:]).name
+    counts = {split: len(images.labels) for split, images in sets.items()}
+    _log.info("%s images; started from %s", counts, started_from)
+    trainer = run_stages(model, sets, recipe, options)
+    trainer.accelerator.end_training()  # or a process that leaves with its threads at work may be aborted
+    if not trainer.is_world_process_zero():
+        return {}
+    model = trainer.finish()
+    fitted, reference = calibrate(model, sets, task.labels)
+    fitted |= {
+        "started_from": started_from,
+        "command": options.command,
+        "recipe": dataclasses.asdict(recipe),
+    }
+    if ref.architecture == "fusion":
+        name_sources(model, task)
+    save_checkpoint(model, spec, options.out, fitted, reference)
+    card = render_card(task, model.config.second_read)
+    (options.out / "README.md").write_text(card, encoding="utf-8")
+    plot_curves(trainer.state.log_history, options.out / CURVES)
+    shutil.rmtree(options.out / PROGRESS, ignore_errors=True)
+    return fitted["test"]
+
+
+def run_stages(
+    model: PreTrainedModel, sets: dict[str, ImageSet], recipe: Recipe, options: argparse.Namespace
+) -> RecipeTrainer:
+    """Trains the head on a frozen body first, if the recipe says so, then everything; returns the last Trainer."""
+    progress = options.out / PROGRESS
+    resumed = last_progress(progress / "all") if options.resume else None
+    if recipe.frozen_epochs and not resumed:
+        head = dataclasses.replace(
+            recipe, epochs=recipe.frozen_epochs, learning_rate=recipe.frozen_rate, layer_decay=1.0, ema=0.0
+        )
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        freeze_body(model)
+        first = build_trainer(model, sets, head, progress / "head", options.seed)
+        first.train(resume_from_checkpoint=last_progress(progress / "head") if options.resume else None)
+        model = first.finish()
+        for parameter in trained:
+            parameter.requires_grad_(True)
+    trainer = build_trainer(model, sets, recipe, progress / "all", options.seed)
+    if resumed and trainer.average:
+        trainer.average.resume(resumed)
+    trainer.train(resume_from_checkpoint=resumed)
+    return trainer
+
+
+def _build(task: Task, ref: ModelRef, recipe: Recipe, weights: Path | None) -> tuple[PreTrainedModel, InputSpec]:
+    if ref.architecture == "fusion":
+        return build_fusion(task, ref, recipe)
+    return build_model(ref.architecture, task.labels, recipe, weights)
+
+
+def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace) -> None:
+    """Searches rate, dropout and batch size; prints the table, and keeps it as `search.csv` in the model's folder."""
+    from xray_models.search import Plan, search_recipes  # Optuna takes a second to import
+
+    set_seed(options.seed)
+    weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
+    _, spec = _build(task, ref, recipe, weights)
+    sets = load_splits(task, recipe, spec, options.data, options.flags, options.seed)
+    plan = Plan(options.search, options.trials, options.seed)
+    table = search_recipes(
+        lambda changed: _build(task, ref, changed, weights)[0], sets, recipe, options.out / PROGRESS, plan
+    )
+    table.to_csv(options.out / "search.csv", index=False)
+    shutil.rmtree(options.out / PROGRESS, ignore_errors=True)
+    sys.stdout.write(table.to_string(index=False, float_format="{:.4g}".format) + "\n")
+
+
+def _find_weights(architecture: str, folder: Path | None) -> Path | None:
+    """Returns the ImageNet weights of an architecture if the folder has them."""
+    name = find_architecture(architecture).weights
+    if folder is None or not name or not (folder / name).is_file():
+        return None
+    return folder / name
