@@ -16,7 +16,7 @@ import gradio as gr
 from reading_room.desk import SAYING
 from reading_room.forms import name_reader
 from reading_room.room import Room
-from xray_models.attribution import DEFAULT
+from xray_models.methods import DEFAULT
 
 _RECORD = {
     "type": "object",

@@ -7,8 +7,8 @@ from html import escape
 from typing import NamedTuple
 
 from xray_models.architectures import ARCHITECTURES
-from xray_models.attribution import TITLES
 from xray_models.map_words import MapNote
+from xray_models.methods import TITLES
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import Task
 

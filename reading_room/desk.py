@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reading_room import cards, renders, viewer
 from reading_room.blinding import Commitment, SealedError
@@ -19,11 +19,14 @@ from reading_room.earlier import look_back
 from reading_room.intake import Case, IntakeError, take_in
 from reading_room.room import Room
 from reading_room.standing import NOTHING, Standing, find_standing
-from xray_models import attribution, flags, phantom
+from xray_models import flags, phantom
 from xray_models.images import Radiograph, from_pixels
-from xray_models.panel import Panel
+from xray_models.methods import DEFAULT
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import TaskError
+
+if TYPE_CHECKING:
+    from xray_models.panel import Panel
 
 _log = logging.getLogger(__name__)
 _NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
@@ -42,7 +45,7 @@ class Setting(NamedTuple):
     """
 
     task: str
-    method: str = attribution.DEFAULT
+    method: str = DEFAULT
     who: str = ""
     blinded: bool = False
 
@@ -223,6 +226,8 @@ def _draw(
         method: of the heatmaps.
         features: what `Panel.ask` kept, which spares the models a second look.
     """
+    from xray_models import attribution  # torch takes seconds to import
+
     for opinion in opinions:
         if opinion.label is None:
             yield Card(opinion.model, opinion)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from reading_room import tables
 from reading_room.cards import plain, title_of
 from xray_models.cards import Figures, Share, list_figures, render_card, take_figures
-from xray_models.checkpoints import hash_weights
 from xray_models.hub_cache import check_config, read_config, resolve
 from xray_models.hub_client import HubError
+from xray_models.revisions import hash_weights
 from xray_models.tasks import ROOT, ModelRef, Task, TaskError
 
 RESULTS = ROOT / "evaluation" / "results"

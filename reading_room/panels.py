@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+_importing = threading.Lock()
+
+
+def import_panel() -> type[Panel]:
+    """Imports `Panel`, by one thread at a time: `transformers` comes to several at once half made."""
+    with _importing:
+        from xray_models.panel import Panel  # torch takes seconds to import
+    return Panel
+
+
 class Panels:
     """Every task's panel, one load each however many ask at once.
 
@@ -31,12 +41,10 @@ class Panels:
 
     def get(self, task: str) -> Panel:
         """Returns a task's panel, loading it if need be; raises `TaskError` for an unknown task."""
-        from xray_models.panel import Panel  # torch takes seconds to import
-
         choose("task", task, self.tasks)
         with self._locks[task]:
             if task not in self._panels:
-                panel = self._panels[task] = Panel.load(self.tasks[task])
+                panel = self._panels[task] = import_panel().load(self.tasks[task])
                 threading.Thread(target=self._speed_up, args=(panel,), daemon=True).start()
             return self._panels[task]
 

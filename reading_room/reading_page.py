@@ -22,7 +22,7 @@ from reading_room.notice import build_notice
 from reading_room.room import Room
 from reading_room.viewer import build_viewer
 from reading_room.wiring import QUIET, READING
-from xray_models.attribution import DEFAULT, TITLES
+from xray_models.methods import DEFAULT, TITLES
 
 _FROM_LINK = "(...sent) => [...sent.slice(0, -1), sent.at(-1) || /[?&]mode=blinded(&|$)/.test(location.search)]"
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'

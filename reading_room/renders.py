@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from xray_models.attribution import Heatmap
 from xray_models.images import Radiograph, to_display
+
+if TYPE_CHECKING:
+    from xray_models.attribution import Heatmap
 
 LONGEST = 896  # pixels of the overlay that the API gives
 _THUMB = 240  # pixels of a card's picture

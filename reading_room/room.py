@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reading_room import cards, renders
 from reading_room.blinding import Commitment, Commitments, SealedError
@@ -14,10 +14,12 @@ from reading_room.intake import Case, Cases, IntakeError, take_in
 from reading_room.panels import Panels
 from reading_room.plates import Plates
 from reading_room.withdrawals import Withdrawals
-from xray_models import attribution, flags
-from xray_models.panel import Panel
+from xray_models import flags
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import choose
+
+if TYPE_CHECKING:
+    from xray_models.panel import Panel
 
 _CASE_LIMIT = 200  # files in one call of rank
 
@@ -105,7 +107,9 @@ class Room:
             self.commitments.require(who, task, image.sha256)
         panel = self.panels.get(task)
         _require(panel, model)
-        own = Panel(panel.task, [panel.checkpoints[model]], panel.device).read(image).opinions[0]
+        from xray_models import attribution  # torch, which takes seconds to import, is there by now
+
+        own = type(panel)(panel.task, [panel.checkpoints[model]], panel.device).read(image).opinions[0]
         heatmap = attribution.explain(panel.checkpoints[model], image, label or str(own.label), method)
         stats = {
             "model": model,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reading_room.models import read_metrics
-from xray_models.attribution import TITLES
 from xray_models.map_words import MapNote, describe_maps
+from xray_models.methods import TITLES
 from xray_models.readings import Opinion
 from xray_models.tasks import Task
 

@@ -6,12 +6,14 @@ import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reading_room.intake import IntakeError
 from reading_room.sources import FILE_LIMIT, is_aside, take_files
 from reading_room.worklist import Worklist
-from xray_models.panel import Panel
+
+if TYPE_CHECKING:
+    from xray_models.panel import Panel
 
 _log = logging.getLogger(__name__)
 PAUSE = 2.0  # seconds between two looks at the folder; a file is taken when it has not changed between them

@@ -10,16 +10,18 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
 from reading_room import renders
 from reading_room.sources import Taken, unpack
 from xray_models.images import ImageError, Radiograph, read_image, to_display
-from xray_models.panel import Panel
 from xray_models.readings import Consensus, Reading
 from xray_models.tasks import choose
+
+if TYPE_CHECKING:
+    from xray_models.panel import Panel
 
 _THUMB = 96  # pixels of a thumbnail's longer side
 _BATCH, _PIXELS = 8, 32 * 2**20  # images, and pixels, read at once

@@ -19,7 +19,10 @@ from torch import nn
 from xray_models.architectures import FusedParts, Parts
 from xray_models.checkpoints import Checkpoint, list_labels
 from xray_models.images import InputSpec, Radiograph, from_input, to_input
+from xray_models.methods import DEFAULT, TITLES
 from xray_models.tasks import choose
+
+__all__ = ["DEFAULT", "METHODS", "TITLES", "Grid", "Heatmap", "explain"]
 
 STEPS = 32  # of the path of Integrated Gradients
 WINDOW = 7  # an occluding square is a seventh of the input's side
@@ -230,17 +233,6 @@ METHODS: dict[str, Callable[[Parts | FusedParts, torch.Tensor, int, InputSpec], 
     "occlusion": _occlusion,
 }
 """Name to `(parts, inputs (1, C, h, w), label number, spec) -> (h', w')` map in the input's plane."""
-
-TITLES = {
-    "hires_cam": "HiResCAM",
-    "grad_cam": "Grad-CAM",
-    "integrated_gradients": "Integrated Gradients",
-    "occlusion": "Occlusion",
-}
-"""What people call the methods."""
-
-DEFAULT = "hires_cam"
-"""What people see first: Grad-CAM's map where one linear layer follows a mean, and a faithful one elsewhere."""
 
 _UNSIGNED = frozenset({"grad_cam", "hires_cam"})  # they show only what speaks for the label
 _NEEDS_GRADIENTS = frozenset({"integrated_gradients"})  # of the body; the others run it forward only, on any engine

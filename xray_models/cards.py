@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData
-from scipy.stats import binomtest
 
 from xray_models.architectures import find_architecture
-from xray_models.calibration import REFERENCE_SIZE
 from xray_models.tasks import Task, TaskError, choose
 
 _METRICS = {
@@ -160,6 +158,8 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
     Returns:
         Markdown with the Hub's front matter.
     """
+    from xray_models.calibration import REFERENCE_SIZE  # torch takes seconds to import
+
     test, recipe = info["test"], info["recipe"]
     figures = figures or list_figures(info)
     counts = ", ".join(f"{count} for {split}" for split, count in info["counts"].items())
@@ -204,6 +204,8 @@ def _show(share: Share, digits: int) -> str:
 
 
 def _wilson(share: float, count: int) -> Share:
+    from scipy.stats import binomtest  # takes a second to import
+
     found = binomtest(round(share * count), count).proportion_ci(method="wilson")
     return Share(share, found.low, found.high)
 

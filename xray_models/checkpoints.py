@@ -10,7 +10,6 @@ README.md                   the model card
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from transformers import AutoModelForImageClassification, PreTrainedModel, ViTIm
 from xray_models.architectures import FusedParts, Parts, split_model
 from xray_models.calibration import Reference
 from xray_models.images import InputSpec
+from xray_models.revisions import hash_weights
 from xray_models.tasks import ModelRef, Task, TaskError
 
 _NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)
@@ -166,12 +166,6 @@ def _locate(task: Task, ref: ModelRef) -> Path:
             f"--task {task.name} --model {ref.name} --out checkpoints/{ref.checkpoint}"
         )
     return ref.path
-
-
-def hash_weights(folder: Path) -> str:
-    """The first 12 digits of the sha256 of a model's weights: its revision, where it has no commit."""
-    with (folder / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def read_spec(model: PreTrainedModel, folder: Path) -> InputSpec:

@@ -24,10 +24,10 @@ from safetensors.torch import load_file, save
 from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
 from xray_models.cards import render_card, take_figures
-from xray_models.checkpoints import hash_weights
 from xray_models.fusing import save_complete
 from xray_models.hub_cache import FILES, check_config, check_files, read_config
 from xray_models.hub_client import HubError
+from xray_models.revisions import hash_weights
 from xray_models.tasks import CHECKPOINTS, ModelRef, Task
 
 _PROJECT = __name__.partition(".")[0]

@@ -1,0 +1,14 @@
+"""What people call the methods that draw heatmaps; `attribution`, which draws them, takes seconds to import."""
+
+from __future__ import annotations
+
+TITLES = {
+    "hires_cam": "HiResCAM",
+    "grad_cam": "Grad-CAM",
+    "integrated_gradients": "Integrated Gradients",
+    "occlusion": "Occlusion",
+}
+"""What people call the methods."""
+
+DEFAULT = "hires_cam"
+"""What people see first: Grad-CAM's map where one linear layer follows a mean, and a faithful one elsewhere."""
