@@ -1,8 +1,8 @@
 """The reading room in other languages than English, in which the server speaks: translated in the browser.
 
 `tr.json` is the table of phrases, English to Turkish; `phrases.js` says how a text is found in it, and `languages.js`
-shows it on the page. Both go into the page's head, so that no English flashes up before the Turkish. What is sent to the
-server, and stands in the ledger, stays English.
+shows it on the page. Both go into the page's head, so that no English flashes up before the Turkish. What is sent to
+the server, and stands in the ledger, stays English.
 """
 
 from __future__ import annotations

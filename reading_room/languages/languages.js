@@ -131,7 +131,7 @@ function showChosen(input) {
 
 // --- from now on ---
 
-speak(chooseFirst(navigator.languages));
+speak(chooseFirst(navigator.languages ?? []));
 new MutationObserver(markPage).observe(root, { attributes: true, attributeFilter: ["lang"] });
 Object.defineProperty(navigator, "language", { configurable: true, get: () => FIRST }); // so that gradio speaks English, too
 globalThis.secondReadLanguages = { speak, markButtons };
