@@ -59,3 +59,10 @@ def test_requirements_are_bounded():
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
     for line in lines:
         assert re.search(r">=\S+,<\S+", line), line
+
+
+def test_no_starter_model_names_a_folder_of_the_machine_that_trained_it():
+    configs = list((ROOT / "checkpoints").rglob("*.json"))
+    assert configs
+    for path in configs:
+        assert not re.search(r'"(/|[A-Za-z]:\\\\)', path.read_text(encoding="utf-8")), path

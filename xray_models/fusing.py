@@ -55,10 +55,13 @@ def name_sources(model: PreTrainedModel, task: Task) -> None:
     model.config.sources = {name: _source(task.model(name)) for name in model.config.order}
 
 
+_NOT_OWN = ("id2label", "label2id", "dtype", "architectures", "_name_or_path")
+
+
 def _own_config(model: PreTrainedModel) -> dict[str, Any]:
     """What is needed to build a member again, without what only its own folder needs."""
     raw = model.config.to_dict()
-    kept = {key: value for key, value in raw.items() if key not in ("id2label", "label2id", "dtype", "architectures")}
+    kept = {key: value for key, value in raw.items() if key not in _NOT_OWN}
     return kept | {"second_read": {"architecture": raw["second_read"]["architecture"]}}
 
 
