@@ -120,7 +120,9 @@ def app(untrained, tmp_path_factory):
     tasks = {**load_tasks(), "phantom": untrained}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(panels, "load_tasks", lambda: tasks)
-        yield build_app(tmp_path_factory.mktemp("ledger"), "phantom", watch=tmp_path_factory.mktemp("watched"))
+        app = build_app(tmp_path_factory.mktemp("ledger"), "phantom", watch=tmp_path_factory.mktemp("watched"))
+        yield app
+        app.room.panels.get("phantom")  # its thread is done before the tests are
 
 
 def is_of_api(block):

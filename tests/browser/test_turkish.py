@@ -39,9 +39,18 @@ SAME = re.compile(
 )
 
 
+def settle(page):
+    """Waits until the page says the same for a while; returns its texts."""
+    before = None
+    while (now := page.evaluate(TEXTS)) != before:
+        before = now
+        page.wait_for_timeout(400)
+    return now
+
+
 def read_both(page):
     """The page's texts in Turkish and, place by place, in English; then Turkish again, without a reload."""
-    before = page.evaluate(TEXTS)
+    before = settle(page)
     page.locator("[data-speak=en]").dispatch_event("click")
     english = page.evaluate(TEXTS)
     page.locator("[data-speak=tr]").dispatch_event("click")
