@@ -88,9 +88,12 @@ class Separate:
         self.members = []
         for name in MODELS:
             asked = pipeline("image-classification", str(folder / name), device="cpu")
-            parts = split_model(asked.model)
-            turn = None if name in CNNS else (lambda features, parts=parts: parts.to_map(features)[0])
-            cam = GradCAM(_Logits(asked.model), [parts.body], reshape_transform=turn)
+            layers = dict(asked.model.named_modules())
+            if name in CNNS:
+                target, turn = [layer for layer in layers.values() if isinstance(layer, nn.BatchNorm2d)][-1], None
+            else:  # as pytorch-grad-cam's documentation has it for a ViT
+                target, turn = [layer for key, layer in layers.items() if key.endswith("layernorm_before")][-1], _to_map
+            cam = GradCAM(_Logits(asked.model), [target], reshape_transform=turn)
             self.members.append((asked, cam))
 
     def read(self, path: Path) -> None:
@@ -100,6 +103,12 @@ class Separate:
             picture = Image.open(path).convert("RGB")
             inputs = asked.image_processor(picture, return_tensors="pt")["pixel_values"]
             cam(inputs, [ClassifierOutputTarget(asked.model.config.label2id[label])])
+
+
+def _to_map(tokens: torch.Tensor) -> torch.Tensor:
+    """(1, 1 + s * s, C) tokens as a (1, C, s, s) map, without the class token."""
+    side = round((tokens.shape[1] - 1) ** 0.5)
+    return tokens[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
 
 
 class _Logits(nn.Module):
