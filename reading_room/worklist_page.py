@@ -86,7 +86,7 @@ def build_worklist_page(room: Room, on_open: Callable[[gr.State], None] | None =
     key = gr.BrowserState(None, storage_key="second-read-worklist")
     page = _Page(key, task, show, order, gr.State(0), gr.State(None), message, progress, table, place, gr.Timer(1))
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
-    _wire_intake(room, lists, page, (files, folder))
+    _wire_intake(room, lists, page, (files, folder), redraw)
     if room.watch is not None:
         lists.watch(room.watch, room.panels.default())
         watched.click(lambda: (lists.watched, 0), None, [page.key, page.page], **QUIET).then(*redraw, **QUIET)
@@ -125,7 +125,11 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
     return draw, inputs, outputs
 
 
-def _wire_intake(room: Room, lists: Worklists, page: _Page, givers: tuple[gr.File, gr.UploadButton]) -> None:
+def _wire_intake(
+    room: Room, lists: Worklists, page: _Page, givers: tuple[gr.File, gr.UploadButton], redraw: tuple
+) -> None:
+    """Takes files in and draws at once: a tick that began before may have stopped the timer meanwhile."""
+
     def start(paths: list[str] | None, task: str, key: str | None) -> list:
         try:
             made = lists.start(paths, task, replaces=key)
@@ -136,7 +140,7 @@ def _wire_intake(room: Room, lists: Worklists, page: _Page, givers: tuple[gr.Fil
 
     for giver in givers:
         outputs = [giver, page.key, page.show, page.page, page.message, page.timer]
-        giver.upload(start, [giver, page.task, page.key], outputs, **QUIET)
+        giver.upload(start, [giver, page.task, page.key], outputs, **QUIET).then(*redraw, **QUIET)
 
 
 def _wire_opening(lists: Worklists, page: _Page) -> gr.State:
