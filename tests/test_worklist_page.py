@@ -327,3 +327,14 @@ def test_memory_holds_one_batch():
     small = from_pixels(np.zeros((40, 40), np.uint8))
     assert [len(part) for part in _batch(enumerate([large] * 5))] == [2, 2, 1]
     assert [len(part) for part in _batch(enumerate([small] * 20))] == [8, 8, 4]
+
+
+def test_a_list_is_drawn_when_its_files_are_in_and_not_only_by_the_timer(tmp_path):
+    with gr.Blocks() as app:
+        build_worklist_page(Room(tmp_path))
+    events = app.config["dependencies"]
+    tick = next(event for event in events if event["targets"][0][1] == "tick")
+    uploads = [event["id"] for event in events if event["targets"] and event["targets"][0][1] == "upload"]
+    drawn = {event["trigger_after"]: event["outputs"] for event in events if event["trigger_after"] is not None}
+    assert len(uploads) == 2
+    assert all(drawn.get(upload) == tick["outputs"] for upload in uploads)
