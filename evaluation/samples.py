@@ -21,6 +21,7 @@ from xray_models.checkpoints import Checkpoint
 from xray_models.images import Radiograph, from_pixels
 from xray_models.layouts import DataError
 from xray_models.panel import Batch, Outputs, Panel
+from xray_models.precision import bf16_helps
 
 LONGEST = 512  # pixels of the longer side; a larger image is made smaller, so that its size does not set the time
 RESAMPLES = 1000
@@ -129,8 +130,6 @@ class QuickPanel(Panel):
     """
 
     def __init__(self, panel: Panel, half: bool | None = None):
-        from xray_models.trainer import bf16_helps  # the trainer takes seconds to import
-
         super().__init__(panel.task, panel.members, panel.device)
         self.timeout = panel.timeout
         self.half = bf16_helps() if half is None else half

@@ -182,6 +182,7 @@ def test_the_average_follows_the_weights():
         ({"layer_decay": 0.0}, "(0, 1]"),
         ({"mixup": -1.0}, "must not be below 0"),
         ({"ema": 1.0}, "[0, 1)"),
+        ({"teaching": 1.5}, "[0, 1]"),
     ],
 )
 def test_a_wrong_recipe_says_what_is_valid(change, says):

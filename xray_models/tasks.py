@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,16 @@ _CHOICES = {  # of a recipe's words
     "balance": ("none", "loss", "sampler", "copies"),
     "head": ("linear", "dense"),
     "log": ("none", "tensorboard", "trackio"),
+}
+_POSITIVE = ("epochs", "learning_rate", "batch_size", "patience", "width", "images")
+_NOT_NEGATIVE = ("weight_decay", "mixup", "frozen_epochs", "frozen_rate", "image_size")
+_BELOW_ONE = ("label_smoothing", "warmup", "dropout", "ema")
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # of a recipe's numbers
+    **dict.fromkeys(_POSITIVE, (lambda value: value > 0, "be above 0")),
+    **dict.fromkeys(_NOT_NEGATIVE, (lambda value: value >= 0, "not be below 0")),
+    **dict.fromkeys(_BELOW_ONE, (lambda value: 0 <= value < 1, "be in [0, 1)")),
+    "teaching": (lambda value: 0 <= value <= 1, "be in [0, 1]"),
+    "layer_decay": (lambda value: 0 < value <= 1, "be in (0, 1]"),
 }
 _REVISION = re.compile(r"[0-9a-f]{40}")
 
@@ -109,6 +119,8 @@ class Recipe:
             (each label drawn as often), or `copies` (rarer labels repeated through AutoAugment).
         label_smoothing: mass moved from the true label to the others, in [0, 1).
         ema: decay of the moving average of the weights, in [0, 1); 0 for none.
+        teacher: trained models of the task, with commas between, whose opinions the model learns (distillation).
+        teaching: share of the loss that is the teacher's, in [0, 1]; the labels have the rest.
         frozen_epochs: epochs of a first stage that trains the head alone.
         frozen_rate: peak learning rate of that stage.
         head: `linear`, or `dense` (256 units, batch norm, ReLU and dropout before the last layer).
@@ -133,6 +145,8 @@ class Recipe:
     balance: str = "loss"
     label_smoothing: float = 0.0
     ema: float = 0.0
+    teacher: str = ""
+    teaching: float = 0.8
     frozen_epochs: int = 0
     frozen_rate: float = 1e-3
     head: str = "linear"
@@ -146,17 +160,9 @@ class Recipe:
         for name, valid in _CHOICES.items():
             if getattr(self, name) not in valid:
                 raise TaskError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(valid)}.")
-        for name in ("epochs", "learning_rate", "batch_size", "patience", "width", "images"):
-            if getattr(self, name) <= 0:
-                raise TaskError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        for name in ("weight_decay", "mixup", "frozen_epochs", "frozen_rate", "image_size"):
-            if getattr(self, name) < 0:
-                raise TaskError(f"{name} is {getattr(self, name)}; it must not be below 0.")
-        for name in ("label_smoothing", "warmup", "dropout", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise TaskError(f"{name} is {getattr(self, name)}; it must be in [0, 1).")
-        if not 0 < self.layer_decay <= 1:
-            raise TaskError(f"layer_decay is {self.layer_decay}; it must be in (0, 1].")
+        for name, (valid, words) in _RANGES.items():
+            if not valid(getattr(self, name)):
+                raise TaskError(f"{name} is {getattr(self, name)}; it must {words}.")
 
 
 @dataclasses.dataclass(frozen=True)

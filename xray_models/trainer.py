@@ -32,7 +32,9 @@ from xray_models.calibration import fit_temperature
 from xray_models.checkpoints import list_labels
 from xray_models.imagesets import BalancedSampler, ImageSet
 from xray_models.optimizers import OPTIMIZERS, group_parameters
+from xray_models.precision import bf16_helps
 from xray_models.tasks import Recipe, TaskError
+from xray_models.teaching import Teacher, learn_from
 
 _SCHEDULES = {"cosine": "cosine", "plateau": "reduce_lr_on_plateau", "constant": "constant_with_warmup"}
 
@@ -40,9 +42,9 @@ _SCHEDULES = {"cosine": "cosine", "plateau": "reduce_lr_on_plateau", "constant":
 class RecipeTrainer(Trainer):
     """A Trainer that follows a recipe; everything that the recipe does not name is transformers' own."""
 
-    def __init__(self, *args: Any, recipe: Recipe, **kwargs: Any):
+    def __init__(self, *args: Any, recipe: Recipe, teacher: Teacher | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.recipe = recipe
+        self.recipe, self.teacher = recipe, teacher
         trained: Any = self.model
         self.labels, classes = kwargs["train_dataset"].labels, len(list_labels(trained))
         self.weights = class_weights(self.labels, classes) if recipe.balance == "loss" else np.ones(classes)
@@ -55,7 +57,10 @@ class RecipeTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Cross-entropy, weighted by class; its mean over the batch is the same on any number of processes."""
+        """Cross-entropy, weighted by class, and in training the teacher's part.
+
+        Its mean over the batch is the same on any number of processes.
+        """
         pixels, labels = inputs["pixel_values"], inputs["labels"]
         if model.training:
             _rest_frozen_norms(model)
@@ -69,7 +74,11 @@ class RecipeTrainer(Trainer):
             weight,
             label_smoothing=self.recipe.label_smoothing if model.training else 0.0,
             reduction="sum",
-        ) / len(pixels)
+        )
+        if self.teacher and model.training:
+            taught = learn_from(self.teacher(pixels), outputs["logits"])
+            loss = (1 - self.recipe.teaching) * loss + self.recipe.teaching * taught
+        loss = loss / len(pixels)
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -174,19 +183,13 @@ def _rest_frozen_norms(model: nn.Module) -> None:
             module.eval()
 
 
-def bf16_helps() -> bool:
-    """Whether this machine computes bfloat16 in hardware (CUDA from Ampere on, CPUs with AVX512-bf16 or AMX)."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def build_trainer(
     model: PreTrainedModel | Callable[[Any], PreTrainedModel],
     sets: dict[str, ImageSet],
     recipe: Recipe,
     out: Path,
     seed: int,
+    teacher: Teacher | None = None,
 ) -> RecipeTrainer:
     """Builds the Trainer that a recipe describes; its checkpoints go into `out`.
 
@@ -198,6 +201,7 @@ def build_trainer(
         recipe: how.
         out: folder for the Trainer's checkpoints.
         seed: of the order of the images.
+        teacher: whose opinions the model learns, besides the labels.
 
     Raises:
         TaskError: when the recipe logs to a package that is not installed.
@@ -213,6 +217,7 @@ def build_trainer(
         compute_metrics=_validation_metrics,
         callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), _Epochs(sets["train"])],
         recipe=recipe,
+        teacher=teacher,
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Progress())

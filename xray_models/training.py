@@ -26,6 +26,7 @@ from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits
 from xray_models.progress import PROGRESS, last_progress
 from xray_models.tasks import ModelRef, Recipe, Task
+from xray_models.teaching import Teacher, load_teacher
 from xray_models.trainer import RecipeTrainer, build_trainer, freeze_body
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         started_from = find_source(ref.architecture[4:]).name
     counts = {split: len(images.labels) for split, images in sets.items()}
     _log.info("%s images; started from %s", counts, started_from)
-    trainer = run_stages(model, sets, recipe, options)
+    trainer = run_stages(model, sets, recipe, options, load_teacher(task, recipe, spec))
     trainer.accelerator.end_training()  # or a process that leaves with its threads at work may be aborted
     if not trainer.is_world_process_zero():
         return {}
@@ -75,7 +76,11 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
 
 
 def run_stages(
-    model: PreTrainedModel, sets: dict[str, ImageSet], recipe: Recipe, options: argparse.Namespace
+    model: PreTrainedModel,
+    sets: dict[str, ImageSet],
+    recipe: Recipe,
+    options: argparse.Namespace,
+    teacher: Teacher | None = None,
 ) -> RecipeTrainer:
     """Trains the head on a frozen body first, if the recipe says so, then everything; returns the last Trainer."""
     progress = options.out / PROGRESS
@@ -91,7 +96,7 @@ def run_stages(
         model = first.finish()
         for parameter in trained:
             parameter.requires_grad_(True)
-    trainer = build_trainer(model, sets, recipe, progress / "all", options.seed)
+    trainer = build_trainer(model, sets, recipe, progress / "all", options.seed, teacher)
     if resumed and trainer.average:
         trainer.average.resume(resumed)
     trainer.train(resume_from_checkpoint=resumed)
