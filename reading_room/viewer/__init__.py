@@ -19,6 +19,7 @@ SCRIPTS = (
     "window.js",
     "plate.js",
     "geometry.js",
+    "panes.js",
     "stage.js",
     "heat.js",
     "marks.js",

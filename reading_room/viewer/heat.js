@@ -61,13 +61,19 @@ class Heat {
     this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
-  /** Draws the map where the image lies. */
-  draw(geometry) {
-    this.clear();
+  /** Draws the map where the image lies in a pane. */
+  draw(geometry, { left, top, width, height }) {
     if (!this.layer) return;
-    this.context.setTransform(...geometry.transform);
-    this.context.imageSmoothingEnabled = true;
-    this.context.drawImage(this.layer, 0, 0, geometry.width, geometry.height);
+    const { context } = this, [a, b, c, d, e, f] = geometry.transform;
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.beginPath();
+    context.rect(left, top, width, height);
+    context.clip();
+    context.setTransform(a, b, c, d, e + left, f + top);
+    context.imageSmoothingEnabled = true;
+    context.drawImage(this.layer, 0, 0, geometry.width, geometry.height);
+    context.restore();
   }
 
   /** A strip of the colours in use, for the legend: a CSS gradient. */

@@ -17,7 +17,8 @@ const KEYS = [
     ["↑ ↓", "More, less opaque", ["ArrowUp", "ArrowDown"], "stepOpacity"],
     ["T  Shift T", "Show from a higher, lower strength", ["t", "T"], "stepThreshold"],
     ["M", "Next colours", ["m"], "nextColours"],
-    ["C", "Compare: blink with the map before", ["c"], "compare"],
+    ["C", "Blink between this map and the one before", ["c"], "compare"],
+    ["S", "Side by side with the map before", ["s"], "toggleBeside"],
   ]],
   ["Image", [
     ["Z", "Fit", ["z"], "fit"],

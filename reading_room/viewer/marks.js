@@ -67,14 +67,28 @@ class Marks {
     return `${Math.hypot((x1 - x0) * column, (y1 - y0) * row).toFixed(1)} mm`;
   }
 
-  /** Redraws; `draft` is what is being dragged: {kind, from, to}. */
-  draw(geometry, draft = null) {
+  /**
+   * Redraws, in every pane; `draft` is what is being dragged: {kind, from, to}. `pointer`, {place, pane}, is where the
+   * pointer is on the image: the other pane shows that place with a cross.
+   */
+  draw(geometry, draft, frames, pointer) {
+    if (frames.length === 1) return this.svg.replaceChildren(...this.drawParts(geometry, draft));
+    this.svg.replaceChildren(...frames.map((frame, index) => {
+      const [left, top, width, height] = [frame.left, frame.top, frame.width, frame.height].map((side) => side / this.ratio);
+      const pane = make("svg", { x: left, y: top, width, height, ...(index ? { "aria-hidden": "true" } : {}) });
+      pane.append(...this.drawParts(geometry, draft));
+      if (pointer && pointer.pane !== index) pane.append(drawCross(this.onPage(geometry, pointer.place)));
+      return pane;
+    }));
+  }
+
+  drawParts(geometry, draft) {
     const parts = [];
     this.boxes.forEach((box, index) => parts.push(this.drawBox(geometry, box, index)));
     const rulers = draft?.kind === "ruler" ? [...this.rulers, [draft.from, draft.to]] : this.rulers;
     for (const [from, to] of rulers) parts.push(this.drawRuler(geometry, from, to));
     if (draft?.kind === "box") parts.push(drawFrame(this.onPage(geometry, draft.from), this.onPage(geometry, draft.to)));
-    this.svg.replaceChildren(...parts);
+    return parts;
   }
 
   onPage(geometry, [x, y]) {
@@ -111,6 +125,12 @@ function write(x, y, text) {
   const node = make("text", { x, y });
   node.textContent = text;
   return node;
+}
+
+function drawCross([x, y]) {
+  const group = make("g", { class: "vw-cross" });
+  for (const kind of ["vw-shade", "vw-line"]) group.append(make("path", { class: kind, d: `M${x - 9} ${y}h18M${x} ${y - 9}v18` }));
+  return group;
 }
 
 function drawFrame([x0, y0], [x1, y1]) {

@@ -7,7 +7,7 @@ class Overlay extends View {
 
   /** Brings a model's map onto the image. */
   async showMap(model) {
-    const card = this.cards.find((one) => one.dataset.model === model);
+    const card = this.cardOf(model);
     if (!card || !this.plate) return;
     if (this.map.model !== model) this.map.before = this.map.model;
     Object.assign(this.map, { model, source: card.dataset.map, on: true });
@@ -20,27 +20,37 @@ class Overlay extends View {
   recolour() {
     const { colours, opacity, threshold } = this.map;
     this.heat.colour(this.map);
-    const card = this.cards.find((one) => one.dataset.model === this.map.model);
-    this.find(".vw-legend").hidden = !this.map.on || !card;
-    if (card) {
-      this.role("map-title").textContent = `${card.dataset.title} · ${card.dataset.method}`;
-      this.find(".vw-scale i").style.background = this.heat.strip(colours);
-      const signed = card.dataset.signed === "true";
-      this.role("scale-low").textContent = signed ? "against" : "0";
-      this.role("scale-high").textContent = signed ? "for" : "most";
-      const worth = card.dataset.note ? ` · ${card.dataset.note}` : "";
-      this.role("map-note").textContent = `what moved its score of “${card.dataset.label}”${worth}`;
-    }
+    this.beside.colour(this.map);
+    this.writeLegend("map", this.heat, this.cardOf(this.map.model));
+    this.writeLegend("beside", this.beside, this.panes.split ? this.cardOf(this.map.beside) : null);
     this.role("opacity").value = opacity;
     this.role("threshold").value = threshold;
     this.role("colours").value = colours;
     this.redraw();
   }
 
+  cardOf(model) {
+    return this.cards.find((card) => card.dataset.model === model);
+  }
+
+  /** Says whose map it is, of what, and what its colours mean. */
+  writeLegend(name, heat, card) {
+    const legend = this.find(`[data-legend="${name}"]`);
+    legend.hidden = !this.map.on || !card;
+    if (legend.hidden) return;
+    const signed = card.dataset.signed === "true", [low, high] = legend.querySelectorAll("em");
+    legend.querySelector("b").textContent = `${card.dataset.title} · ${card.dataset.method}`;
+    legend.querySelector("i").style.background = heat.strip(this.map.colours);
+    low.textContent = signed ? "against" : "0";
+    high.textContent = signed ? "for" : "most";
+    const worth = card.dataset.note ? ` · ${card.dataset.note}` : "";
+    legend.querySelector("small").textContent = `what moved its score of “${card.dataset.label}”${worth}`;
+  }
+
   hideMap() {
     this.stopBlinking();
     this.map.on = false;
-    this.find(".vw-legend").hidden = true;
+    for (const legend of this.root.querySelectorAll(".vw-legend")) legend.hidden = true;
     this.markCards();
     this.redraw();
   }
@@ -53,7 +63,7 @@ class Overlay extends View {
   }
 
   stepMap(key) {
-    const models = this.cards.map((card) => card.dataset.model);
+    const models = this.cards.map((card) => card.dataset.model).filter((model) => !this.panes.split || model !== this.map.beside);
     if (!models.length) return;
     this.stopBlinking();
     const at = models.indexOf(this.map.model);
@@ -80,13 +90,53 @@ class Overlay extends View {
   /** Blinks between the last two maps at the same place; with reduced motion, each press swaps them. */
   compare() {
     if (this.blinking !== null) return this.stopBlinking();
-    const models = this.cards.map((card) => card.dataset.model);
-    if (models.length < 2) return this.say("Two heatmaps are needed to compare.");
-    const first = models.includes(this.map.model) ? this.map.model : models[0];
-    const other = this.map.before !== first && models.includes(this.map.before) ? this.map.before : models[(models.indexOf(first) + 1) % models.length];
+    this.endBeside();
+    const pair = this.pickTwo();
+    if (!pair) return;
+    const [first, other] = pair;
     const swap = () => this.showMap(this.map.model === first ? other : first);
     swap();
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.blinking = setInterval(swap, 800);
+  }
+
+  /** The two models to compare: the one whose map is on the image, and the one before it, else the next; or null. */
+  pickTwo() {
+    const models = this.cards.map((card) => card.dataset.model);
+    if (models.length < 2) {
+      this.say("Two heatmaps are needed to compare.");
+      return null;
+    }
+    const { model, before } = this.map;
+    const first = models.includes(model) ? model : models[0];
+    return [first, before !== first && models.includes(before) ? before : models[(models.indexOf(first) + 1) % models.length]];
+  }
+
+  /** Two maps next to each other at the same place; the first one stays, and choosing a card changes the second. */
+  async toggleBeside() {
+    if (this.panes.split) return this.endBeside();
+    this.stopBlinking();
+    const pair = this.plate && this.pickTwo();
+    if (!pair) return;
+    this.map.beside = pair[0];
+    this.useTwo(true);
+    await this.loadBeside();
+    await this.showMap(pair[1]);
+  }
+
+  async loadBeside() {
+    const card = this.cardOf(this.map.beside);
+    if (!card) return this.endBeside();
+    this.map.besideSource = card.dataset.map;
+    await this.beside.load(card.dataset.map, card.dataset.signed === "true");
+    this.recolour();
+  }
+
+  endBeside() {
+    if (!this.panes.split) return;
+    this.useTwo(false);
+    Object.assign(this.map, { beside: null, besideSource: null });
+    this.markCards();
+    this.recolour();
   }
 
   stopBlinking() {
@@ -98,15 +148,18 @@ class Overlay extends View {
   /** Says on the cards whose map is on the image; follows a map that was drawn anew. */
   markCards() {
     for (const card of document.querySelectorAll("#cards .sr-card")) {
-      const shown = String(this.map.on && card.dataset.model === this.map.model);
+      const { model } = card.dataset;
+      const shown = String(this.map.on && (model === this.map.model || (this.panes.split && model === this.map.beside)));
       const button = card.querySelector(".sr-show");
       if (button && button.getAttribute("aria-pressed") !== shown) button.setAttribute("aria-pressed", shown);
     }
   }
 
   followCards() {
-    const card = this.cards.find((one) => one.dataset.model === this.map.model);
+    const card = this.cardOf(this.map.model);
     if (this.map.on && card && card.dataset.map !== this.map.source) this.showMap(this.map.model);
+    const other = this.panes.split && this.cardOf(this.map.beside);
+    if (other && other.dataset.map !== this.map.besideSource) this.loadBeside();
     this.markCards();
     if (document.activeElement === document.body) this.stageBox.focus({ preventScroll: true }); // its form is gone
   }

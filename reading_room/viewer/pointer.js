@@ -11,7 +11,11 @@ function listenToPointers(viewer) {
   stageBox.addEventListener("pointerdown", (event) => press(viewer, event));
   stageBox.addEventListener("pointermove", (event) => move(viewer, event));
   for (const kind of ["pointerup", "pointercancel"]) stageBox.addEventListener(kind, (event) => release(viewer, event));
-  stageBox.addEventListener("pointerleave", () => { viewer.role("value").textContent = ""; });
+  stageBox.addEventListener("pointerleave", () => {
+    viewer.role("value").textContent = "";
+    viewer.panes.pointer = null;
+    viewer.redraw();
+  });
 }
 
 function press(viewer, event) {
@@ -88,4 +92,7 @@ function tell(viewer, place) {
   const [x, y] = viewer.geometry.toImage(...place);
   const value = viewer.plate.at(x, y);
   viewer.role("value").textContent = value === null ? "" : `x ${Math.floor(x)}, y ${Math.floor(y)}: ${viewer.plate.meaning(value)}`;
+  if (!viewer.panes.split) return;
+  viewer.panes.pointer = { place: [x, y], pane: viewer.panes.current };
+  viewer.redraw();
 }

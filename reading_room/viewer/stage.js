@@ -15,8 +15,8 @@ class Stage {
     this.frame = null;
   }
 
-  /** Draws; `table` is from `buildWindowTable`. */
-  draw(plate, geometry, table) {
+  /** Draws, the same in every pane; `table` is from `buildWindowTable`. */
+  draw(plate, geometry, table, panes) {
     const { width, height } = this.canvas;
     if (!this.frame) {
       const picture = this.context.createImageData(width, height);
@@ -24,7 +24,13 @@ class Stage {
     }
     const { picture, words } = this.frame;
     words.fill(0xff000000);
-    if (plate) paint(words, width, height, plate.copyFor(geometry.scale), geometry, table);
+    if (plate) {
+      const [first, ...others] = panes.frames;
+      paint(words, width, first, plate.copyFor(geometry.scale), geometry, table);
+      for (const { left, top } of others) {
+        for (let Y = first.height - 1; Y >= 0; Y--) words.copyWithin((top + Y) * width + left, Y * width, Y * width + first.width);
+      }
+    }
     this.context.putImageData(picture, 0, 0);
   }
 
@@ -33,8 +39,8 @@ class Stage {
   }
 }
 
-/** Fills `words` (one 32-bit pixel each) with the part of a plate's copy that is on the screen, bilinearly. */
-function paint(words, width, height, copy, geometry, table) {
+/** Fills a frame at the top left of `words` (one 32-bit pixel each, `stride` a row) with a plate's copy, bilinearly. */
+function paint(words, stride, { width, height }, copy, geometry, table) {
   const greys = new Uint32Array(table.length);
   for (let i = 0; i < greys.length; i++) greys[i] = 0xff000000 | (table[i] * 0x010101);
   const sideways = geometry.quarters % 2 === 1;
@@ -43,7 +49,7 @@ function paint(words, width, height, copy, geometry, table) {
   const { pixels } = copy;
   for (let Y = down.first; Y < down.end; Y++) {
     const r0 = down.here[Y], r1 = down.next[Y], fy = down.part[Y];
-    let at = Y * width + across.first;
+    let at = Y * stride + across.first;
     for (let X = across.first; X < across.end; X++, at++) {
       const c0 = across.here[X], c1 = across.next[X], fx = across.part[X];
       const upper = pixels[r0 + c0] + (pixels[r0 + c1] - pixels[r0 + c0]) * fx;

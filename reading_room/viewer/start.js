@@ -17,7 +17,7 @@ function joinButtons(viewer, root) {
     if (button.dataset.tool) viewer.useTool(button.dataset.tool);
     const acts = {
       fit: "fit", actual: "actual", rotate: "rotate", invert: "invert", help: "help", close: "help",
-      overlay: "toggleOverlay", compare: "compare",
+      overlay: "toggleOverlay", compare: "compare", beside: "toggleBeside",
     };
     if (acts[button.dataset.act]) viewer[acts[button.dataset.act]]();
     if (button.dataset.act === "previous") viewer.stepMap("ArrowLeft");

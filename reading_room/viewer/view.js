@@ -9,6 +9,8 @@ class View {
     this.stageBox = this.find(".vw-stage");
     this.stage = new Stage(this.find(".vw-base"));
     this.heat = new Heat(this.find(".vw-heat"), readTables(tables));
+    this.beside = new Heat(this.heat.canvas, this.heat.tables); // the map that this one is compared with
+    this.panes = new Panes();
     this.marks = new Marks(this.find(".vw-marks"), (text) => this.say(text));
     this.geometry = new Geometry(1, 1);
     this.case = null;
@@ -17,7 +19,7 @@ class View {
     this.window = { centre: 0, width: 1 };
     this.inverted = false;
     this.fitted = true;
-    this.map = { on: false, model: null, before: null, source: null, colours: "inferno", opacity: 0.55, threshold: 0.1 };
+    this.map = { on: false, model: null, before: null, source: null, beside: null, besideSource: null, colours: "inferno", opacity: 0.55, threshold: 0.1 };
     this.blinking = null;
     this.draft = null;
     this.pointers = new Map();
@@ -49,6 +51,7 @@ class View {
     if (!same || value.opened !== this.case.opened) this.marks.reset(value.width, value.height, value.spacing ?? null);
     if (value.opened !== this.case?.opened) {
       this.hideMap();
+      this.endBeside();
       if (value.state === "case" && document.activeElement?.matches("body, button")) this.stageBox.focus({ preventScroll: true });
     }
     this.case = value;
@@ -93,11 +96,15 @@ class View {
   draw() {
     const started = performance.now();
     const table = this.plate ? buildWindowTable(this.window, this.plate.levels, this.inverted !== Boolean(this.plate.own?.inverted)) : null;
-    this.stage.draw(this.plate, this.geometry, table);
-    if (this.plate && this.map.on) this.heat.draw(this.geometry);
-    else this.heat.clear();
+    this.stage.draw(this.plate, this.geometry, table, this.panes);
+    this.heat.clear();
+    if (this.plate && this.map.on) {
+      const frames = this.panes.frames;
+      this.heat.draw(this.geometry, frames.at(-1));
+      if (frames.length > 1) this.beside.draw(this.geometry, frames[0]);
+    }
     this.marks.ratio = this.ratio;
-    this.marks.draw(this.geometry, this.plate ? this.draft : null);
+    this.marks.draw(this.geometry, this.plate ? this.draft : null, this.panes.frames, this.panes.pointer);
     this.frames = [...this.frames.slice(-59), performance.now() - started];
     this.describe();
   }
@@ -109,18 +116,27 @@ class View {
     this.find('[data-act="invert"]').setAttribute("aria-pressed", this.inverted);
     this.find('[data-act="overlay"]').setAttribute("aria-pressed", this.map.on);
     this.find('[data-act="compare"]').setAttribute("aria-pressed", this.blinking !== null);
+    this.find('[data-act="beside"]').setAttribute("aria-pressed", this.panes.split);
     for (const button of this.root.querySelectorAll("button[data-tool]")) button.setAttribute("aria-pressed", button.dataset.tool === this.tool);
     this.stageBox.dataset.tool = this.tool;
+    this.root.dataset.panes = this.panes.split ? this.panes.direction : "one";
   }
 
   resize() {
     const { clientWidth, clientHeight } = this.stageBox;
     if (!clientWidth || !clientHeight) return;
-    const before = [this.stage.canvas.width, this.stage.canvas.height];
+    const before = this.size;
     this.ratio = Math.min(devicePixelRatio, Math.sqrt(MOST_PIXELS / (clientWidth * clientHeight)));
     const size = [Math.round(clientWidth * this.ratio), Math.round(clientHeight * this.ratio)];
     this.stage.resize(...size);
     this.heat.resize(...size);
+    this.panes.resize(...size);
+    this.recentre(before);
+  }
+
+  /** What was in the middle of a view of another size stays in the middle. */
+  recentre(before) {
+    const size = this.size;
     if (this.fitted) this.geometry.fit(...size);
     else {
       this.geometry.left += (size[0] - before[0]) / 2;
@@ -129,14 +145,24 @@ class View {
     this.redraw();
   }
 
-  get size() {
-    return [this.stage.canvas.width, this.stage.canvas.height];
+  /** One view of the image, or two of the same place. */
+  useTwo(split) {
+    if (split === this.panes.split) return;
+    const before = this.size;
+    this.panes.split = split;
+    this.recentre(before);
   }
 
-  /** A pointer's place on the canvas' own pixels. */
+  /** Width and height of a pane, in the canvas' own pixels. */
+  get size() {
+    return this.panes.size;
+  }
+
+  /** A pointer's place in its pane, in the canvas' own pixels; one that drags stays in the pane where it began. */
   placeOf(event) {
     const box = this.stageBox.getBoundingClientRect();
-    return [(event.clientX - box.left) * this.ratio, (event.clientY - box.top) * this.ratio];
+    const place = [(event.clientX - box.left) * this.ratio, (event.clientY - box.top) * this.ratio];
+    return this.panes.placeIn(place, this.pointers.size > 0);
   }
 
   // --- view and window ---

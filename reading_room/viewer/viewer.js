@@ -28,6 +28,7 @@ class Viewer extends Overlay {
 
   letGo() {
     this.stopBlinking();
+    this.endBeside();
     this.marks.chosen = -1;
     this.draft = null;
     this.redraw();

@@ -119,15 +119,15 @@ def test_another_method_and_the_example(dashboard):
         page.wait_for_function("() => document.querySelectorAll('.sr-layer').length === 3", timeout=60_000)
         page.locator(".vw-stage").focus()
         page.keyboard.press("Space")
-        page.wait_for_selector(".vw-legend", state="visible")
+        page.wait_for_selector("[data-legend=map]", state="visible")
         page.get_by_label("Integrated Gradients").check()
         page.wait_for_function(
             "() => { const maps = document.querySelectorAll('.sr-card[data-map]');"
             " return maps.length === 3 && [...maps].every(m => m.dataset.method === 'Integrated Gradients') }",
             timeout=120_000,
         )
-        page.wait_for_function("() => document.querySelector('.vw-legend').innerText.includes('Integrated')")
-        assert "against" in page.locator(".vw-legend").inner_text()  # the map on the image follows; this one has a sign
+        page.wait_for_function("() => document.querySelector('[data-legend=map]').innerText.includes('Integrated')")
+        assert "against" in page.locator("[data-legend=map]").inner_text()  # the map on the image follows; this one has a sign
 
 
 def test_the_worst_input_gets_a_sentence(dashboard, tmp_path):

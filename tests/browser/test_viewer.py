@@ -105,7 +105,7 @@ def test_the_overlay_sits_on_the_lesion_at_any_zoom_and_turn(room, file):
         page.locator(".sr-card").nth(1).click()
         page.wait_for_function("() => secondRead.map.on && secondRead.heat.layer")
         assert page.locator(".sr-show[aria-pressed=true]").count() == 1
-        assert "ResNet" in page.locator(".vw-legend").inner_text()
+        assert "ResNet" in page.locator("[data-legend=map]").inner_text()
         for turn in range(4):
             for key in ("z", "x", "-", "+"):
                 page.keyboard.press(key)
@@ -127,6 +127,63 @@ def test_the_overlay_sits_on_the_lesion_at_any_zoom_and_turn(room, file):
         page.wait_for_function("() => secondRead.map.model === 'vit_tiny'")
         page.wait_for_function("() => secondRead.map.model === 'resnet18'")
         page.keyboard.press("Escape")
+
+
+# Whether each pane shows the same greys, and how much of each is under a heatmap.
+TWO = """() => {
+  secondRead.draw();
+  const frames = secondRead.panes.frames;
+  const bytes = (context, { left, top, width, height }) => context.getImageData(left, top, width, height).data;
+  const [one, other] = frames.map((frame) => bytes(secondRead.stage.context, frame));
+  const alphas = frames.map((frame) => bytes(secondRead.heat.context, frame).filter((_, i) => i % 4 === 3));
+  return {
+    panes: frames.length, same: one.every((value, i) => value === other[i]),
+    seen: one.some((value) => value > 100 && value < 255),
+    covered: alphas.map((alpha) => alpha.reduce((sum, value) => sum + (value > 0), 0)),
+  };
+}"""
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["side by side", "one above the other"])
+def test_two_maps_lie_beside_each_other_on_the_same_image(room, file, size):
+    with opened(room[1], size) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        page.locator(".sr-card").nth(1).click()
+        page.wait_for_function("() => secondRead.map.on && secondRead.heat.layer")
+        page.locator("[data-act=beside]").click()
+        page.wait_for_function("() => secondRead.map.model === 'vit_tiny' && secondRead.beside.layer")
+        found = page.evaluate(TWO)
+        assert found["panes"] == 2 and found["same"] and found["seen"]
+        assert min(found["covered"]) > 0
+        for name, model in (("besideSource", "resnet18"), ("source", "vit_tiny")):
+            card = page.locator(f".sr-card[data-model={model}]")
+            assert page.evaluate(f"() => secondRead.map.{name}") == card.get_attribute("data-map")
+        legends = page.locator(".vw-legend:visible b").all_inner_texts()
+        assert len(legends) == 2 and "ResNet" in legends[0] and "ViT" in legends[1]
+        assert page.locator(".sr-show[aria-pressed=true]").count() == 2
+        page.keyboard.press("ArrowRight")  # the second one changes; the first stays
+        page.wait_for_function("() => secondRead.map.model === 'simple_cnn'")
+        assert page.evaluate("() => secondRead.map.beside") == "resnet18"
+
+        page.mouse.move(0, 0)
+        stage = page.locator(".vw-stage").bounding_box()
+        across = stage["width"] > stage["height"]
+        place = (0.7, 0.4) if across else (0.4, 0.7)
+        page.mouse.move(stage["x"] + place[0] * stage["width"], stage["y"] + place[1] * stage["height"])
+        page.wait_for_selector(".vw-cross", state="attached")
+        cross = page.locator(".vw-cross").bounding_box()
+        shift = (0.5, 0) if across else (0, 0.5)
+        for axis, length, start in ((0, "width", "x"), (1, "height", "y")):
+            expected = stage[start] + (place[axis] - shift[axis]) * stage[length]
+            assert cross[start] + cross[length] / 2 == pytest.approx(expected, abs=2)  # the same place in the first
+
+        page.mouse.wheel(0, -300)
+        page.wait_for_function("() => !secondRead.fitted")
+        assert page.evaluate(TWO)["same"]  # zoomed together
+        page.keyboard.press("Escape")
+        page.wait_for_function("() => secondRead.panes.frames.length === 1 && secondRead.map.model === 'simple_cnn'")
+        assert page.locator(".vw-legend:visible").count() == 1
 
 
 def test_two_fingers_zoom_about_their_middle(room, file):
