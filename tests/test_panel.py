@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -13,8 +14,8 @@ from scipy.spatial.distance import jensenshannon
 from tests.conftest import has_starters
 from xray_models import phantom
 from xray_models.checkpoints import load_checkpoint
-from xray_models.images import encode_png, from_pixels, read_image, to_input
-from xray_models.panel import Panel, within
+from xray_models.images import InputSpec, encode_png, from_pixels, normalise, read_image, to_input, to_uint8
+from xray_models.panel import Batch, Panel
 from xray_models.readings import agree, disagreement
 from xray_models.tasks import ModelRef, TaskError, load_task
 
@@ -115,6 +116,30 @@ def test_not_a_number_and_too_slow_are_unavailable(untrained, image):
     assert reasons == ["its output is not a number", "no answer within 3 s", None]
 
 
+def test_the_next_model_computes_while_the_caller_has_the_one_before(untrained, image):
+    """And no other: the models compute in their order, one at a time."""
+    begun = [threading.Event() for _ in untrained.models]
+    members = [load_checkpoint(untrained, ref) for ref in untrained.models]
+    for member, event in zip(members, begun, strict=True):
+        member.parts.classifier.register_forward_hook(lambda *_, event=event: event.set())
+    opinions = Panel(untrained, members).ask(image)
+    next(opinions)
+    assert begun[1].wait(30)
+    assert not begun[2].wait(0.2)
+    assert [opinion.model for opinion in opinions] == [ref.name for ref in untrained.models[1:]]
+
+
+def test_each_geometry_is_resized_once(image, monkeypatch):
+    asked = []
+    monkeypatch.setattr("xray_models.panel.to_uint8", lambda image, spec: asked.append(spec) or to_uint8(image, spec))
+    batch = Batch([image])
+    specs = [InputSpec(32, 32), InputSpec(32, 32, mean=(0.1,), std=(0.3,)), InputSpec(48, 48)]
+    batch.resize(specs)
+    for spec in specs:
+        assert torch.equal(batch.prepare(spec), normalise(to_uint8(image, spec), spec)[None])
+    assert sorted(spec.height for spec in asked) == [32, 48]
+
+
 def test_unknown_models_and_tasks_are_named():
     with pytest.raises(TaskError, match="Valid: "):
         Panel.load("covid", ["resnet19"])
@@ -135,14 +160,6 @@ def test_disagreement_of_known_cases():
     assert disagreement(np.tile([0.7, 0.2, 0.1], (5, 1))) == pytest.approx(0)
     assert disagreement(np.array([[0.3, 0.7]])) == 0
     assert agree(load_task("covid"), []) is None
-
-
-def test_within_hands_errors_on():
-    assert within(1, lambda: 7) == 7
-    with pytest.raises(ZeroDivisionError):
-        within(1, lambda: 1 / 0)
-    with pytest.raises(TimeoutError):
-        within(0.05, lambda: time.sleep(0.5))
 
 
 def test_one_tensor_in_training_evaluation_and_page(untrained, phantoms, monkeypatch):

@@ -190,7 +190,7 @@ def _hires_cam_of_head(parts: Parts, features: Any, target: int) -> torch.Tensor
 
 def _enter(parts: Parts, features: Any) -> tuple[_Head, torch.Tensor, torch.Tensor | None]:
     grid, prefix = parts.to_map(features)
-    return _Head(parts), grid.detach().clone().requires_grad_(), prefix
+    return _Head(parts), grid.detach().requires_grad_(), prefix
 
 
 def _integrated_gradients(

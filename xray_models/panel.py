@@ -7,13 +7,13 @@ the consensus leaves it out and says so.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from xray_models.fusing import share_weights
 from xray_models.images import InputSpec, Radiograph, normalise, to_uint8
 from xray_models.readings import Opinion, Reading, agree, describe_image
 from xray_models.tasks import ModelRef, Task, TaskError, choose, load_task
+from xray_models.workers import WORKERS
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 TIMEOUT = 60.0  # seconds that one model may take for one batch
 _BATCH = 16
 
@@ -45,25 +45,37 @@ class Batch:
     Attributes:
         images: the batch.
         inputs: what was prepared, (B, C, h, w) by input spec.
-        planes: what was resized, (B, h, w) uint8 by the spec's geometry: specs differ in mean and std alone, as a rule.
+        planes: what is being resized, (B, h, w) uint8 by the spec's geometry: specs differ in mean and std alone, as a
+            rule.
         embeddings: what the models before gave, (B, D) by model name.
         features: what their bodies gave, by model name; None where nobody wants them.
     """
 
     images: Sequence[Radiograph]
     inputs: dict[InputSpec, torch.Tensor] = dataclasses.field(default_factory=dict)
-    planes: dict[InputSpec, np.ndarray] = dataclasses.field(default_factory=dict)
+    planes: dict[InputSpec, Future[np.ndarray]] = dataclasses.field(default_factory=dict)
     embeddings: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     features: dict[str, Any] | None = None
+
+    def resize(self, specs: Iterable[InputSpec]) -> None:
+        """Begins to resize the images for all these specs, for each geometry once, side by side."""
+        for geometry in {_geometry(spec) for spec in specs} - set(self.planes):
+            self.planes[geometry] = WORKERS.start(functools.partial(_resize, self.images, geometry))
 
     def prepare(self, spec: InputSpec) -> torch.Tensor:
         """The batch as a model with this spec takes it."""
         if spec not in self.inputs:
-            geometry = dataclasses.replace(spec, mean=(0.0,), std=(1.0,))
-            if geometry not in self.planes:
-                self.planes[geometry] = np.stack([to_uint8(image, spec) for image in self.images])
-            self.inputs[spec] = normalise(self.planes[geometry], spec)
+            self.resize([spec])
+            self.inputs[spec] = normalise(self.planes[_geometry(spec)].result(), spec)
         return self.inputs[spec]
+
+
+def _geometry(spec: InputSpec) -> InputSpec:
+    return dataclasses.replace(spec, mean=(0.0,), std=(1.0,))
+
+
+def _resize(images: Sequence[Radiograph], spec: InputSpec) -> np.ndarray:
+    return np.stack([to_uint8(image, spec) for image in images])
 
 
 class Panel:
@@ -155,8 +167,12 @@ class Panel:
             features: filled with what each model's body gave, for `attribution.explain`.
         """
         batch = Batch([image], features=features)
-        for member in self.members:
-            yield self._opinions(member, batch)[0]
+        batch.resize(member.spec for member in self.checkpoints.values())
+        coming: Future[list[Opinion]] | None = None
+        for member in (*self.members, None):
+            arrived = coming.result() if coming else []
+            coming = WORKERS.start(functools.partial(self._opinions, member, batch)) if member else None
+            yield from arrived  # the next model computes while the caller does its part
 
     def read_many(self, images: Iterable[Radiograph]) -> Iterator[Reading]:
         """Reads images in batches, in their order; memory holds one batch."""
@@ -178,14 +194,14 @@ class Panel:
             return [member] * count
         try:
             batch.prepare(member.spec)
-            outputs = within(self.timeout, lambda: self._run(member, batch))
+            outputs = WORKERS.run(lambda: self._run(member, batch), self.timeout)
         except Exception as error:  # noqa: BLE001 - the edge: one model must not stop the others
             reason = _first_line(error)
             _log.warning("model %s of task %s is unavailable: %s", member.name, self.task.name, reason)
             return [_unavailable(member.name, reason, member.revision)] * count
         return [_form_opinion(self.task, member, outputs, index) for index in range(count)]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _run(self, member: Checkpoint, batch: Batch) -> Outputs:
         start = time.perf_counter()
         lenders = self._lent.get(member.name, ())
@@ -239,26 +255,3 @@ def _form_opinion(task: Task, member: Checkpoint, outputs: Outputs, index: int) 
         in_distribution=None if member.reference is None else member.reference.contains(outputs.embeddings[index]),
         milliseconds=round(1000 * outputs.seconds / len(outputs.probs), 2),
     )
-
-
-def within(seconds: float, work: Callable[[], _T]) -> _T:
-    """Runs `work` in its own thread and waits for it; raises TimeoutError when it takes longer.
-
-    A thread cannot be stopped: one that hangs is left behind and ends with the process.
-    """
-    answer: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            answer.put((True, work()))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, which raises it
-            answer.put((False, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        ok, value = answer.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
-    if not ok:
-        raise value
-    return value

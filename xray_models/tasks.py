@@ -160,8 +160,8 @@ class Recipe:
         for name, valid in _CHOICES.items():
             if getattr(self, name) not in valid:
                 raise TaskError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(valid)}.")
-        for name, (valid, words) in _RANGES.items():
-            if not valid(getattr(self, name)):
+        for name, (fits, words) in _RANGES.items():
+            if not fits(getattr(self, name)):
                 raise TaskError(f"{name} is {getattr(self, name)}; it must {words}.")
 
 

@@ -43,7 +43,7 @@ class Teacher:
         plain = _undo(pixels, self.spec)
         opinions = []
         for member in self.members:
-            member.model.to(pixels.device)
+            nn.Module.to(member.model, pixels.device)
             with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16_helps()):
                 logits = member.model(pixel_values=_apply(plain, member.spec)).logits
             opinions.append(logits.float().softmax(dim=1))

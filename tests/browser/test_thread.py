@@ -127,7 +127,9 @@ def test_another_method_and_the_example(dashboard):
             timeout=120_000,
         )
         page.wait_for_function("() => document.querySelector('[data-legend=map]').innerText.includes('Integrated')")
-        assert "against" in page.locator("[data-legend=map]").inner_text()  # the map on the image follows; this one has a sign
+        assert (
+            "against" in page.locator("[data-legend=map]").inner_text()
+        )  # the map on the image follows; this one has a sign
 
 
 def test_the_worst_input_gets_a_sentence(dashboard, tmp_path):
