@@ -23,15 +23,15 @@ from reading_room.worklist_page import build_worklist_page
 UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
 
 
-PAGES: dict[str, Callable[[Room, Callable[[gr.State], None]], Any]] = {
+PAGES: dict[str, Callable[[Room, gr.Checkbox, Callable[[gr.State], None]], Any]] = {
     "Worklist": build_worklist_page,
-    "Review": lambda room, _: build_review_page(room),
-    "Models": lambda room, _: build_models_page(room),
+    "Review": lambda room, blinded, _: build_review_page(room, blinded),
+    "Models": lambda room, *_: build_models_page(room),
 }
 """Title to builder of every page beside the first, in the order of their tabs.
 
-A builder takes the room and `on_open`; it may call `on_open` with a state that holds `task` and `sha256` of a case
-when its reader opens one: the first page then shows that case.
+A builder takes the room, the switch for blinded reading and `on_open`; it may call `on_open` with a state that holds
+`task` and `sha256` of a case when its reader opens one: the first page then shows that case.
 """
 
 
@@ -91,9 +91,12 @@ def build_app(
 def _build_pages(room: Room, task: str) -> None:
     build_switch()
     build_language_switch()
+    blinded = gr.Checkbox(
+        room.blinded, label="Read blinded", elem_id="blinded", interactive=not room.blinded, render=False
+    )
     with gr.Tabs(elem_id="pages") as tabs:
         with gr.Tab("Read", id="read"):
-            show_case = build_reading_page(room, task)
+            show_case = build_reading_page(room, task, blinded)
 
         def on_open(opened: gr.State) -> None:
             show_case(opened)
@@ -102,7 +105,7 @@ def _build_pages(room: Room, task: str) -> None:
         for title, build_page in PAGES.items():
             with gr.Tab(title, id=title.lower()):
                 gr.HTML(f"<h1>{title}</h1>", elem_classes="sr-unseen")
-                build_page(room, on_open)
+                build_page(room, blinded, on_open)
                 gr.HTML(DISCLAIMER)
 
 

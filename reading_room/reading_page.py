@@ -21,10 +21,9 @@ from reading_room.forms import (
 from reading_room.notice import build_notice
 from reading_room.room import Room
 from reading_room.viewer import build_viewer
-from reading_room.wiring import QUIET, READING
+from reading_room.wiring import FROM_LINK, QUIET, READING
 from xray_models.methods import DEFAULT, TITLES
 
-_FROM_LINK = "(...sent) => [...sent.slice(0, -1), sent.at(-1) || /[?&]mode=blinded(&|$)/.test(location.search)]"
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
 DISCLAIMER = (
     '<p class="sr-disclaimer">Research and teaching only: not a medical device. A heatmap shows what moved a model’s '
@@ -53,12 +52,13 @@ class Stand(NamedTuple):
     status: gr.HTML
 
 
-def build_reading_page(room: Room, task: str) -> Callable[[gr.State], None]:
+def build_reading_page(room: Room, task: str, blinded: gr.Checkbox) -> Callable[[gr.State], None]:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: what the page acts on.
         task: the task that it opens with.
+        blinded: the switch for blinded reading, not rendered yet.
 
     Returns:
         What makes the page show the case that a state names, whenever the state changes. The state holds None, or
@@ -74,7 +74,7 @@ def build_reading_page(room: Room, task: str) -> Callable[[gr.State], None]:
         tasks = gr.Dropdown(titles, value=task, label="Task", elem_id="task", filterable=False, container=False)
         file = gr.UploadButton("Open image", elem_id="file", size="sm", variant="primary")
         example = gr.Button("Synthetic example", elem_id="example", size="sm")
-        blinded = gr.Checkbox(room.blinded, label="Read blinded", elem_id="blinded", interactive=not room.blinded)
+        blinded.render()
         gr.HTML(DISCLAIMER, elem_classes="sr-aside")
     with gr.Row(elem_classes="sr-main"):
         with gr.Column(elem_classes="sr-left"):
@@ -124,13 +124,13 @@ def _wire_reading(
     def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
         yield from desk.draw_maps(shown, Setting(task, method, name_reader(request)))
 
-    file.upload(read_upload, [file, *controls], list(stand), js=_FROM_LINK, **READING)
+    file.upload(read_upload, [file, *controls], list(stand), js=FROM_LINK, **READING)
     controls.task.input(renew_labels, controls.task, labels, **QUIET).then(
-        read_again, [stand.shown, *controls], list(stand), js=_FROM_LINK, **READING
+        read_again, [stand.shown, *controls], list(stand), js=FROM_LINK, **READING
     )
     controls.method.input(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
     outputs = [controls.task, *labels, *stand]
-    example.click(read_example, [controls.method, controls.blinded], outputs, js=_FROM_LINK, **READING)
+    example.click(read_example, [controls.method, controls.blinded], outputs, js=FROM_LINK, **READING)
 
 
 def _renew_labels(desk: Desk, task: str, labels: list[gr.Radio]) -> list[dict]:
@@ -148,7 +148,7 @@ def _wire_opening(desk: Desk, controls: Controls, stand: Stand, labels: list[gr.
             yield [case.task, *_renew_labels(desk, case.task, labels), *_fill(view)]
 
     outputs = [controls.task, *labels, *stand]
-    opened.change(open_case, [opened, controls.method, controls.blinded], outputs, js=_FROM_LINK, **READING)
+    opened.change(open_case, [opened, controls.method, controls.blinded], outputs, js=FROM_LINK, **READING)
 
 
 def _wire_commit_form(desk: Desk, controls: Controls, stand: Stand, form: CommitForm) -> None:

@@ -16,10 +16,10 @@ from reading_room.cards import render_error, title_of
 from reading_room.desk import SAYING
 from reading_room.review import Wanted
 from reading_room.room import Room
-from reading_room.wiring import QUIET, download_as
+from reading_room.wiring import FROM_LINK, QUIET, download_as
 from xray_models import flags as ledgers
 
-_SEALED = '<p class="sr-none">Flags are not shown while this room reads blinded: they hold opinions.</p>'
+_SEALED = '<p class="sr-none">Flags are not shown while you read blinded: they hold opinions.</p>'
 _AGREEMENT_NOTE = (
     '<p class="sr-quiet">Only flagged images count, and images are flagged because something seemed wrong: expect less '
     "agreement here than on all images. Intervals: images drawn again with replacement, 2000 times. A reader who had "
@@ -56,11 +56,12 @@ class _Verdict(NamedTuple):
     message: gr.HTML
 
 
-def build_review_page(room: Room) -> None:
+def build_review_page(room: Room, blinded: gr.Checkbox) -> None:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: whose ledger is shown, and gets the decisions.
+        blinded: the switch for blinded reading; no flag is shown while it is on.
     """
     if room.blinded:
         gr.HTML(_SEALED)
@@ -86,12 +87,12 @@ def build_review_page(room: Room) -> None:
         with gr.Column(scale=5, min_width=320, elem_classes="sr-beside"):
             detail = gr.HTML(_NOTHING, elem_id="review-detail", js_on_load=_SCROLL)
             form, verdict = _build_verdict()
-    _wire_list(room, filters, (number, chosen, written), (table, place))
+    _wire_list(room, filters, (number, chosen, written, blinded), (table, place))
     for button, step in ((before, -1), (after, 1)):
         button.click(_stepping(step), number, number, **QUIET)
     gr.on([filter.input for filter in filters], lambda: 0, None, number, **QUIET)
     fresh.click(lambda count: count + 1, written, written, **QUIET)
-    _wire_detail(room, table, (chosen, written), (detail, form, verdict))
+    _wire_detail(room, table, (chosen, written, blinded), (detail, form, verdict))
     _wire_verdict(room, verdict, chosen, written)
     known = review.load_flags(room.ledger.root)["task"]
     first = str(known.iloc[0]) if len(known) and known.iloc[0] in room.panels.tasks else room.panels.default()
@@ -127,7 +128,9 @@ def _build_verdict() -> tuple[gr.Group, _Verdict]:
 def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple) -> None:
     """Draws the flags when the page is opened, and whenever a filter, the page, the choice or the ledger changes."""
 
-    def draw(task: str, reader: str, label: str, status: str, page: int, chosen: str, _: int) -> list:
+    def draw(task: str, reader: str, label: str, status: str, page: int, chosen: str, _: int, blinded: bool) -> list:
+        if blinded:
+            return [_SEALED, "", page, gr.skip(), gr.skip()]
         flags = review.load_flags(room.ledger.root, withdrawn=True)
         wanted = review.filter_flags(flags, Wanted(task, reader or "", label or "", status))
         page = tables.shift_page(page, 0, len(wanted), review_view.PAGE)
@@ -137,15 +140,15 @@ def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple) -> No
         html = review_view.render_flags(wanted, page, chosen)
         return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels)]
 
-    gr.on(None, draw, [*filters, *states], [*shown, states[0], filters.reader, filters.label], **QUIET)
+    gr.on(None, draw, [*filters, *states], [*shown, states[0], filters.reader, filters.label], js=FROM_LINK, **QUIET)
 
 
 def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> None:
-    chosen, written = states
+    chosen, written, blinded = states
     detail, form, verdict = outputs
 
-    def show(flag_id: str, _: int) -> list:
-        if not flag_id:
+    def show(flag_id: str, _: int, blinded: bool) -> list:
+        if not flag_id or blinded:
             return [_NOTHING, gr.Group(visible=False), gr.skip()]
         flags = review.load_flags(room.ledger.root, withdrawn=True)
         try:
@@ -162,7 +165,8 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
         return event.key, ""
 
     table.click(choose, None, [chosen, verdict.message], **QUIET)
-    gr.on([chosen.change, written.change], show, [chosen, written], [detail, form, verdict.label], **QUIET)
+    events = [chosen.change, written.change, blinded.change]
+    gr.on(events, show, [*states], [detail, form, verdict.label], js=FROM_LINK, **QUIET)
 
 
 def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.State) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """How the page's own events are wired: no spinner over what fills step by step, and no place in the API."""
 
+FROM_LINK = "(...sent) => [...sent.slice(0, -1), sent.at(-1) || /[?&]mode=blinded(&|$)/.test(location.search)]"
+"""Script of an event whose last input is the switch "Read blinded": a link with `mode=blinded` switches it on."""
+
 READERS = 4  # who may wait for a panel at once; the fifth waits for a place
 READING: dict[str, Any] = {**QUIET, "concurrency_id": "reading", "concurrency_limit": READERS}
 """How events are wired that ask a panel: side by side, where gradio's own limit would let one reader at a time see an

@@ -12,15 +12,16 @@ from reading_room.cards import render_error
 from reading_room.desk import SAYING
 from reading_room.review import list_readers, load_flags
 from reading_room.room import Room
-from reading_room.wiring import QUIET
+from reading_room.wiring import FROM_LINK, QUIET
 from reading_room.worklist_view import ORDERS, Choice, draw_list, list_filters
 from reading_room.worklists import Worklists
 
-_SEALED = '<p class="sr-none">There is no worklist while this room reads blinded: its order gives opinions away.</p>'
+_SEALED = '<p class="sr-none">There is no worklist while you read blinded: its order gives opinions away.</p>'
 _NOTE = (
     '<p class="sr-quiet">Cases have numbers, not names. The files stay on this machine until the list is cleared, or '
     "nobody looked at it for an hour.</p>"
 )
+_DRAWING = {**QUIET, "js": FROM_LINK}
 
 
 class Opened(NamedTuple):
@@ -51,13 +52,15 @@ class _Page(NamedTuple):
     table: gr.HTML
     place: gr.HTML
     timer: gr.Timer
+    blinded: gr.Checkbox
 
 
-def build_worklist_page(room: Room, on_open: Callable[[gr.State], None] | None = None) -> None:
+def build_worklist_page(room: Room, blinded: gr.Checkbox, on_open: Callable[[gr.State], None] | None = None) -> None:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: what the page acts on.
+        blinded: the switch for blinded reading; no list is shown while it is on.
         on_open: called once, now, with a state that holds an `Opened` whenever the reader opens a case; it attaches
             to the state's `change` what shows the case. Without it, rows have no button that opens them.
     """
@@ -84,16 +87,18 @@ def build_worklist_page(room: Room, on_open: Callable[[gr.State], None] | None =
         after = gr.Button("Further rows", elem_id="list-after", size="sm")
     gr.HTML(_NOTE)
     key = gr.BrowserState(None, storage_key="second-read-worklist")
-    page = _Page(key, task, show, order, gr.State(0), gr.State(None), message, progress, table, place, gr.Timer(1))
+    page = _Page(
+        key, task, show, order, gr.State(0), gr.State(None), message, progress, table, place, gr.Timer(1), blinded
+    )
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
     _wire_intake(room, lists, page, (files, folder), redraw)
     if room.watch is not None:
         lists.watch(room.watch, room.panels.default())
-        watched.click(lambda: (lists.watched, 0), None, [page.key, page.page], **QUIET).then(*redraw, **QUIET)
+        watched.click(lambda: (lists.watched, 0), None, [page.key, page.page], **QUIET).then(*redraw, **_DRAWING)
     cancel.click(lists.cancel, page.key, None, **QUIET)
-    clear.click(lists.drop, page.key, None, **QUIET).then(*redraw, **QUIET)
+    clear.click(lists.drop, page.key, None, **QUIET).then(*redraw, **_DRAWING)
     for button, step in ((before, -1), (after, 1)):
-        button.click(_stepping(step), page.page, page.page, **QUIET).then(*redraw, **QUIET)
+        button.click(_stepping(step), page.page, page.page, **QUIET).then(*redraw, **_DRAWING)
     if on_open is not None:
         on_open(_wire_opening(lists, page))
 
@@ -105,7 +110,9 @@ def _stepping(step: int) -> Callable[[int], int]:
 def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple:
     """Draws the list every second while rows come, and on every choice; returns how to draw it at other events."""
 
-    def draw(key: str | None, show: str, order: str, number: int, drawn: tuple | None) -> list:
+    def draw(key: str | None, show: str, order: str, number: int, drawn: tuple | None, blinded: bool) -> list:
+        if blinded:
+            return ["", _SEALED, "", number, None, gr.Timer(active=False)]
         found = lists.get(key)
         flags = load_flags(room.ledger.root)
         state = (key, show, order, number, found and (found.state, len(found.rows)), len(flags))
@@ -117,11 +124,11 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
         made = draw_list(found, title, flagged, Choice(show, order, number), opens)
         return [made.progress, made.table, made.place, made.page, (*state[:3], made.page, *state[4:]), rest]
 
-    inputs = [page.key, page.show, page.order, page.page, page.drawn]
+    inputs = [page.key, page.show, page.order, page.page, page.drawn, page.blinded]
     outputs = [page.progress, page.table, page.place, page.page, page.drawn, page.timer]
-    page.timer.tick(draw, inputs, outputs, **QUIET)
+    gr.on([page.timer.tick, page.blinded.change], draw, inputs, outputs, **_DRAWING)
     for control in (page.show, page.order):
-        control.input(lambda: 0, None, page.page, **QUIET).then(draw, inputs, outputs, **QUIET)
+        control.input(lambda: 0, None, page.page, **QUIET).then(draw, inputs, outputs, **_DRAWING)
     return draw, inputs, outputs
 
 
@@ -140,7 +147,7 @@ def _wire_intake(
 
     for giver in givers:
         outputs = [giver, page.key, page.show, page.page, page.message, page.timer]
-        giver.upload(start, [giver, page.task, page.key], outputs, **QUIET).then(*redraw, **QUIET)
+        giver.upload(start, [giver, page.task, page.key], outputs, **QUIET).then(*redraw, **_DRAWING)
 
 
 def _wire_opening(lists: Worklists, page: _Page) -> gr.State:

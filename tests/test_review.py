@@ -361,8 +361,8 @@ def test_the_page_stands_in_any_blocks_and_is_closed_where_readers_are_blinded(t
     room = Room(tmp_path / "flags")
     add(room.ledger, IMAGES[0], "Normal")
     with gr.Blocks() as app:
-        build_review_page(room)
+        build_review_page(room, gr.Checkbox())
     assert all(fn.api_visibility == "private" for fn in app.fns.values())
     with gr.Blocks() as app:
-        build_review_page(SimpleNamespace(blinded=True))
+        build_review_page(SimpleNamespace(blinded=True), gr.Checkbox())
     assert not app.fns

@@ -312,11 +312,11 @@ def test_broken_files_are_rows_that_say_why():
 def test_the_page_stands_in_any_blocks_and_is_closed_where_readers_are_blinded(tmp_path):
     opened = []
     with gr.Blocks() as app:
-        build_worklist_page(Room(tmp_path), opened.append)
+        build_worklist_page(Room(tmp_path), gr.Checkbox(), opened.append)
     assert isinstance(opened[0], gr.State)
     assert all(fn.api_visibility == "private" for fn in app.fns.values())
     with gr.Blocks() as app:
-        build_worklist_page(Room(tmp_path, blinded=True))
+        build_worklist_page(Room(tmp_path, blinded=True), gr.Checkbox())
     assert not app.fns
 
 
@@ -331,7 +331,7 @@ def test_memory_holds_one_batch():
 
 def test_a_list_is_drawn_when_its_files_are_in_and_not_only_by_the_timer(tmp_path):
     with gr.Blocks() as app:
-        build_worklist_page(Room(tmp_path))
+        build_worklist_page(Room(tmp_path), gr.Checkbox())
     events = app.config["dependencies"]
     tick = next(event for event in events if event["targets"][0][1] == "tick")
     uploads = [event["id"] for event in events if event["targets"] and event["targets"][0][1] == "upload"]

@@ -102,6 +102,14 @@ def test_a_flag_is_taken_back_and_told_when_the_image_comes_again(room, file, im
 TOLD = b'sr-earlier\\"'  # as a value from the server has it; the style sheet's has no quotation mark
 
 
+def see_tables_closed(page):
+    for title, table in (("Review", "#review-table"), ("Worklist", "#list-table")):
+        page.get_by_role("tab", name=title).click()
+        page.wait_for_function(
+            "id => document.querySelector(id)?.innerText.includes('while you read blinded')", arg=table
+        )
+
+
 def test_blinded_no_earlier_flag_is_on_the_wire_before_the_commitment(room, file, image):
     held, url = room
     held.read(str(file), "phantom")
@@ -116,10 +124,29 @@ def test_blinded_no_earlier_flag_is_on_the_wire_before_the_commitment(room, file
         page.keyboard.press("u")  # answers, but not with the image's flags
         page.wait_for_selector("#flag-status .sr-error")
         assert TOLD not in wire.log and not page.locator(".sr-earlier").is_visible()
+        see_tables_closed(page)
+        page.get_by_role("tab", name="Read", exact=True).click()
+        assert b"Zebra" not in wire.log  # nor does the table of flags say anything
+        page.locator(".vw-stage").focus()
         page.keyboard.press("1")
         page.keyboard.press("Enter")
         page.wait_for_selector(".sr-earlier")
         assert TOLD in wire.log and "Zebra" in page.locator(".sr-earlier").inner_text()
+
+
+def test_the_switch_for_blinded_reading_closes_the_tables_and_opens_them_again(room, file, image):
+    held, url = room
+    held.read(str(file), "phantom")
+    held.flag({"task": "phantom", "image_sha256": image.sha256, "reader": "Zebra", "corrected_label": "Effusion"})
+    with opened(url, DESK) as page:
+        for _ in range(2):
+            page.get_by_role("tab", name="Review").click()
+            page.wait_for_function("() => document.querySelector('#review-table').innerText.includes('Zebra')")
+            page.get_by_role("tab", name="Read", exact=True).click()
+            page.get_by_label("Read blinded").click()
+            see_tables_closed(page)
+            page.get_by_role("tab", name="Read", exact=True).click()
+            page.get_by_label("Read blinded").click()
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])

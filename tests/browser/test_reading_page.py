@@ -157,7 +157,7 @@ def test_the_page_is_made_for_its_size(room, file, size):
 
 
 def test_another_page_opens_a_case_here(untrained, tmp_path, image, monkeypatch):
-    def build_page(room, on_open):
+    def build_page(room, _, on_open):
         opened = gr.State(None)
         on_open(opened)
         room.cases.put("phantom", Case(image, ""))
