@@ -1,9 +1,12 @@
-"""The panels of the app: loaded when first asked for, then kept."""
+"""The panels of the app: loaded when first asked for, then kept while memory allows."""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xray_models.tasks import Task, choose, load_tasks
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+
+SHARE = 0.25  # of the machine's memory that loaded models may take
 
 _importing = threading.Lock()
 
@@ -29,31 +34,50 @@ class Panels:
 
     Args:
         engine: what runs the models, one of `engine.ENGINES`. A panel answers by torch until its engine is ready.
+        budget: bytes that the weights of all loaded panels may take; above it, those asked least recently are let go,
+            never the last one. None for a share of this machine's memory.
     """
 
-    def __init__(self, engine: str = "torch") -> None:
+    def __init__(self, engine: str = "torch", budget: int | None = None) -> None:
         self.engine = engine
+        self.budget = int(SHARE * _find_memory()) if budget is None else budget
         self.start: str | None = None  # the task that the pages open with, where one was asked for
         self.tasks: dict[str, Task] = load_tasks()
-        self._panels: dict[str, Panel] = {}
+        self._panels: OrderedDict[str, Panel] = OrderedDict()  # the one asked last at the end
         self._page_is_up = threading.Event()
+        self._choosing = threading.Lock()
         self._locks = {name: threading.Lock() for name in self.tasks}
 
     def get(self, task: str) -> Panel:
         """Returns a task's panel, loading it if need be; raises `TaskError` for an unknown task."""
         choose("task", task, self.tasks)
         with self._locks[task]:
-            if task not in self._panels:
-                panel = self._panels[task] = import_panel().load(self.tasks[task])
-                threading.Thread(target=self._speed_up, args=(panel,), daemon=True).start()
-            return self._panels[task]
+            with self._choosing:
+                panel = self._panels.get(task)
+                if panel is not None:
+                    self._panels.move_to_end(task)
+                    return panel
+            panel = import_panel().load(self.tasks[task])
+            self._keep(task, panel)
+            threading.Thread(target=self._speed_up, args=(task, panel), daemon=True).start()
+            return panel
 
-    def _speed_up(self, panel: Panel) -> None:
+    def _keep(self, task: str, panel: Panel) -> None:
+        """Keeps a panel, and lets go of those for which there is no memory."""
+        with self._choosing:
+            self._panels[task] = panel
+            while len(self._panels) > 1 and sum(kept.memory for kept in self._panels.values()) > self.budget:
+                name, _ = self._panels.popitem(last=False)
+                _log.info("the models of task %s are let go; they are loaded again when asked for", name)
+
+    def _speed_up(self, task: str, panel: Panel) -> None:
         if self.engine == "torch":
             return
         panel.choose_engines(self.engine)
         engines = ", ".join(f"{name}: {engine}" for name, engine in panel.engines.items())
         _log.info("task %s runs on %s", panel.task.name, engines)
+        if self._panels.get(task) is panel:
+            self._keep(task, panel)  # an engine has weights of its own
 
     def warm(self, task: str) -> None:
         """Loads a panel in the background once the page is up, so that the first image does not wait for it."""
@@ -79,3 +103,13 @@ class Panels:
         """Names of a task's models whose weights are on this machine (or are pinned on the Hub)."""
         refs = self.tasks[task].models
         return [ref.name for ref in refs if ref.path is None or (ref.path / "model.safetensors").is_file()]
+
+
+def _find_memory() -> int:
+    """Bytes of this machine's memory, or of the container's where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return total
+    return min(total, int(limit)) if limit.isdigit() else total

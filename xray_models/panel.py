@@ -155,6 +155,16 @@ class Panel:
         """The models that could be loaded, by name."""
         return {member.name: member for member in self.members if isinstance(member, Checkpoint)}
 
+    @property
+    def memory(self) -> int:
+        """Bytes that the models' weights take; OpenVINO has its own beside torch's."""
+        total = 0
+        for name, member in self.checkpoints.items():
+            state = member.model.state_dict().values()
+            copies = 1 if self.engines.get(name, "torch") == "torch" else 2
+            total += copies * sum(tensor.numel() * tensor.element_size() for tensor in state)
+        return total
+
     def read(self, image: Radiograph) -> Reading:
         """Asks every model about one image."""
         return self.collect(image, list(self.ask(image)))

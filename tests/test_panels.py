@@ -1,0 +1,58 @@
+import dataclasses
+
+import pytest
+
+from reading_room import panels as panels_module
+from reading_room.panels import Panels
+from xray_models.panel import Panel
+from xray_models.tasks import TaskError
+
+
+@pytest.fixture
+def loads(untrained, monkeypatch):
+    """Three tasks with the same models; the list names each load as it happens."""
+    tasks = {name: dataclasses.replace(untrained, name=name) for name in ("one", "two", "three")}
+    monkeypatch.setattr(panels_module, "load_tasks", lambda: tasks)
+    made, load = [], Panel.load
+    monkeypatch.setattr(Panel, "load", lambda task, *rest: made.append(task.name) or load(task, *rest, device="cpu"))
+    return made
+
+
+def test_panels_within_the_budget_are_kept(loads):
+    panels = Panels()
+    for _ in range(2):
+        assert [panels.get(name).task.name for name in ("one", "two", "three")] == ["one", "two", "three"]
+    assert loads == ["one", "two", "three"]
+    with pytest.raises(TaskError, match="four"):
+        panels.get("four")
+
+
+def test_the_panel_asked_least_recently_is_let_go(loads):
+    size = Panels().get("one").memory
+    loads.clear()
+    panels = Panels(budget=int(2.5 * size))
+    for name in ("one", "two", "one", "three"):
+        panels.get(name)
+    panels.get("one")
+    assert loads == ["one", "two", "three"]  # `one` was asked again before there was no room, so `two` went
+    panels.get("two")
+    assert loads == ["one", "two", "three", "two"]
+
+
+def test_a_panel_larger_than_the_budget_still_answers(loads):
+    panels = Panels(budget=1)
+    assert panels.get("one") is panels.get("one")
+    assert loads == ["one"]
+
+
+def test_memory_counts_the_weights(loads):
+    panel = Panels().get("one")
+    weights = [p for member in panel.checkpoints.values() for p in member.model.parameters()]
+    least = 4 * sum(p.numel() for p in weights)
+    assert least <= panel.memory < 1.1 * least  # batch norms' statistics on top
+    panel.engines = dict.fromkeys(panel.engines, "openvino f32")
+    assert panel.memory >= 2 * least
+
+
+def test_the_default_budget_is_a_share_of_this_machines_memory():
+    assert 2**28 < Panels().budget < 2**45
