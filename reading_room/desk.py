@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,7 @@ from reading_room.earlier import look_back
 from reading_room.intake import Case, IntakeError, take_in
 from reading_room.room import Room
 from reading_room.standing import NOTHING, Standing, find_standing
+from reading_room.turns import OvertakenError, Turns
 from xray_models import flags, phantom
 from xray_models.images import Radiograph, from_pixels
 from xray_models.methods import DEFAULT
@@ -42,12 +43,14 @@ class Setting(NamedTuple):
         method: what draws the heatmaps, a key of `attribution.METHODS`.
         who: the reader, as `Commitments` knows one.
         blinded: whether the reader reads first.
+        check: raises `OvertakenError` once the page has asked for something else.
     """
 
     task: str
     method: str = DEFAULT
     who: str = ""
     blinded: bool = False
+    check: Callable[[], None] = lambda: None
 
 
 class Shown(NamedTuple):
@@ -76,10 +79,11 @@ class View(NamedTuple):
 
 
 class Desk:
-    """One page's work with a room; it keeps nothing of its own."""
+    """The pages' work with a room; it keeps nothing but whose turn it is."""
 
     def __init__(self, room: Room):
         self.room = room
+        self.turns = Turns()
 
     def empty(self, task: str, message: str = "") -> View:
         """The page before an image, or after one that could not be read."""
@@ -173,7 +177,7 @@ class Desk:
         reading = panel.collect(image, opinions)
         self.room.cases.put(task.name, Case(image, case.name_hash, reading))
         known = find_standing(task, opinions)
-        for index, card in enumerate(_draw(panel, image, opinions, setting.method, features)):
+        for index, card in enumerate(_draw(panel, image, opinions, setting, features)):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield view(reading, known=known)
 
@@ -196,7 +200,7 @@ class Desk:
         yield _render(slots, case.image)
         panel = self.room.panels.get(shown.task)
         known = find_standing(panel.task, case.reading.opinions)
-        for index, card in enumerate(_draw(panel, case.image, case.reading.opinions, setting.method)):
+        for index, card in enumerate(_draw(panel, case.image, case.reading.opinions, setting)):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield _render(slots, case.image)
 
@@ -214,7 +218,7 @@ def _draw(
     panel: Panel,
     image: Radiograph,
     opinions: Sequence[Opinion],
-    method: str,
+    setting: Setting,
     features: Mapping[str, Any] = _NOTHING_KEPT,
 ) -> Iterator[Card]:
     """Each model's card with its heatmap; a heatmap that fails takes nothing else with it.
@@ -223,7 +227,7 @@ def _draw(
         panel: the models.
         image: the image.
         opinions: what they said of it.
-        method: of the heatmaps.
+        setting: names the heatmaps' method, and says when nobody waits for them any more.
         features: what `Panel.ask` kept, which spares the models a second look.
     """
     from xray_models import attribution  # torch takes seconds to import
@@ -234,10 +238,12 @@ def _draw(
             continue
         try:
             member, kept = panel.checkpoints[opinion.model], features.get(opinion.model)
-            heatmap = attribution.explain(member, image, opinion.label, method, kept)
+            heatmap = attribution.explain(member, image, opinion.label, setting.method, kept, setting.check)
+        except OvertakenError:
+            raise
         except Exception as error:  # noqa: BLE001 - the edge: one heatmap must not stop the others
             _log.warning("no heatmap of %s: %s", opinion.model, error)
             yield Card(opinion.model, opinion, layer_note=f"no heatmap: {error}")
             continue
-        layer = Layer(renders.show_layer(heatmap), renders.show_map(heatmap), method, heatmap.signed)
+        layer = Layer(renders.show_layer(heatmap), renders.show_map(heatmap), setting.method, heatmap.signed)
         yield Card(opinion.model, opinion, layer)

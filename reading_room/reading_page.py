@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -20,6 +20,7 @@ from reading_room.forms import (
 )
 from reading_room.notice import build_notice
 from reading_room.room import Room
+from reading_room.turns import until_overtaken
 from reading_room.viewer import build_viewer
 from reading_room.wiring import FROM_LINK, QUIET, READING
 from xray_models.methods import DEFAULT, TITLES
@@ -98,6 +99,18 @@ def build_reading_page(room: Room, task: str, blinded: gr.Checkbox) -> Callable[
     return lambda opened: _wire_opening(desk, controls, stand, labels, opened)
 
 
+def _take_turn(desk: Desk, request: gr.Request | None, task: str, method: str, blinded: bool = False) -> Setting:
+    """How the page is set; whatever it asked for before ends."""
+    page = str(request.session_hash or "") if request else ""
+    return Setting(task, method, name_reader(request), blinded, desk.turns.take(page))
+
+
+def _show(views: Iterator[View], setting: Setting, before: Sequence[Any] = ()) -> Iterator[list[Any]]:
+    """Views as values for `before`, with these, and the components of `Stand`, until the page asks for another."""
+    nothing = [gr.skip()] * (len(before) + len(Stand._fields))
+    return until_overtaken(([*before, *_fill(view)] for view in views), setting.check, nothing)
+
+
 def _fill(view: View, status: str = "") -> list[Any]:
     """A view as values for the components of `Stand`."""
     commit, flag = (True, "hidden") if view.sealed else ("hidden", True)
@@ -111,18 +124,20 @@ def _wire_reading(
         return _renew_labels(desk, task, labels)
 
     def read_upload(path: str | None, task: str, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
-        yield from map(_fill, desk.read_upload(path, Setting(task, method, name_reader(request), blinded)))
+        setting = _take_turn(desk, request, task, method, blinded)
+        yield from _show(desk.read_upload(path, setting), setting)
 
     def read_again(shown: Shown | None, task: str, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
-        setting = Setting(task, method, name_reader(request), blinded or bool(shown and shown.blinded))
-        yield from map(_fill, desk.read_again(shown, setting))
+        setting = _take_turn(desk, request, task, method, blinded or bool(shown and shown.blinded))
+        yield from _show(desk.read_again(shown, setting), setting)
 
     def read_example(method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
-        for view in desk.read_example(Setting("phantom", method, name_reader(request), blinded)):
-            yield ["phantom", *renew_labels("phantom"), *_fill(view)]
+        setting = _take_turn(desk, request, "phantom", method, blinded)
+        yield from _show(desk.read_example(setting), setting, ["phantom", *renew_labels("phantom")])
 
     def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
-        yield from desk.draw_maps(shown, Setting(task, method, name_reader(request)))
+        setting = _take_turn(desk, request, task, method)
+        yield from until_overtaken(desk.draw_maps(shown, setting), setting.check, gr.skip())
 
     file.upload(read_upload, [file, *controls], list(stand), js=FROM_LINK, **READING)
     controls.task.input(renew_labels, controls.task, labels, **QUIET).then(
@@ -144,8 +159,9 @@ def _wire_opening(desk: Desk, controls: Controls, stand: Stand, labels: list[gr.
             yield [gr.skip()] * (1 + len(labels) + len(stand))
             return
         wanted = Shown(case.task, case.sha256, 0.0)
-        for view in desk.read_again(wanted, Setting(case.task, method, name_reader(request), blinded)):
-            yield [case.task, *_renew_labels(desk, case.task, labels), *_fill(view)]
+        setting = _take_turn(desk, request, case.task, method, blinded)
+        before = [case.task, *_renew_labels(desk, case.task, labels)]
+        yield from _show(desk.read_again(wanted, setting), setting, before)
 
     outputs = [controls.task, *labels, *stand]
     opened.change(open_case, [opened, controls.method, controls.blinded], outputs, js=FROM_LINK, **READING)
@@ -155,9 +171,9 @@ def _wire_commit_form(desk: Desk, controls: Controls, stand: Stand, form: Commit
     def lock(
         shown: Shown | None, label: str | None, confidence: float, method: str, request: gr.Request
     ) -> Iterator[list]:
-        setting = Setting(shown.task if shown else "", method, name_reader(request), True)
+        setting = _take_turn(desk, request, shown.task if shown else "", method, True)
         try:
-            yield from map(_fill, desk.commit(shown, label, confidence / 100, setting))
+            yield from _show(desk.commit(shown, label, confidence / 100, setting), setting)
         except SAYING as error:
             yield [gr.skip()] * (len(stand) - 1) + [cards.render_error(str(error), "Not locked.")]
 

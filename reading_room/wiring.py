@@ -11,10 +11,16 @@ FROM_LINK = "(...sent) => [...sent.slice(0, -1), sent.at(-1) || /[?&]mode=blinde
 """Script of an event whose last input is the switch "Read blinded": a link with `mode=blinded` switches it on."""
 
 READERS = 4  # who may wait for a panel at once; the fifth waits for a place
-READING: dict[str, Any] = {**QUIET, "concurrency_id": "reading", "concurrency_limit": READERS}
+READING: dict[str, Any] = {
+    **QUIET,
+    "concurrency_id": "reading",
+    "concurrency_limit": READERS,
+    "trigger_mode": "multiple",
+}
 """How events are wired that ask a panel: side by side, where gradio's own limit would let one reader at a time see an
 image, and a slow heatmap hold up everybody. A panel may be asked from several threads: models only compute in it, and
-what Captum hooks is a layer made for each map (`attribution._Head`)."""
+what Captum hooks is a layer made for each map (`attribution._Head`). What a page asks for while it still waits for
+something else is not dropped: it overtakes it (`turns`)."""
 
 _DOWNLOAD = """(text) => {
   if (!text) return;

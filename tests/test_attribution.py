@@ -101,6 +101,22 @@ def test_features_that_the_panel_kept_give_the_same_map(untrained, image, method
         np.testing.assert_allclose(kept, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
+def test_a_long_method_can_be_ended(untrained, image, method):
+    member, asked = load_checkpoint(untrained, untrained.models[0]), []
+
+    def check():
+        asked.append(1)
+        if len(asked) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        attribution.explain(member, image, "Nodule", method, check=check)
+    assert len(asked) == 3
+    calm = attribution.explain(member, image, "Nodule", method, check=lambda: None)
+    assert np.array_equal(calm.plane, attribution.explain(member, image, "Nodule", method).plane)
+
+
 def test_unknown_methods_and_labels_are_named(model, image):
     with pytest.raises(TaskError, match="Valid: grad_cam"):
         attribution.explain(model, image, "Nodule", "gradcam")

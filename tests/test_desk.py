@@ -6,6 +6,8 @@ from reading_room import panels
 from reading_room.blinding import SealedError
 from reading_room.desk import Desk, Setting
 from reading_room.room import Room
+from reading_room.turns import OvertakenError
+from xray_models import attribution
 from xray_models.images import encode_png, from_pixels
 from xray_models.panel import Panel
 
@@ -81,3 +83,22 @@ def test_earlier_flags_come_after_the_image_and_never_before_the_commitment(desk
     (view,) = desk.read_upload(path, setting)
     assert view.sealed and "Bob" not in str(view)
     assert "Bob" in list(desk.commit(view.shown, "Normal", 0.5, setting))[-1].earlier
+
+
+def test_maps_that_nobody_waits_for_any_more_are_not_drawn(desk, path, monkeypatch):
+    shown = list(desk.read_upload(path, Setting("phantom")))[-1].shown
+    check, explained, explain = desk.turns.take("page"), [], attribution.explain
+
+    def overtaken(member, *rest):
+        explained.append(member.name)
+        if len(explained) == 2:
+            desk.turns.take("page")
+        return explain(member, *rest)
+
+    monkeypatch.setattr(attribution, "explain", overtaken)
+    drawn = []
+    with pytest.raises(OvertakenError):
+        for html in desk.draw_maps(shown, Setting("phantom", "occlusion", check=check)):
+            drawn.append(html.count("data-map"))
+    assert drawn == [0, 1]
+    assert len(explained) == 2

@@ -98,7 +98,12 @@ class Heatmap:
 
 
 def explain(
-    model: Checkpoint, image: Radiograph, label: str, method: str = "grad_cam", features: Any = None
+    model: Checkpoint,
+    image: Radiograph,
+    label: str,
+    method: str = "grad_cam",
+    features: Any = None,
+    check: Callable[[], None] | None = None,
 ) -> Heatmap:
     """Explains one model's score of one label on one image.
 
@@ -109,6 +114,7 @@ def explain(
         method: a key of `METHODS`.
         features: what the model's body gave for this image, as `Panel.ask` keeps it; spares Grad-CAM and HiResCAM the
             forward. None to compute it.
+        check: called before each forward of the body, of which some methods need many; what it raises ends the work.
 
     Raises:
         TaskError: for an unknown method or label.
@@ -121,6 +127,7 @@ def explain(
         parts, inputs = parts.holding(features), torch.empty(0)
     else:
         inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
+        parts = parts.checking(check) if check else parts
     plane = compute(parts, inputs, target, model.spec).float().cpu().numpy()  # (h', w')
     height, width = image.pixels.shape
     return Heatmap(plane, method, label, method not in _UNSIGNED, Grid((height, width), model.spec))

@@ -26,7 +26,7 @@ def room(untrained, tmp_path_factory, lesion):
     _, mask = lesion
     soft = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(6)), np.float32)
 
-    def explain(model, image, label, method="hires_cam", features=None):
+    def explain(model, image, label, method="hires_cam", features=None, check=None):
         small = np.asarray(Image.fromarray(soft / soft.max()).resize(image.pixels.shape[::-1]))
         return Heatmap(small, method, label, signed=method not in ("grad_cam", "hires_cam"))
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 
 import gradio as gr
 import pytest
@@ -12,9 +13,18 @@ from reading_room.desk import Shown
 from reading_room.intake import Case
 from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, WIDE, give_file, opened, wait_for_maps
 from tests.browser.wire import tapped
+from xray_models import attribution
+from xray_models.images import encode_png, from_pixels
 from xray_models.panel import Panel
 
 pytestmark = NEEDS_CHROMIUM
+
+
+@pytest.fixture
+def other_file(tmp_path, lesion):
+    path = tmp_path / "other.png"
+    path.write_bytes(encode_png(from_pixels(lesion[0].pixels[:, ::-1].copy())))
+    return path
 
 
 def test_the_keyboard_alone_flags_with_boxes(room, file):
@@ -64,6 +74,39 @@ def test_the_keyboard_alone_flags_with_boxes(room, file):
     assert json.loads(rows[-2]["regions"]) == drawn and len(drawn) == 1
     assert {row["reader"] for row in rows[-2:]} == {"JR"}
     assert float(rows[-2]["seconds"]) > 0
+
+
+def test_an_image_opened_meanwhile_never_shows_another_ones_opinions(room, file, other_file, lesion, monkeypatch):
+    """Slow maps of the first image are asked for; while they are drawn, a second image is opened."""
+    first, explain = lesion[0].sha256, attribution.explain
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(member, picture, *rest):
+        if picture.sha256 == first and "occlusion" in rest:
+            begun.set()
+            go_on.wait(60)
+        return explain(member, picture, *rest)
+
+    monkeypatch.setattr(attribution, "explain", slowly)
+    with opened(room[1], DESK) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        page.locator("#method label").nth(3).click()
+        assert begun.wait(30)
+        page.locator("#method label").nth(0).click()  # the last choice counts, although the one before goes on
+        wait_for_maps(page)
+        assert page.locator(".sr-card").first.get_attribute("data-method") == "HiResCAM"
+        begun.clear()
+        page.locator("#method label").nth(3).click()
+        assert begun.wait(30)
+        give_file(page, other_file)
+        page.wait_for_function("old => secondRead.case.sha256 !== old", arg=first)
+        page.wait_for_function("() => document.querySelectorAll('#cards .sr-card[data-map]').length === 3")
+        page.wait_for_timeout(1500)  # at rest
+        before = page.locator("#cards").inner_html()
+        go_on.set()
+        page.wait_for_timeout(1500)
+        assert page.locator("#cards").inner_html() == before
 
 
 OPINIONS = (b'sr-bar\\"', b"sr-bar sr-top", b"data-map=", b'sr-meter\\"', b'sr-set\\">Not ruled out', b"<small>Votes")

@@ -32,6 +32,10 @@ class Parts(NamedTuple):
         """The same parts whose body gives these features, whatever it is asked."""
         return self._replace(body=_Known(features))
 
+    def checking(self, check: Callable[[], None]) -> Parts:
+        """The same parts, with `check` called before each forward of the body."""
+        return self._replace(body=_Checked(self.body, check))
+
     def to_map(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Splits features into a map (B, D, h, w) and the tokens without a place, (B, prefix, D) or None."""
         if self.prefix is None:
@@ -79,6 +83,10 @@ class FusedParts(NamedTuple):
         known = zip(self.members, features, strict=True)
         return self._replace(members=tuple(member.holding(own) for member, own in known))
 
+    def checking(self, check: Callable[[], None]) -> FusedParts:
+        """The same parts, with `check` called before each forward of a member's body."""
+        return self._replace(members=tuple(member.checking(check) for member in self.members))
+
     def seen_through(self, index: int, features: tuple[torch.Tensor, ...]) -> Parts:
         """One member's parts whose head is the fusion's, with the other members' features held as they are."""
         own = self.members[index]
@@ -92,6 +100,16 @@ class _Known(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> Any:
         return self.features
+
+
+class _Checked(nn.Module):
+    def __init__(self, body: Any, check: Callable[[], None]):
+        super().__init__()
+        self.body, self.check = body, check
+
+    def forward(self, inputs: torch.Tensor) -> Any:
+        self.check()
+        return self.body(inputs)
 
 
 class _Fixed(nn.Module):
