@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -43,6 +44,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--auth", type=Path, help="file of accounts, `htpasswd -B`'s format; without it, no log-in")
     parser.add_argument("--watch", type=Path, help="folder whose files are read into a worklist as they come")
+    parser.add_argument(
+        "--sync",
+        metavar="OWNER/DATASET",
+        default=os.environ.get("SECOND_READ_FLAGS_REPO") or None,
+        help="private data set of the Hub that gets a copy of the ledger (default: $SECOND_READ_FLAGS_REPO)",
+    )
     parser.add_argument("--mcp", action="store_true", help="offer the API to assistants as MCP tools, too")
     return parser.parse_args(argv)
 
@@ -64,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         check(options)
         accounts = read_accounts(options.auth) if options.auth else None
@@ -78,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from reading_room.app import build_app, launch_options  # gradio takes seconds to import
 
     try:
-        app = build_app(options.flags, options.task, options.engine, options.blinded, options.watch)
+        app = build_app(options.flags, options.task, options.engine, options.blinded, options.watch, options.sync)
         app.launch(
             server_name=options.host,
             server_port=options.port,
@@ -90,7 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return refuse(error)
     app.room.panels.begin()
-    app.block_thread()
+    if options.sync:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what a Space sends: time for the last flags
+    try:
+        app.block_thread()
+    finally:
+        app.close(verbose=False)
     return 0
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+
+_RESULTS = Path(__file__).parent / "results"
+_ENGINES = ("auto", "torch", "openvino")
 
 
 def bootstrap() -> None:
@@ -70,3 +74,92 @@ def panel() -> None:
     from benchmarks.panel import run
 
     run()
+
+
+def evaluate(argv: Sequence[str] | None = None) -> None:
+    """`python -m benchmarks.evaluate`."""
+    parser = _start("evaluate", "Images a second of scoring a folder, against pipelines and the bare forwards.", 5)
+    _add_count(parser, "images", 96, "to be scored")
+    _add_count(parser, "size", 512, "pixels of an image's side")
+    parser.add_argument("--models", nargs="+", help="architectures (default: the six of benchmarks/subjects.py)")
+    options = parser.parse_args(argv)
+    from benchmarks.evaluate import run
+
+    run(options)
+
+
+def train(argv: Sequence[str] | None = None) -> None:
+    """`python -m benchmarks.train`."""
+    parser = _start("train", "Images a second of training, against the plain recipe and synthetic input.", 5)
+    models = ["simple_cnn", "resnet18", "vit_tiny"]
+    parser.add_argument("--models", nargs="+", default=models, help=f"architectures (default: {' '.join(models)})")
+    _add_count(parser, "steps", 12, "on which the clock runs, after three without")
+    _add_count(parser, "batch", 32, "images of a step")
+    _add_count(parser, "size", 512, "pixels of a JPEG file's side")
+    parser.add_argument("--image-size", type=int, default=0, help="pixels of an input's side (default: its own)")
+    options = parser.parse_args(argv)
+    from benchmarks.train import run
+
+    run(options)
+
+
+def attribution(argv: Sequence[str] | None = None) -> None:
+    """`python -m benchmarks.attribution`."""
+    parser = _start("attribution", "How long a heatmap takes by each method, against plain Captum.", 5)
+    models = ["resnet18", "vit_tiny"]
+    parser.add_argument("--models", nargs="+", default=models, help=f"architectures (default: {' '.join(models)})")
+    parser.add_argument("--image-size", type=int, default=0, help="pixels of an input's side (default: its own)")
+    options = parser.parse_args(argv)
+    from benchmarks.attribution import run
+
+    run(options)
+
+
+def serve(argv: Sequence[str] | None = None) -> None:
+    """`python -m benchmarks.serve`."""
+    parser = _start("serve", "Readings a second of the app, asked by many clients at once.", 3)
+    _add_count(parser, "clients", 16, "that ask at once")
+    _add_count(parser, "readings", 400, "that they ask for in a round, each of another image")
+    _add_count(parser, "size", 256, "pixels of an image's side")
+    parser.add_argument("--engine", choices=_ENGINES, default="auto", help="what runs the models (default: auto)")
+    options = parser.parse_args(argv)
+    from benchmarks.serve import run
+
+    run(options)
+
+
+def growth(argv: Sequence[str] | None = None) -> None:
+    """`python -m benchmarks.growth`."""
+    parser = _start("growth", "Time and memory of scoring, as images and models become more.", 3)
+    _add_counts(parser, "images", [100, 1000, 10_000])
+    _add_counts(parser, "models", [1, 2, 4, 8, 12])
+    _add_count(parser, "size", 96, "pixels of an image's side")
+    _add_count(parser, "image-size", 96, "pixels of an input's side")
+    parser.add_argument("--engine", choices=_ENGINES, default="auto", help="what runs the models (default: auto)")
+    options = parser.parse_args(argv)
+    from benchmarks.growth import run
+
+    run(options)
+
+
+def _start(name: str, description: str, rounds: int) -> argparse.ArgumentParser:
+    """A parser with the options that these benchmarks have in common."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    _add_count(parser, "rounds", rounds, "times that each is measured")
+    parser.add_argument("--out", type=Path, default=_RESULTS, help=f"folder of {name}.json (default: with the others)")
+    return parser
+
+
+def _add_count(parser: argparse.ArgumentParser, name: str, default: int, about: str) -> None:
+    parser.add_argument(f"--{name}", type=_parse_count, default=default, help=f"{about} (default: {default})")
+
+
+def _add_counts(parser: argparse.ArgumentParser, name: str, default: list[int]) -> None:
+    said = f"numbers of {name} (default: {' '.join(map(str, default))})"
+    parser.add_argument(f"--{name}", type=_parse_count, nargs="+", default=default, help=said)
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

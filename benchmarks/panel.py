@@ -14,54 +14,27 @@ if __name__ == "__main__":  # answers --help before what follows is imported
 
     sys.exit(panel())
 
-import dataclasses
-import json
-import platform
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from PIL import Image
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 from transformers import pipeline
 
+from benchmarks.measuring import clock, describe_machine, list_versions, summarise_all, take_turns, write_record
+from benchmarks.subjects import CNNS, MODELS, build_panel
 from xray_models import attribution, phantom
-from xray_models.architectures import build_model, split_model
-from xray_models.calibration import fit_reference
-from xray_models.checkpoints import save_checkpoint
 from xray_models.images import read_image, to_input
 from xray_models.panel import Panel
-from xray_models.tasks import ModelRef, Recipe, load_task
 
-CNNS = ("resnet18", "mobilenet_v2", "densenet121", "efficientnet_b0", "xception")
-MODELS = (*CNNS, "vit_tiny")
 SIZE = (2304, 2880)  # rows, columns of the JPEG
 MAP = 320  # pixels of a map's longer side, as the page shows it; more than the other way's, which is its input's
-RESULTS = Path(__file__).parent / "results"
-
-
-def build_panel(folder: Path) -> Any:
-    """Writes the networks' checkpoints and returns the task that names them."""
-    task = load_task("phantom")
-    rng, refs = np.random.default_rng(0), []
-    for name in MODELS:
-        torch.manual_seed(0)
-        model, spec = build_model(name, task.labels, Recipe())
-        parts = split_model(model.eval())
-        with torch.inference_mode():
-            width = parts.pool(parts.body(torch.zeros(1, 3, spec.height, spec.width))).shape[1]
-        reference = fit_reference(rng.normal(size=(384, width)), rng.normal(size=(100, width)))
-        save_checkpoint(model, spec, folder / name, {"conformal_threshold": 0.2}, reference)
-        refs.append(ModelRef(name, checkpoint=str(folder / name)))
-
-    return dataclasses.replace(task, models=tuple(refs))
+ROUNDS = 7
 
 
 def draw_jpeg(path: Path) -> Path:
@@ -129,24 +102,9 @@ def run_bare(panel: Panel, inputs: dict[str, torch.Tensor]) -> None:
             member.forward.body(inputs[name])
 
 
-def measure(ways: dict[str, Callable[[], None]], rounds: int = 7) -> dict[str, dict[str, float]]:
-    """Milliseconds of each way, in turns: median, fastest, slowest."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for work in ways.values():
-        work()
-    for _ in range(rounds):
-        for name, work in ways.items():
-            start = time.perf_counter()
-            work()
-            taken[name].append(1000 * (time.perf_counter() - start))
-    return {
-        name: {"median": round(float(np.median(t)), 1), "low": round(min(t), 1), "high": round(max(t), 1)}
-        for name, t in taken.items()
-    }
-
-
 def run() -> None:
     """Measures, prints a table and writes `results/panel.json`."""
+    machine = describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         task, path = build_panel(root), draw_jpeg(root / "large.jpg")
@@ -159,7 +117,8 @@ def run() -> None:
             ways[f"panel, {engine}"] = lambda panel=panel: read_ours(panel, path)
             ways[f"bare forwards, {engine}"] = lambda panel=panel, inputs=inputs: run_bare(panel, inputs)
         ways["decode"] = lambda: None if read_image(path) else None
-        found = measure(ways)
+        taken = take_turns({name: clock(work) for name, work in ways.items()}, ROUNDS)
+        found = summarise_all({name: [1000 * seconds for seconds in each] for name, each in taken.items()})
         engines = panels["auto"].engines
     other = found["separate"]["median"]
     for name, times in found.items():
@@ -170,12 +129,5 @@ def run() -> None:
         print(
             f"{engine}: without decoding {rest / found[f'bare forwards, {engine}']['median']:.2f} x the bare forwards"
         )
-    machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-    record = {"milliseconds": found, "engines": engines, "machine": machine, "versions": versions}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "panel.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = {"milliseconds": found, "engines": engines, "machine": machine}
+    write_record("panel", record | {"versions": list_versions("transformers", "openvino")})

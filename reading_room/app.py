@@ -52,7 +52,15 @@ class ReadingRoom(gr.Blocks):
         ours = map(Middleware, (SettledStreams, EarlyThemes, EarlyLanguages))
         extra["middleware"] = [*extra.get("middleware", ()), *ours]
         extra["routes"] = [*extra.get("routes", ()), self.room.plates.build_route()]
+        if self.room.hub_copy:
+            self.room.hub_copy.begin()
         return super().launch(*args, app_kwargs=extra, **options)
+
+    def close(self, *args: Any, **options: Any) -> None:
+        """Closes as `gr.Blocks.close` does; what is not on the Hub yet gets a last, short chance."""
+        super().close(*args, **options)
+        if self.room.hub_copy:
+            self.room.hub_copy.close()
 
 
 def build_app(
@@ -61,6 +69,7 @@ def build_app(
     engine: str = "torch",
     blinded: bool = False,
     watch: Path | None = None,
+    sync: str | None = None,
 ) -> ReadingRoom:
     """Builds the reading room.
 
@@ -70,6 +79,7 @@ def build_app(
         engine: what runs the models, one of `xray_models.engine.ENGINES`.
         blinded: whether no opinion of an image leaves the server before its reader has committed to a label.
         watch: folder whose files are read into a worklist as they come.
+        sync: data set of the Hub that gets a copy of the ledger, `owner/name`; None for none.
 
     Returns:
         The app; pass `launch_options()` to its `launch`.
@@ -77,9 +87,14 @@ def build_app(
     Raises:
         TaskError: for an unknown task.
         IntakeError: when `watch` is not a folder.
+        HubError: when `sync` cannot be a data set's name.
     """
     room = Room(Path(flags_folder), engine, blinded)
     room.watch = watch
+    if sync:
+        from reading_room.syncing import HubCopy  # the Hub's client, which is imported where it is asked for
+
+        room.hub_copy = HubCopy(room.ledger, sync)
     room.panels.start = task = task or room.panels.default()
     room.panels.warm(task)
     with ReadingRoom(room) as app:

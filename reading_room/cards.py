@@ -205,6 +205,6 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
     )
 
 
-def render_saved(flag_id: str, label: str) -> str:
-    """That a flag is on the disk."""
-    return f'<p class="sr-saved" role="status">Saved as <b>{plain(label)}</b> · {escape(flag_id)}</p>'
+def render_saved(flag_id: str, label: str, where: str = "") -> str:
+    """That a flag is on the disk; `where` is HTML that says where it is besides."""
+    return f'<p class="sr-saved" role="status">Saved as <b>{plain(label)}</b> · {escape(flag_id)}{where}</p>'

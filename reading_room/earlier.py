@@ -124,9 +124,9 @@ def look_back(history: History, task: str, sha256: str) -> str:
         return render_error(str(error), "Earlier flags unknown:")
 
 
-def render_withdrawn(flag_id: str, label: str) -> str:
-    """That a flag's withdrawal is on the disk."""
-    return f'<p class="sr-back" role="status">Withdrawn: <b>{plain(label)}</b> · {escape(flag_id)}</p>'
+def render_withdrawn(flag_id: str, label: str, where: str = "") -> str:
+    """That a flag's withdrawal is on the disk; `where` is HTML that says where it is besides."""
+    return f'<p class="sr-back" role="status">Withdrawn: <b>{plain(label)}</b> · {escape(flag_id)}{where}</p>'
 
 
 def render_earlier(flags: Sequence[Earlier]) -> str:

@@ -53,7 +53,7 @@ def save_flag(desk: Desk, shown: Shown | None, fields: Mapping[str, Any], region
         flag_id = desk.room.flag(record | dict(fields), who)
     except SAYING as error:
         return Saved(cards.render_error(str(error), "Not saved."))
-    return Saved(cards.render_saved(flag_id, str(fields["corrected_label"])), flag_id)
+    return Saved(cards.render_saved(flag_id, str(fields["corrected_label"]), _tell_where(desk, flag_id)), flag_id)
 
 
 def undo_flag(desk: Desk, shown: Shown | None, flag_id: str, who: str) -> str:
@@ -74,10 +74,15 @@ def undo_flag(desk: Desk, shown: Shown | None, flag_id: str, who: str) -> str:
                 "The flag that you saved last is of another image. Open that one again to undo it, "
                 "or reject the flag on the Review page."
             )
-        desk.room.withdraw(flag_id, who)
+        row = desk.room.withdraw(flag_id, who)
     except SAYING as error:
         return cards.render_error(str(error), "Not undone.")
-    return render_withdrawn(flag_id, flag.corrected_label)
+    return render_withdrawn(flag_id, flag.corrected_label, _tell_where(desk, row))
+
+
+def _tell_where(desk: Desk, row: str) -> str:
+    """Whether a row that is on the disk is on the Hub, too; "" where the ledger has no copy there."""
+    return desk.room.hub_copy.render(row) if desk.room.hub_copy else ""
 
 
 def show_earlier(desk: Desk, shown: Shown | None, who: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
@@ -13,6 +13,11 @@ from reading_room.wiring import QUIET, download_as
 from xray_models.flags import REASONS
 from xray_models.tasks import Task
 
+if TYPE_CHECKING:
+    from reading_room.syncing import HubCopy
+
+_IN_TURN: dict[str, Any] = {**QUIET, "concurrency_id": "flags"}  # an undo waits for the flag before it
+_PAUSE = 10.0  # seconds between two looks whether what was saved is on the Hub
 _WITH_REGIONS = "(...sent) => [...sent.slice(0, -1), globalThis.secondRead?.regions ?? '']"
 
 
@@ -32,11 +37,12 @@ class FlagForm(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is said of the reader's flag, with the way back."""
+    """What is said of the reader's flag, with the way back; `notice` is what was said last, as the server knows it."""
 
     status: gr.HTML
     undo: gr.Button
     last: gr.State
+    notice: gr.State
 
 
 class CommitForm(NamedTuple):
@@ -86,11 +92,11 @@ def build_flag_form(room: Room, task: str) -> FlagForm:
 
 def build_answer() -> Answer:
     """Adds the place where it is said what became of a flag; the button shows where there is one to undo."""
-    last = gr.State("")
+    last, notice = gr.State(""), gr.State("")
     with gr.Row(elem_classes="sr-answer"):
         status = gr.HTML("", elem_id="flag-status")
         undo = gr.Button("Undo", elem_id="flag-undo", size="sm", min_width=64)
-    return Answer(status, undo, last)
+    return Answer(status, undo, last, notice)
 
 
 def offer_labels(task: Task) -> list[tuple[str, str]]:
@@ -126,12 +132,13 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, 
         who = name_reader(request)
         said, flag_id = flagging.save_flag(desk, shown, fields, boxes, who)
         if not flag_id:
-            return [said, *[gr.skip()] * 4]
-        return [said, flagging.show_earlier(desk, shown, who), flag_id, None, ""]
+            return [said, said, *[gr.skip()] * 4]
+        return [said, said, flagging.show_earlier(desk, shown, who), flag_id, None, ""]
 
-    def undo_flag(shown: Shown | None, last: str, request: gr.Request) -> tuple[str, str]:
+    def undo_flag(shown: Shown | None, last: str, request: gr.Request) -> tuple[str, str, str]:
         who = name_reader(request)
-        return flagging.undo_flag(desk, shown, last, who), flagging.show_earlier(desk, shown, who)
+        said = flagging.undo_flag(desk, shown, last, who)
+        return said, said, flagging.show_earlier(desk, shown, who)
 
     def export() -> str:
         try:
@@ -141,10 +148,29 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, 
 
     sent = [shown, form.label, form.confidence, form.reason, form.reader, form.comment, form.boxes]
     triggers = [form.save.click, form.reader.submit, form.comment.submit]
-    filled = [answer.status, earlier, answer.last, form.label, form.comment]
-    in_turn: dict[str, Any] = {**QUIET, "concurrency_id": "flags"}  # an undo waits for the flag before it
-    gr.on(triggers, save_flag, sent, filled, js=_WITH_REGIONS, **in_turn)
-    answer.undo.click(undo_flag, [shown, answer.last], [answer.status, earlier], **in_turn)
+    said = [answer.status, answer.notice, earlier]
+    filled = [*said, answer.last, form.label, form.comment]
+    saved = gr.on(triggers, save_flag, sent, filled, js=_WITH_REGIONS, **_IN_TURN)
+    undone = answer.undo.click(undo_flag, [shown, answer.last], said, **_IN_TURN)
+    if desk.room.hub_copy:
+        _wire_following(desk.room.hub_copy, answer, [saved, undone])
     form.download.click(export, None, form.table, **QUIET).success(
         None, form.table, None, js=download_as("flags.csv", "text/csv"), api_visibility="private"
     )
+
+
+def _wire_following(copy: HubCopy, answer: Answer, events: list[Any]) -> None:
+    """Has the last notice say when its row is on the Hub, too; looks only while one waits and is shown."""
+    timer = gr.Timer(_PAUSE, active=False)
+
+    def follow(notice: str, shown: str) -> tuple[Any, Any, gr.Timer]:
+        """`shown` is what the page has by now: another image clears it."""
+        if notice != shown:
+            return gr.skip(), gr.skip(), gr.Timer(active=False)
+        now = copy.renew(notice)
+        said = gr.skip() if now == notice else now
+        return said, said, gr.Timer(active=copy.awaits(now))
+
+    for event in events:
+        event.then(lambda notice: gr.Timer(active=copy.awaits(notice)), answer.notice, timer, **QUIET)
+    timer.tick(follow, [answer.notice, answer.status], [answer.status, answer.notice, timer], **_IN_TURN)

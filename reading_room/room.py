@@ -19,6 +19,7 @@ from xray_models.readings import Opinion, Reading
 from xray_models.tasks import choose
 
 if TYPE_CHECKING:
+    from reading_room.syncing import HubCopy
     from xray_models.panel import Panel
 
 _CASE_LIMIT = 200  # files in one call of rank
@@ -34,6 +35,7 @@ class Room:
 
     Attributes:
         watch: folder whose files feed a worklist of everybody's, or None.
+        hub_copy: the ledger's copy on the Hub, or None.
     """
 
     def __init__(self, flags_folder: Path, engine: str = "torch", blinded: bool = False):
@@ -46,6 +48,7 @@ class Room:
         self.withdrawals = Withdrawals(self.ledger, self.history)
         self.blinded = blinded
         self.watch: Path | None = None
+        self.hub_copy: HubCopy | None = None
 
     def describe_tasks(self) -> dict[str, Any]:
         """Every task with its labels and models, and which of these can answer here."""

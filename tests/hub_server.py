@@ -1,7 +1,8 @@
 """A small Hub on 127.0.0.1 that the real `huggingface_hub` client talks to, with faults on request.
 
-It speaks what the client speaks: create a repository, preupload, git LFS, commit, tree, revision info, resolve. A
-private repository is hidden from whoever sends no token; large files are served from another host name, without one.
+It speaks what the client speaks: create a repository, preupload, git LFS, commit, tree, revision info, resolve; a
+Space's variables. A private repository is hidden from whoever sends no token; large files are served from another host
+name, without one.
 """
 
 import base64
@@ -43,6 +44,7 @@ class Repo:
     private: bool
     commits: dict = field(default_factory=dict)  # commit -> {path: Blob}
     head: str = ""
+    variables: dict = field(default_factory=dict)  # of a Space
 
     @property
     def files(self):
@@ -241,8 +243,14 @@ class Handler(BaseHTTPRequestHandler):
                 entries.append({"type": "file", "path": path, "size": len(blob.content), "oid": blob.git, **lfs})
             self.answer(200, entries)
 
-    def resolve(self, name, revision, path):
-        if found := self.find("model", name, revision):
+    def vary(self, name):
+        if found := self.find("space", name):
+            asked = json.loads(self.body)
+            found[0].variables[asked["key"]] = asked["value"]
+            self.answer(200, {key: {"value": value} for key, value in found[0].variables.items()})
+
+    def resolve(self, kinds, name, revision, path):
+        if found := self.find(KINDS[kinds or "models"], name, revision):
             blob = found[0].commits[found[1]].get(path)
             headers = {"X-Repo-Commit": found[1]}
             if blob is None:
@@ -293,6 +301,7 @@ ROUTES = [
     (rf"POST /(?:datasets/|spaces/)?{_REPO}\.git/info/lfs/objects/batch", Handler.batch),
     (r"PUT /lfs/([0-9a-f]{64})", Handler.store),
     (r"POST /lfs/verify", Handler.verify),
-    (rf"(?:GET|HEAD) /{_REPO}/resolve/([^/]+)/(.+)", Handler.resolve),
+    (rf"POST /api/spaces/{_REPO}/variables", Handler.vary),
+    (rf"(?:GET|HEAD) /(?:(datasets|spaces)/)?{_REPO}/resolve/([^/]+)/(.+)", Handler.resolve),
     (r"(?:GET|HEAD) /storage/([0-9a-f]{64})", Handler.storage),
 ]

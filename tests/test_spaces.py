@@ -8,7 +8,7 @@ from huggingface_hub import RepoCard
 
 from tests.hub_server import open_hub
 from xray_models.hub_client import FileMissing, HubError, connect
-from xray_models.spaces import UPLOADED, publish_space
+from xray_models.spaces import FLAGS_VARIABLE, UPLOADED, publish_space
 from xray_models.tasks import ModelRef, load_task
 
 README = '---\ntitle: Page\nemoji: 🩻\nsdk: gradio\npython_version: "3.11"\n---\n\n# Page\n'
@@ -52,6 +52,7 @@ def test_a_space_is_private_holds_what_is_tracked_and_names_the_models(hub, root
     assert card.data["models"] == ["me/phantom-vit-tiny"]
     assert (card.data["emoji"], card.data["python_version"]) == ("🩻", "3.11")
     assert hub.repos["dataset", "me/reading-room-flags"].private
+    assert repo.variables == {FLAGS_VARIABLE: "me/reading-room-flags"}
 
 
 def test_an_update_takes_away_what_is_gone_and_flags_stay_private(hub, root):

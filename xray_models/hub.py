@@ -126,7 +126,7 @@ def _card(options: argparse.Namespace) -> int:
 
 def _space(options: argparse.Namespace) -> int:
     space = publish_space(connect(), f"{options.owner}/{options.name}", load_tasks().values(), options.public)
-    _log.info("flags: %s (private data set)", space.flags)
+    _log.info("flags: %s (private data set); add HF_TOKEN with write access to it to the Space's secrets", space.flags)
     sys.stdout.write(f"{space.address}\n")
     return 0
 

@@ -27,6 +27,9 @@ UPLOADED = (
 )
 """Files and folders at the top of the repository that a Space gets; of these, only what git tracks."""
 
+FLAGS_VARIABLE = "SECOND_READ_FLAGS_REPO"
+"""The Space's variable that names the data set of its flags; `dashboard.py --sync` takes it as its default."""
+
 _KEPT = ".gitattributes"  # the Hub's own, which says what is a large file
 
 
@@ -56,6 +59,7 @@ def publish_space(api: HfApi, repo: str, tasks: Iterable[Task], public: bool = F
     flags = f"{repo}-flags"
     address = create_repository(api, repo, public=public, repo_type="space", space_sdk="gradio")
     create_repository(api, flags, public=False, repo_type="dataset")
+    ask(api, Place(repo), lambda: api.add_space_variable(repo, FLAGS_VARIABLE, flags))
     revision = ask(api, Place(repo), lambda: _commit(api, repo, files))
     return Space(address, revision, flags)
 

@@ -1,0 +1,143 @@
+"""Every benchmark of the project's speed runs at a tiny size, and its record can be read."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+from PIL import Image
+
+from benchmarks import commands
+from benchmarks.measuring import compare, describe_machine, summarise, take_turns, write_record
+from tests.conftest import has_starters
+from xray_models import phantom
+
+SMALL = ["--rounds", "1", "--out"]
+
+
+def run(name, out, *words):
+    """Runs a benchmark with its record in a folder, and returns the record."""
+    getattr(commands, name)([*words, *SMALL, str(out)])
+    record = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+    assert record["machine"]["processor"] and record["machine"]["threads"] >= 1
+    assert {"python", "torch"} < set(record["versions"])
+    assert record["settings"]["rounds"] == 1
+    assert list(spreads(record))
+    for spread in spreads(record):
+        assert spread["low"] <= spread["median"] <= spread["high"] < math.inf
+    return record
+
+
+def spreads(record):
+    """Every median with its spread, wherever in a record."""
+    if isinstance(record, dict):
+        if set(record) == {"median", "low", "high"}:
+            yield record
+        for value in record.values():
+            yield from spreads(value)
+
+
+def test_ways_take_turns_and_the_first_call_does_not_count():
+    calls = []
+    ways = {name: lambda name=name: calls.append(name) or len(calls) for name in ("a", "b")}
+    assert take_turns(ways, 2) == {"a": [3, 5], "b": [4, 6]}
+    assert calls == ["a", "b"] * 3
+    assert take_turns({"a": lambda: 1}, 2, warm=False) == {"a": [1, 1]}
+
+
+def test_figures_are_told_with_their_spread():
+    assert summarise([3, 1, 2.26]) == {"median": 2.3, "low": 1, "high": 3}
+    assert compare([2, 9, 8], [1, 3, 1]) == {"median": 3, "low": 2, "high": 8}  # 2, 3 and 8 times, round by round
+
+
+def test_a_record_is_json_or_is_not_written(tmp_path):
+    with pytest.raises(ValueError):
+        write_record("broken", {"found": math.nan}, tmp_path)
+    assert not list(tmp_path.iterdir())
+    write_record("whole", {"machine": describe_machine()}, tmp_path / "new")
+    assert "machine" in json.loads((tmp_path / "new" / "whole.json").read_text())
+
+
+@pytest.mark.parametrize("words", [["--rounds", "0"], ["--images", "many"]])
+def test_a_number_that_cannot_be_is_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        commands.evaluate(words)
+    assert f"'{words[1]}' is not a whole number above 0" in capsys.readouterr().err
+
+
+def test_evaluate(tmp_path, capsys):
+    record = run("evaluate", tmp_path, "--models", "simple_cnn", "--images", "20", "--size", "64")
+    ways = {f"{way}, {engine}" for way in ("scoring", "bare forwards") for engine in ("torch", "auto")}
+    assert set(record["images_per_second"]) == {*ways, "pipelines", "preparing"}
+    assert set(record["ratios"]["auto"]) == set(record["bars"])
+    assert "scoring, auto, against pipelines" in capsys.readouterr().out
+
+
+def test_train(tmp_path, capsys):
+    sizes = ["--batch", "2", "--steps", "2", "--size", "64", "--image-size", "32"]
+    record = run("train", tmp_path, "--models", "simple_cnn", *sizes)
+    assert set(record["images_per_second"]) == {"simple_cnn, ours", "simple_cnn, plain", "simple_cnn, synthetic"}
+    assert set(record["ratios"]["simple_cnn"]) == {"plain", "synthetic"}
+    assert "simple_cnn against synthetic" in capsys.readouterr().out
+
+
+def test_attribution_draws_the_maps_that_captum_draws(tmp_path, monkeypatch):
+    from benchmarks import attribution as benchmark
+    from xray_models import attribution
+    from xray_models.attribution import METHODS
+
+    for module in (attribution, benchmark):
+        monkeypatch.setattr(module, "WINDOW", 2)  # few and large squares
+    record = run("attribution", tmp_path, "--models", "simple_cnn", "vit_tiny", "--image-size", "32")
+    for model in ("simple_cnn", "vit_tiny"):
+        for method in METHODS:
+            assert record["milliseconds"][f"{model}, {method}, captum"]["median"] > 0
+            assert record["difference"][f"{model}, {method}, torch"] < 1e-3
+        assert f"{model}, integrated_gradients, auto" not in record["milliseconds"]
+
+
+def test_growth(tmp_path):
+    sizes = ["--images", "8", "16", "--models", "1", "--size", "64", "--image-size", "32", "--engine", "torch"]
+    record = run("growth", tmp_path, *sizes)
+    assert set(record["images"]["sizes"]) == {"8", "16"} and set(record["models"]["sizes"]) == {"1"}
+    assert record["images"]["sizes"]["16"]["peak MiB"]["median"] > 50
+
+
+def test_growth_says_whether_time_is_flat():
+    from benchmarks.growth import Point, sum_up
+
+    even = sum_up({100: [Point(1.0, 500.0)], 1000: [Point(10.5, 590.0)]}, lambda size: size)
+    assert even["flat"] and even["MiB_each"] == pytest.approx(0.1)
+    assert even["sizes"]["1000"]["milliseconds"]["median"] == 10.5
+    steep = sum_up({100: [Point(1.0, 500.0)], 1000: [Point(11.5, 590.0)]}, lambda size: size)
+    assert not steep["flat"] and steep["time_grows"]["median"] == 1.15
+
+
+@pytest.mark.skipif(not has_starters("phantom"), reason="no starter models of phantom")
+def test_serve(tmp_path):
+    record = run("serve", tmp_path, "--clients", "2", "--readings", "6", "--size", "64", "--engine", "torch")
+    found = record["found"]
+    assert found["lost"] == found["wrong"] == 0
+    assert found["memory, MiB, at the end"] > 50
+    assert found["wait, ms, median"]["median"] <= found["wait, ms, slowest"]["median"]
+
+
+def test_serve_finds_a_reading_of_another_image(tmp_path, untrained):
+    from benchmarks.serve import Answer, count_wrong
+    from xray_models.images import read_image
+    from xray_models.panel import Panel
+
+    panel = Panel.load(dataclasses.replace(untrained, models=untrained.models[:1]), device="cpu")
+    paths, readings = [], []
+    for seed in range(3):
+        path = tmp_path / f"{seed}.png"
+        Image.fromarray(phantom.draw_phantom("Nodule", seed, size=64).pixels).save(path)
+        paths.append(str(path))
+        readings.append(panel.read(read_image(path)).to_json())
+    right = [Answer(place, 0.0, 1.0, reading) for place, reading in enumerate(readings)]
+    assert count_wrong(panel, paths, right) == 0
+    swapped = [right[0], right[1]._replace(reading=readings[2]), right[2]._replace(reading=readings[1])]
+    assert count_wrong(panel, paths, swapped) == 2
+    probs = dict.fromkeys(untrained.labels, 0.25)
+    crossed = {**readings[0], "opinions": [{**readings[0]["opinions"][0], "probs": {**probs, "Nodule": 0.35}}]}
+    assert count_wrong(panel, paths, [right[0]._replace(reading=crossed)]) == 1
