@@ -90,9 +90,9 @@ def _fetch(task: Task, ref: ModelRef) -> None:
         raise HubError(f"{ref.repo!r} cannot be the name of a repository: {error}") from error
 
 
-def load_panel(task: Task, models: Sequence[str] | None = None) -> Panel:
+def load_panel(task: Task, models: Sequence[str] | None = None, engine: str = "torch") -> Panel:
     """Loads a task's panel; raises `TaskError` with every reason when no model of it is available."""
-    panel = Panel.load(task, models)
+    panel = Panel.load(task, models, engine=engine)
     if not panel.checkpoints:
         reasons = [f"{member.model}: {member.reason}" for member in panel.members if isinstance(member, Opinion)]
         known = ", ".join(ref.name for ref in task.models) or "none"

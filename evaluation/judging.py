@@ -87,7 +87,7 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
         DataError: when there are no data, or the split is empty.
     """
     task = choose_models(task, options.models)
-    panel = load_panel(task)
+    panel = load_panel(task, engine=options.compute)
     manifest = datasets.open_dataset(task, options.data)
     rows = manifest.part(options.split)
     if rows.empty:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from evaluation import cases
-from evaluation.cache import OpinionCache
+from evaluation.cache import OpinionCache, know_voice
 from evaluation.cases import choose_models, collect_cases, find_unavailable, load_panel, relative, settle
 from evaluation.metrics import METRICS
 from tests.hub_server import open_hub
@@ -238,6 +238,15 @@ def test_a_panel_without_models_says_how_to_get_one(task):
     assert list(load_panel(task, ["resnet18"]).checkpoints) == ["resnet18"]
     with pytest.raises(TaskError, match=r"models: simple_cnn, .*densenet121: no weights.*xray_models\.train"):
         load_panel(task, ["densenet121"])
+
+
+def test_the_engine_is_chosen_and_part_of_what_the_cache_goes_by(task):
+    panel = load_panel(task, ["resnet18"], engine="auto")
+    exact = load_panel(task, ["resnet18"])
+    assert exact.engines == {"resnet18": "torch"}
+    assert panel.engines["resnet18"].startswith("openvino")
+    voices = [know_voice(one.checkpoints["resnet18"], one.engines["resnet18"]) for one in (panel, exact)]
+    assert voices[0].key != voices[1].key
 
 
 @pytest.fixture

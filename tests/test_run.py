@@ -170,7 +170,11 @@ def test_mistakes_end_with_status_2_and_a_sentence(words, message, capsys, tmp_p
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--split", "tset"], "'train', 'validation', 'test', 'all'"), (["--resamples", "0"], "above 0")],
+    [
+        (["--split", "tset"], "'train', 'validation', 'test', 'all'"),
+        (["--resamples", "0"], "above 0"),
+        (["--engine", "ray", "--compute", "openvino"], "--compute openvino goes with --engine local"),
+    ],
 )
 def test_bad_options_name_the_valid_ones(words, message, capsys):
     with pytest.raises(SystemExit) as stop:
