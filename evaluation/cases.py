@@ -8,6 +8,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -182,10 +183,11 @@ class _Desk:
         done = len(lacking.pop((), ()))
         with tqdm(desc="reading", total=len(self.paths), initial=done, unit="image", disable=None) as bar:
             for models, places in lacking.items():
-                panel = self._choose(models)
-                for batch in self._decode(places):
-                    self._take(list(batch), list(panel.read_many(batch.values())))
-                    bar.update(len(batch))
+                asked: deque[int] = deque()
+                readings = self._choose(models).read_many(self._decode(places, asked))
+                while new := list(islice(readings, BATCH)):
+                    self._take([asked.popleft() for _ in new], new)
+                    bar.update(len(new))
 
     def _choose(self, models: tuple[str, ...]) -> Panel:
         """The panel, or only some of its models."""
@@ -196,19 +198,14 @@ class _Desk:
         chosen.timeout = self.panel.timeout
         return chosen
 
-    def _decode(self, places: list[int]) -> Iterator[dict[int, Radiograph]]:
-        """Yields images in batches, by place."""
-        batch: dict[int, Radiograph] = {}
+    def _decode(self, places: list[int], asked: deque[int]) -> Iterator[Radiograph]:
+        """Yields the images that can be read, and notes their places in `asked`."""
         for place, found in zip(places, read_ahead(self.paths[place] for place in places), strict=True):
             if isinstance(found, str):
                 self.faults[place] = found
             else:
-                batch[place] = found
-            if len(batch) == BATCH:
-                yield batch
-                batch = {}
-        if batch:
-            yield batch
+                asked.append(place)
+                yield found
 
     def _take(self, places: list[int], readings: list[Reading]) -> None:
         """Keeps a batch's opinions; of two on the same picture the first counts."""

@@ -185,13 +185,22 @@ class Panel:
             yield from arrived  # the next model computes while the caller does its part
 
     def read_many(self, images: Iterable[Radiograph]) -> Iterator[Reading]:
-        """Reads images in batches, in their order; memory holds one batch."""
-        remaining = iter(images)
-        while images := list(islice(remaining, _BATCH)):
-            batch = Batch(images)
+        """Reads images in batches, in their order; memory holds two: one is resized while the models read the other."""
+        begun = self._begin(iter(images))
+        batch = next(begun, None)
+        while batch is not None:
+            following = next(begun, None)
             columns = [self._opinions(member, batch) for member in self.members]
-            for image, opinions in zip(images, zip(*columns, strict=True), strict=True):
+            for image, opinions in zip(batch.images, zip(*columns, strict=True), strict=True):
                 yield self.collect(image, opinions)
+            batch = following
+
+    def _begin(self, images: Iterator[Radiograph]) -> Iterator[Batch]:
+        specs = [member.spec for member in self.checkpoints.values()]
+        while taken := list(islice(images, _BATCH)):
+            batch = Batch(taken)
+            batch.resize(specs)
+            yield batch
 
     def collect(self, image: Radiograph, opinions: Sequence[Opinion]) -> Reading:
         """Puts opinions on one image together into a reading."""
