@@ -15,6 +15,7 @@ import gradio as gr
 
 from reading_room.desk import SAYING
 from reading_room.forms import name_reader
+from reading_room.gathering import MOST
 from reading_room.room import Room
 from xray_models.methods import DEFAULT
 
@@ -52,14 +53,17 @@ def build_api(room: Room) -> None:
         def withdraw(flag_id: str, request: gr.Request) -> str:
             return room.withdraw(flag_id, name_reader(request))
 
-        def expose(name: str, work: Callable, inputs: list, output: gr.components.Component, about: str) -> None:
-            trigger.click(_speaking(work, name), inputs, output, api_name=name, api_description=about)
+        def expose(  # noqa: PLR0913 - what a caller sees of an endpoint
+            name: str, work: Callable, inputs: list, output: gr.components.Component, about: str, at_once: int = 1
+        ) -> None:
+            told: dict[str, Any] = {"api_name": name, "api_description": about, "concurrency_limit": at_once}
+            trigger.click(_speaking(work, name), inputs, output, **told)
 
         expose("tasks", room.describe_tasks, [], answer, "Tasks with their labels and models.")
         if room.blinded:
             about = "Locks your own label of a file; then its opinions can be read."
             expose("commit", commit, [file, task, label, confidence], answer, about)
-        expose("read", read, [file, task], answer, "Every model's opinion of a file, and their consensus.")
+        expose("read", read, [file, task], answer, "Every model's opinion of a file, and their consensus.", MOST)
         about = "One model's heatmap of a file: heatmap and overlay as PNG data URIs, and stats."
         expose("explain", explain, [file, task, model, method, label], answer, about)
         expose("rank", room.rank, [files, task], answer, "Files by the panel's disagreement, most first.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reading_room import cards, renders
 from reading_room.blinding import Commitment, Commitments, SealedError
 from reading_room.earlier import History
+from reading_room.gathering import Gathering
 from reading_room.intake import Case, Cases, IntakeError, take_in
 from reading_room.panels import Panels
 from reading_room.plates import Plates
@@ -40,6 +41,7 @@ class Room:
 
     def __init__(self, flags_folder: Path, engine: str = "torch", blinded: bool = False):
         self.panels = Panels(engine)
+        self.gathering = Gathering()
         self.cases = Cases()
         self.plates = Plates()
         self.commitments = Commitments()
@@ -87,7 +89,7 @@ class Room:
         image, name_hash = take_in(path)
         if self.blinded:
             self.commitments.require(who, task, image.sha256)
-        reading = self.panels.get(task).read(image)
+        reading = self.gathering.read(self.panels.get(task), image)
         self.cases.put(task, Case(image, name_hash, reading))
         return reading.to_json()
 
