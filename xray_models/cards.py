@@ -186,7 +186,7 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         ece=test["ece"],
         coverage=test["coverage"],
         set_size=test["set_size"],
-        start=_describe_start(info["started_from"], recipe["width"]),
+        start=_describe_start(info["started_from"], recipe),
         command=info["command"],
         recipe="; ".join(f"{key} {value}" for key, value in recipe.items() if key != "images"),
     )
@@ -235,7 +235,9 @@ def _render_metadata(task: Task, info: dict[str, Any], figures: Figures) -> str:
     return data.to_yaml()
 
 
-def _describe_start(started_from: str, width: float) -> str:
+def _describe_start(started_from: str, recipe: Mapping[str, Any]) -> str:
     given = " in the folder given with `--weights` or `$XRAY_WEIGHTS`" if "ImageNet" in started_from else ""
+    width, teacher = recipe["width"], recipe.get("teacher")
     narrow = "" if width == 1 else f" At {width:g} of the published network's width, to keep it small."
-    return f"Started from {started_from}{given}.{narrow}"
+    taught = f" Besides the labels it learned the opinions of {teacher} about the training images." if teacher else ""
+    return f"Started from {started_from}{given}.{narrow}{taught}"
