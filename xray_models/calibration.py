@@ -109,7 +109,8 @@ def neighbour_distance(embeddings: np.ndarray, reference: np.ndarray) -> np.ndar
     Returns:
         (N,) distances in [0, 2].
     """
-    similarity = _unit(embeddings) @ reference.T
+    unit = torch.from_numpy(_unit(embeddings).astype(np.float32, copy=False))
+    similarity = (unit @ torch.from_numpy(reference).T).numpy()  # numpy's own threads would wait busily after it
     k = min(NEIGHBOURS, similarity.shape[1])
     return 1 - np.partition(similarity, -k, axis=1)[:, -k]
 

@@ -243,6 +243,7 @@ def _load(task: Task, ref: ModelRef, device: str) -> Checkpoint | Opinion:
     try:
         checkpoint = load_checkpoint(task, ref)
         torch.nn.Module.to(checkpoint.model, device).requires_grad_(False)
+        torch.nn.Module.to(checkpoint.model, memory_format=torch.channels_last)  # convolutions take less time so
     except Exception as error:  # noqa: BLE001 - the edge: whatever is wrong with one model must not stop the others
         reason = _first_line(error)
         _log.warning("model %s of task %s is unavailable: %s", ref.name, task.name, reason)
