@@ -19,6 +19,7 @@ from reading_room.sources import Taken, unpack
 from xray_models.images import ImageError, Radiograph, read_image, to_display
 from xray_models.readings import Consensus, Reading
 from xray_models.tasks import choose
+from xray_models.workers import ahead
 
 if TYPE_CHECKING:
     from xray_models.panel import Panel
@@ -121,7 +122,7 @@ class Worklist:
             return
         self.state, self._started, self._first = "reading", time.monotonic(), len(self._rows)
         try:
-            for batch in _batch(self._open()):
+            for batch in ahead(_batch(self._open())):
                 self._add(batch, panel)
             self.state = "cancelled" if len(self._rows) < len(self.sources) else "done"
         finally:

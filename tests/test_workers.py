@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from xray_models.workers import Workers
+from xray_models.workers import Workers, ahead
 
 
 def test_results_and_errors_come_back():
@@ -35,3 +35,30 @@ def test_work_goes_on_side_by_side():
     begun = [workers.start(meeting.wait) for _ in range(2)]
     meeting.wait()  # passes only when both are at it
     assert {one.result(5) for one in begun} <= {0, 1, 2}
+
+
+def test_the_next_item_is_made_while_the_caller_has_the_one_before():
+    made = [threading.Event() for _ in range(3)]
+
+    def work():
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    items = ahead(work())
+    assert next(items) == 0
+    assert made[1].wait(5)
+    assert not made[2].wait(0.1)  # and no more than that
+    assert list(items) == [1, 2]
+    assert list(ahead(iter([]))) == []
+
+
+def test_an_error_of_the_next_item_comes_when_it_is_asked_for():
+    def work():
+        yield 1
+        raise KeyError("x")
+
+    items = ahead(work())
+    assert next(items) == 1
+    with pytest.raises(KeyError):
+        next(items)

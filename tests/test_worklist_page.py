@@ -320,7 +320,7 @@ def test_the_page_stands_in_any_blocks_and_is_closed_where_readers_are_blinded(t
     assert not app.fns
 
 
-def test_memory_holds_one_batch():
+def test_a_batch_holds_few_large_images():
     from reading_room.worklist import _batch
 
     large = from_pixels(np.zeros((5000, 4000), np.uint8))

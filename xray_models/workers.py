@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
@@ -62,3 +62,12 @@ class Workers:
 
 
 WORKERS = Workers()
+
+
+def ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """Makes the next item while the caller has the one before."""
+    nothing = object()
+    coming: Future[Any] = WORKERS.start(lambda: next(items, nothing))
+    while (item := coming.result()) is not nothing:
+        coming = WORKERS.start(lambda: next(items, nothing))
+        yield item
