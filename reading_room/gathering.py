@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xray_models.images import Radiograph
 from xray_models.readings import Reading
+from xray_models.workers import WORKERS
 
 if TYPE_CHECKING:
     from xray_models.panel import Panel
@@ -35,8 +36,6 @@ class Gathering:
 
     def read(self, panel: Panel, image: Radiograph) -> Reading:
         """A panel's reading of an image; may be called from many threads."""
-        from xray_models.workers import WORKERS
-
         asked = _Asked(image, Future())
         with self._lock:
             idle = panel not in self._waiting
