@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -19,6 +20,17 @@ from xray_models.images import from_pixels
 from xray_models.tasks import ModelRef, load_task
 
 XRAY_DATA = os.environ.get("XRAY_DATA")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _same_draws_for_a_file():
+    """Random weights are the same in every run, for what a file's fixtures build too."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws_for_a_test(_same_draws_for_a_file):
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -58,6 +70,7 @@ def untrained(tmp_path_factory):
     rng = np.random.default_rng(0)
     refs = []
     for name, width in (("simple_cnn", 0.25), ("resnet18", 0.125), ("vit_tiny", 1.0)):
+        torch.manual_seed(0)
         model, spec = build_model(name, task.labels, dataclasses.replace(task.recipe, width=width))
         size = {"simple_cnn": 2 * 128 // 4, "resnet18": 512 // 8, "vit_tiny": 192}[name]
         reference = fit_reference(rng.normal(size=(50, size)), rng.normal(size=(40, size)))
