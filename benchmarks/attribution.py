@@ -3,14 +3,15 @@
 Every method of `xray_models.attribution` on one drawn image, in turns, in one run; medians with spread:
 
     captum      plain Captum on the whole model, with its defaults: Grad-CAM and HiResCAM with a forward that keeps its
-                graph, Integrated Gradients with the same steps in one batch, Occlusion with the same squares one by one
+                graph, Integrated Gradients with the same steps and GradientShap and SmoothGrad with as many draws, each
+                in one batch, Occlusion with the same squares one by one
     torch       this project's `explain` with bodies on torch
     auto        the same with bodies on OpenVINO, where a method needs no gradient of the body
     kept        the same from features that the reading has kept, where a method needs no more than those
 
 Every way begins with the image in memory. For each also how far its map is from Captum's: the largest difference, as a
 share of the largest value. The scores of an untrained network hardly move, so that an engine's rounding weighs more
-here than with a trained one.
+here than with a trained one. Captum's draws are its own: those of GradientShap and SmoothGrad are not compared.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients, LayerGradCam, LayerGradientXActivation, Occlusion
+from captum.attr import (
+    GradientShap,
+    IntegratedGradients,
+    LayerGradCam,
+    LayerGradientXActivation,
+    NoiseTunnel,
+    Occlusion,
+    Saliency,
+)
 from torch import nn
 
 from benchmarks.measuring import (
@@ -47,13 +56,14 @@ from benchmarks.measuring import (
 from benchmarks.subjects import build_panel
 from xray_models import phantom
 from xray_models.architectures import Parts
-from xray_models.attribution import METHODS, STEPS, WINDOW, explain
+from xray_models.attribution import DRAWS, METHODS, NOISE, STEPS, WINDOW, explain
 from xray_models.checkpoints import Checkpoint, load_checkpoint
 from xray_models.images import Radiograph, from_pixels, to_input
 from xray_models.panel import Panel
 from xray_models.tasks import Recipe
 
 CAMS = ("grad_cam", "hires_cam")
+DRAWN = ("gradient_shap", "smooth_grad")  # whose draws are not Captum's
 FORWARD_ONLY = (*CAMS, "occlusion")  # what needs no gradient of the body, and so runs on any engine
 SIZE = 512  # pixels of the image's side
 
@@ -81,6 +91,8 @@ def ask_captum(model: Checkpoint, image: Radiograph, target: int, method: str) -
         method: a key of `METHODS`.
     """
     inputs = to_input(image, model.spec)[None]
+    mean, std = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (model.spec.mean, model.spec.std))
+    plain = ((torch.linspace(0, 1, DRAWS).view(-1, 1, 1, 1) - mean) / std).expand(-1, -1, *inputs.shape[2:])
     if method in CAMS:
         assert isinstance(model.parts, Parts)
         whole = Whole(model.parts)
@@ -90,10 +102,16 @@ def ask_captum(model: Checkpoint, image: Radiograph, target: int, method: str) -
             found = LayerGradientXActivation(whole, whole.entry).attribute(inputs, target).sum(dim=1, keepdim=True)
             found = found.relu()
     elif method == "integrated_gradients":
-        mean, std = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (model.spec.mean, model.spec.std))
-        black = (-mean / std).expand_as(inputs)
-        found = IntegratedGradients(_logits_of(model)).attribute(inputs, black, target, n_steps=STEPS)
+        found = IntegratedGradients(_logits_of(model)).attribute(inputs, plain[:1], target, n_steps=STEPS)
         found = found.sum(dim=1, keepdim=True)
+    elif method == "gradient_shap":
+        found = GradientShap(_logits_of(model)).attribute(inputs, plain, n_samples=DRAWS, target=target)
+        found = found.sum(dim=1, keepdim=True)
+    elif method == "smooth_grad":
+        spread = NOISE * float(inputs.max() - inputs.min())
+        tunnel = NoiseTunnel(Saliency(_logits_of(model)))
+        found = tunnel.attribute(inputs, "smoothgrad", DRAWS, stdevs=spread, target=target, abs=False)
+        found = found.sum(dim=1, keepdim=True).abs()
     else:
         _, channels, height, width = inputs.shape
         window = (channels, height // WINDOW, width // WINDOW)
@@ -157,8 +175,10 @@ def run(options: argparse.Namespace) -> None:
         plain = f"{way.rpartition(', ')[0]}, captum"
         if way != plain:
             faster[way] = compare(taken[plain], taken[way])
-            difference[way] = differ(maps[way], maps[plain])
-        said = f"{faster[way]['median']:7.1f} x  map differs by {difference[way]:.4f}" if way != plain else ""
+            if way.split(", ")[1] not in DRAWN:
+                difference[way] = differ(maps[way], maps[plain])
+        said = f"{faster[way]['median']:7.1f} x" if way in faster else ""
+        said += f"  map differs by {difference[way]:.4f}" if way in difference else ""
         print(f"{way:40} {format_spread(spread):32} ms {said}")
     settings = {"models": options.models, "rounds": options.rounds, "image_size": options.image_size, "size": SIZE}
     record = {"milliseconds": found, "times_as_fast_as_captum": faster, "difference": difference, "settings": settings}

@@ -83,7 +83,7 @@ def build_reading_page(room: Room, task: str, blinded: gr.Checkbox) -> Callable[
         with gr.Column(elem_classes="sr-right"):
             consensus = gr.HTML(start.consensus, elem_id="consensus")
             methods = [(title, name) for name, title in TITLES.items()]
-            method = gr.Radio(methods, value=DEFAULT, label="Heatmap by", elem_id="method")
+            method = gr.Dropdown(methods, value=DEFAULT, label="Heatmap by", elem_id="method", filterable=False)
             with gr.Column(elem_classes="sr-scroll"):
                 cards_html = gr.HTML(start.cards, elem_id="cards")
             earlier = gr.HTML("", elem_id="flag-earlier")
@@ -143,7 +143,8 @@ def _wire_reading(
     controls.task.input(renew_labels, controls.task, labels, **QUIET).then(
         read_again, [stand.shown, *controls], list(stand), js=FROM_LINK, **READING
     )
-    controls.method.input(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
+    # not `input`, which a list gives twice for one choice by mouse
+    controls.method.change(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
     outputs = [controls.task, *labels, *stand]
     example.click(read_example, [controls.method, controls.blinded], outputs, js=FROM_LINK, **READING)
 

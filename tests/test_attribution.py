@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from captum.attr import GradientShap, NoiseTunnel, Saliency
 
 from tests.conftest import has_starters
 from xray_models import attribution, phantom
@@ -23,7 +24,7 @@ def test_a_heatmap_lies_on_the_images_own_grid(model, method):
     assert np.isfinite(heatmap.values).all()
     assert np.abs(heatmap.values).max() == pytest.approx(1, abs=1e-5) or not heatmap.values.any()
     assert heatmap.values.min() >= (-1 if heatmap.signed else 0)
-    assert heatmap.signed == (method in ("integrated_gradients", "occlusion"))
+    assert heatmap.signed == (method not in ("grad_cam", "hires_cam", "smooth_grad"))
 
 
 def test_every_method_has_a_title():
@@ -63,11 +64,43 @@ def test_integrated_gradients_add_up_to_the_change_of_the_score(untrained, image
     monkeypatch.setattr(attribution, "STEPS", 200)
     model = load_checkpoint(untrained, untrained.models[2])
     inputs = to_input(image, model.spec)[None]
-    black = attribution._black(inputs, model.spec)
+    black = attribution._plain(inputs, model.spec, 0.0)
     total = attribution.METHODS["integrated_gradients"](model.parts, inputs, 1, model.spec).sum()
     with torch.no_grad():
         score = [model.parts.head(model.parts.body(x))[0, 1] for x in (inputs, black)]
     assert float(total) == pytest.approx(float(score[0] - score[1]), abs=2e-3)
+
+
+def test_smooth_grad_is_the_mean_gradient_of_noisy_copies(untrained, image, monkeypatch):
+    """Against Captum's own, with as many copies as it takes: its noise differs, the mean does not."""
+    monkeypatch.setattr(attribution, "DRAWS", 1500)
+    model = load_checkpoint(untrained, untrained.models[0])
+    inputs = to_input(image, model.spec)[None, :, ::4, ::4]
+    spread = attribution.NOISE * float(inputs.max() - inputs.min())
+    got = attribution.METHODS["smooth_grad"](model.parts, inputs, 1, model.spec)
+    tunnel = NoiseTunnel(Saliency(lambda pixels: model.parts.head(model.parts.body(pixels))))
+    expected = tunnel.attribute(
+        inputs, "smoothgrad", nt_samples=1500, nt_samples_batch_size=100, stdevs=spread, target=1, abs=False
+    )
+    assert np.corrcoef(got.flatten(), expected[0].sum(dim=0).abs().flatten())[0, 1] > 0.95
+    again = attribution.METHODS["smooth_grad"](model.parts, inputs, 1, model.spec)
+    assert torch.equal(got, again)
+
+
+def test_gradient_shap_adds_up_to_the_change_from_plain_images(untrained, image, monkeypatch):
+    monkeypatch.setattr(attribution, "DRAWS", 512)
+    model = load_checkpoint(untrained, untrained.models[0])
+    inputs = to_input(image, model.spec)[None, :, ::4, ::4]
+    greys = [attribution._plain(inputs, model.spec, (i + 0.5) / 64) for i in range(64)]
+    plain = torch.cat(greys)
+    got = attribution.METHODS["gradient_shap"](model.parts, inputs, 1, model.spec)
+    with torch.no_grad():
+        scores = [model.parts.head(model.parts.body(x))[:, 1] for x in (inputs, plain)]
+    assert float(got.sum()) == pytest.approx(float(scores[0][0] - scores[1].mean()), abs=2e-3)
+    captum = GradientShap(lambda pixels: model.parts.head(model.parts.body(pixels)))
+    expected = captum.attribute(inputs, plain, n_samples=512, target=1)[0].sum(dim=0)
+    assert np.corrcoef(got.flatten(), expected.flatten())[0, 1] > 0.95
+    assert torch.equal(got, attribution.METHODS["gradient_shap"](model.parts, inputs, 1, model.spec))
 
 
 def test_occlusion_finds_the_place_that_the_score_comes_from(untrained):
@@ -102,7 +135,7 @@ def test_features_that_the_panel_kept_give_the_same_map(untrained, image, method
         np.testing.assert_allclose(kept, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
+@pytest.mark.parametrize("method", ["integrated_gradients", "gradient_shap", "smooth_grad", "occlusion"])
 def test_a_long_method_can_be_ended(untrained, image, method):
     member, asked = load_checkpoint(untrained, untrained.models[0]), []
 

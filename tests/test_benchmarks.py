@@ -92,7 +92,8 @@ def test_attribution_draws_the_maps_that_captum_draws(tmp_path, monkeypatch):
     for model in ("simple_cnn", "vit_tiny"):
         for method in METHODS:
             assert record["milliseconds"][f"{model}, {method}, captum"]["median"] > 0
-            assert record["difference"][f"{model}, {method}, torch"] < 1e-3
+            if method not in benchmark.DRAWN:
+                assert record["difference"][f"{model}, {method}, torch"] < 1e-3
         assert f"{model}, integrated_gradients, auto" not in record["milliseconds"]
 
 

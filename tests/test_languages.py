@@ -26,7 +26,8 @@ SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d])")  # as `phrases.js` has it
 NUMBER = r"([−-]?\d+(?:[.,]\d+)*)"
 # Names that are the same in Turkish: of the program, of files, models, methods, colours and keys.
 SAME = re.compile(
-    r"Second Read|flags\.\w+|relabels\.csv|HiResCAM|Grad-CAM|Inferno|Viridis|Cividis|Enter|Esc|Del|T Shift T"
+    r"Second Read|flags\.\w+|relabels\.csv|HiResCAM|Grad-CAM|GradientShap|SmoothGrad"
+    r"|Inferno|Viridis|Cividis|Enter|Esc|Del|T Shift T"
     r"|(Mobile|Res|Dense|Efficient)Net[\w-]*|Inception-v3|Xception|ConvNeXt-T|ViT-\w+/16|EN|TR|AUROC"
 )
 

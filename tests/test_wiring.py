@@ -24,7 +24,7 @@ def test_whatever_asks_a_panel_shares_its_places_and_the_ledger_keeps_to_one(unt
     assert places["save_flag"][1] in (1, "default")
 
 
-@pytest.mark.parametrize("method", ["hires_cam", "grad_cam", "integrated_gradients", "occlusion"])
+@pytest.mark.parametrize("method", ["hires_cam", "grad_cam", "integrated_gradients", "smooth_grad", "occlusion"])
 def test_readings_and_maps_side_by_side_are_those_made_alone(untrained, method):
     quick = method in ("hires_cam", "grad_cam")
     panel = Panel.load(untrained, None if quick else ["simple_cnn"])

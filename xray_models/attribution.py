@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients, LayerGradCam, LayerGradientXActivation, Occlusion
+from captum.attr import IntegratedGradients, LayerGradCam, LayerGradientXActivation, Occlusion, Saliency
 from PIL import Image
 from torch import nn
 
@@ -25,6 +25,8 @@ from xray_models.tasks import choose
 __all__ = ["DEFAULT", "METHODS", "TITLES", "Grid", "Heatmap", "explain"]
 
 STEPS = 32  # of the path of Integrated Gradients
+DRAWS = 32  # noisy copies of SmoothGrad, points of GradientShap
+NOISE = 0.15  # standard deviation of SmoothGrad's noise, as a share of the input's range
 WINDOW = 7  # an occluding square is a seventh of the input's side
 _AT_ONCE = 16  # inputs in one forward of a method that needs many
 
@@ -78,22 +80,27 @@ class Heatmap:
 
         Returns:
             (H, W) float32 in [-1, 1] where `signed`, else in [0, 1]; 0 where the model did not look or could not see.
-            Scaled by its largest absolute value.
+            Scaled by its largest absolute value; where a method values each pixel by itself, by the 99th percentile,
+            beyond which it is cut: few pixels would leave the others dark (Smilkov et al., 2017).
         """
-        if self.grid is not None:
-            values = from_input(self.plane, shape, self.grid.spec)
-        else:
-            picture = Image.fromarray(self.plane.astype(np.float32, copy=False))
-            values = np.array(picture.resize(shape[::-1], Image.Resampling.BILINEAR))
+        values = self._resize(shape)
         largest = max(float(values.max()), -float(values.min()))
+        if self.method in _BY_PIXEL:
+            largest = float(np.quantile(np.abs(values), 0.99)) or largest
         if largest > 0:
             values *= np.float32(1 / largest)
         return np.clip(values, -1, 1, out=values)
 
+    def _resize(self, shape: tuple[int, int]) -> np.ndarray:
+        if self.grid is not None:
+            return from_input(self.plane, shape, self.grid.spec)
+        picture = Image.fromarray(self.plane.astype(np.float32, copy=False))
+        return np.array(picture.resize(shape[::-1], Image.Resampling.BILINEAR))
+
     @property
     def peak(self) -> tuple[int, int]:
         """Row and column of the largest value, in image pixels."""
-        row, column = np.unravel_index(int(self.values.argmax()), self.values.shape)
+        row, column = np.unravel_index(int(self._resize(self.shape).argmax()), self.shape)
         return int(row), int(column)
 
 
@@ -122,8 +129,8 @@ def explain(
     compute = METHODS[choose("method", method, METHODS)]
     labels = list_labels(model.model)
     target = labels.index(choose("label", label, labels))
-    parts = model.parts if method in _NEEDS_GRADIENTS else model.forward
-    if features is not None and method in _UNSIGNED:
+    parts = model.parts if method in _BY_PIXEL else model.forward
+    if features is not None and method in _FROM_FEATURES:
         parts, inputs = parts.holding(features), torch.empty(0)
     else:
         inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
@@ -206,9 +213,42 @@ def _integrated_gradients(
     """Integrated Gradients (Sundararajan et al., 2017) from a black image, summed over channels."""
     method = IntegratedGradients(lambda pixels: parts.head(parts.body(pixels)))
     values = method.attribute(
-        inputs, baselines=_black(inputs, spec), target=target, n_steps=STEPS, internal_batch_size=_AT_ONCE
+        inputs, baselines=_plain(inputs, spec, 0.0), target=target, n_steps=STEPS, internal_batch_size=_AT_ONCE
     )
     return values[0].sum(dim=0).detach()
+
+
+def _smooth_grad(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
+    """SmoothGrad (Smilkov et al., 2017): the score's mean gradient over noisy copies, summed over channels; its size.
+
+    The noise is the same at every call, so that the same image has the same map.
+    """
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randn(DRAWS, 1, *inputs.shape[2:], generator=random).to(inputs.device)  # a copy stays grey
+    copies = inputs + NOISE * (inputs.max() - inputs.min()) * noise
+    return _find_gradients(parts, copies, target).mean(dim=0).sum(dim=0).abs()
+
+
+def _gradient_shap(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
+    """GradientShap (Lundberg & Lee, 2017; expected gradients, Erion et al., 2021), summed over channels.
+
+    The images that it departs from are plain, of every grey from black to white; no training image is at hand when a
+    model is asked. Draws are spread evenly over the greys and over the paths, and are the same at every call.
+    """
+    random = torch.Generator().manual_seed(0)
+    even = ((torch.arange(DRAWS) + 0.5) / DRAWS).view(-1, 1, 1, 1).to(inputs.device)
+    black, white = _plain(inputs, spec, 0.0), _plain(inputs, spec, 1.0)
+    plain = black + even * (white - black)
+    along = even[torch.randperm(DRAWS, generator=random)]
+    gradients = _find_gradients(parts, plain + along * (inputs - plain), target)
+    return ((inputs - plain) * gradients).mean(dim=0).sum(dim=0)
+
+
+def _find_gradients(parts: Parts | FusedParts, inputs: torch.Tensor, target: int) -> torch.Tensor:
+    """Gradient of the score with respect to each input of (N, C, h, w), a few at once."""
+    method = Saliency(lambda pixels: parts.head(parts.body(pixels)))
+    found = [method.attribute(some.requires_grad_(), target, abs=False).detach() for some in inputs.split(_AT_ONCE)]
+    return torch.cat(found)
 
 
 @torch.no_grad()
@@ -228,18 +268,22 @@ def _occlusion(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spe
     return values[0, 0]
 
 
-def _black(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+def _plain(inputs: torch.Tensor, spec: InputSpec, grey: float) -> torch.Tensor:
+    """An image of one grey in [0, 1] as the model gets it, of the inputs' shape."""
     mean, std = (torch.tensor(numbers, device=inputs.device).view(1, -1, 1, 1) for numbers in (spec.mean, spec.std))
-    return (-mean / std).expand_as(inputs)
+    return ((grey - mean) / std).expand_as(inputs)
 
 
 METHODS: dict[str, Callable[[Parts | FusedParts, torch.Tensor, int, InputSpec], torch.Tensor]] = {
     "grad_cam": _grad_cam,
     "hires_cam": _hires_cam,
     "integrated_gradients": _integrated_gradients,
+    "gradient_shap": _gradient_shap,
+    "smooth_grad": _smooth_grad,
     "occlusion": _occlusion,
 }
 """Name to `(parts, inputs (1, C, h, w), label number, spec) -> (h', w')` map in the input's plane."""
 
-_UNSIGNED = frozenset({"grad_cam", "hires_cam"})  # they show only what speaks for the label
-_NEEDS_GRADIENTS = frozenset({"integrated_gradients"})  # of the body; the others run it forward only, on any engine
+_FROM_FEATURES = frozenset({"grad_cam", "hires_cam"})  # they need no more than what the body gave for the image
+_UNSIGNED = _FROM_FEATURES | {"smooth_grad"}  # the first two show only what speaks for the label
+_BY_PIXEL = frozenset({"integrated_gradients", "gradient_shap", "smooth_grad"})  # by the body's gradient: on torch

@@ -6,6 +6,8 @@ TITLES = {
     "hires_cam": "HiResCAM",
     "grad_cam": "Grad-CAM",
     "integrated_gradients": "Integrated Gradients",
+    "gradient_shap": "GradientShap",
+    "smooth_grad": "SmoothGrad",
     "occlusion": "Occlusion",
 }
 """What people call the methods."""

@@ -57,6 +57,12 @@ def give_file(page, path):
         page.set_input_files(".sr-head input[type=file]", str(path))
 
 
+def choose_method(page, title):
+    """Chooses what draws the heatmaps, by the name that people see."""
+    page.locator("#method input").click()
+    page.get_by_role("option", name=title, exact=True).click()
+
+
 def wait_for_maps(page):
     """Waits until every model's card has its heatmap, or says why not."""
     page.wait_for_function(

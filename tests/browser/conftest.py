@@ -28,7 +28,7 @@ def room(untrained, tmp_path_factory, lesion):
 
     def explain(model, image, label, method="hires_cam", features=None, check=None):
         small = np.asarray(Image.fromarray(soft / soft.max()).resize(image.pixels.shape[::-1]))
-        return Heatmap(small, method, label, signed=method not in ("grad_cam", "hires_cam"))
+        return Heatmap(small, method, label, signed=method not in ("grad_cam", "hires_cam", "smooth_grad"))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})

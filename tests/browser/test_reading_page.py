@@ -11,7 +11,7 @@ from reading_room import app as app_module
 from reading_room import panels
 from reading_room.desk import Shown
 from reading_room.intake import Case
-from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, WIDE, give_file, opened, wait_for_maps
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, WIDE, choose_method, give_file, opened, wait_for_maps
 from tests.browser.wire import tapped
 from xray_models import attribution
 from xray_models.images import encode_png, from_pixels
@@ -91,13 +91,13 @@ def test_an_image_opened_meanwhile_never_shows_another_ones_opinions(room, file,
     with opened(room[1], DESK) as page:
         give_file(page, file)
         wait_for_maps(page)
-        page.locator("#method label").nth(3).click()
+        choose_method(page, "Occlusion")
         assert begun.wait(30)
-        page.locator("#method label").nth(0).click()  # the last choice counts, although the one before goes on
+        choose_method(page, "HiResCAM")  # the last choice counts, although the one before goes on
         wait_for_maps(page)
         assert page.locator(".sr-card").first.get_attribute("data-method") == "HiResCAM"
         begun.clear()
-        page.locator("#method label").nth(3).click()
+        choose_method(page, "Occlusion")
         assert begun.wait(30)
         give_file(page, other_file)
         page.wait_for_function("old => secondRead.case.sha256 !== old", arg=first)
@@ -122,7 +122,7 @@ def test_blinded_nothing_of_the_panel_is_on_the_wire_before_the_commitment(room,
         give_file(page, file)
         page.wait_for_selector("#commit-label", state="visible")
         page.wait_for_function("() => secondRead.plate !== null")
-        page.locator("#method label").nth(2).click()  # asks for maps: still sealed
+        choose_method(page, "Integrated Gradients")  # asks for maps: still sealed
         page.wait_for_timeout(500)
         page.locator(".vw-stage").focus()
         page.keyboard.press("Enter")  # no label yet

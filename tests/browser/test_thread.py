@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, opened, wait_for_maps
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, choose_method, give_file, opened, wait_for_maps
 from tests.conftest import XRAY_DATA, has_starters
 from xray_models import phantom
 
@@ -120,7 +120,7 @@ def test_another_method_and_the_example(dashboard):
         page.locator(".vw-stage").focus()
         page.keyboard.press("Space")
         page.wait_for_selector("[data-legend=map]", state="visible")
-        page.get_by_label("Integrated Gradients").check()
+        choose_method(page, "Integrated Gradients")
         page.wait_for_function(
             "() => { const maps = document.querySelectorAll('.sr-card[data-map]');"
             " return maps.length === 3 && [...maps].every(m => m.dataset.method === 'Integrated Gradients') }",

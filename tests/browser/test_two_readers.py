@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tests.browser.chromium import DESK, NEEDS_CHROMIUM, give_file, opened, visit, wait_for_maps
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, choose_method, give_file, opened, visit, wait_for_maps
 from xray_models import phantom
 from xray_models.images import encode_png, from_pixels, read_image
 from xray_models.panel import Panel
@@ -95,7 +95,7 @@ def test_one_readers_commitment_unseals_nothing_for_the_other(room, files):
         assert first.evaluate(READ) > 0
 
         second = pages[1]
-        second.locator("#method label").nth(1).click()  # asks for maps
+        choose_method(second, "Grad-CAM")  # asks for maps
         second.wait_for_timeout(500)
         assert second.evaluate(READ) == 0
         assert second.locator("#cards [data-map], #cards .sr-bar").count() == 0
