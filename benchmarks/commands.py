@@ -115,6 +115,22 @@ def attribution(argv: Sequence[str] | None = None) -> None:
     run(options)
 
 
+def engines(argv: Sequence[str] | None = None) -> None:
+    """`python -m benchmarks.engines`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.engines", description="Whether every engine gives the same labels and heatmaps."
+    )
+    parser.add_argument("--task", default="covid", help="default: covid")
+    parser.add_argument("--data", type=Path, help="data folder (default: $XRAY_DATA/<task>, or data/<task>)")
+    parser.add_argument("--images", type=_parse_count, help="test images, at most (default: all)")
+    _add_count(parser, "maps", 60, "heatmaps of each model")
+    parser.add_argument("--out", type=Path, default=_RESULTS, help="folder of engines.json (default: with the others)")
+    options = parser.parse_args(argv)
+    from benchmarks.engines import run
+
+    run(options)
+
+
 def serve(argv: Sequence[str] | None = None) -> None:
     """`python -m benchmarks.serve`."""
     parser = _start("serve", "Readings a second of the app, asked by many clients at once.", 3)

@@ -85,10 +85,12 @@ def _describe_worklist(scores: Mapping[str, Any]) -> list[str]:
     found = scores["worklist"]
     if not found["errors"]:
         return []
-    share = found["errors_found"]["disagreement"]["value"][found["budget"].index(0.2)]
+    at = found["budget"].index(0.2)
+    doubtful, disputed = (100 * found["errors_found"][order]["value"][at] for order in ("entropy", "disagreement"))
     return [
-        f"Reading the fifth of the images on which the models disagree most finds {100 * share:.0f} % of the "
-        f"consensus’ {found['errors']:,} errors; a random fifth would find 20 %."
+        f"Reading the fifth of the images of which the panel is least sure finds {doubtful:.0f} % of the consensus’ "
+        f"{found['errors']:,} errors, the fifth on which its models disagree most {disputed:.0f} %; a random fifth "
+        "would find 20 %."
     ]
 
 

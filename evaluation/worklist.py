@@ -163,7 +163,7 @@ def _plain(interval: Interval) -> dict[str, list[float | None]]:
 
 
 def list_worklist(table: Table) -> pd.DataFrame:
-    """One row an image, the most disputed first: what a person who corrects labels works through."""
+    """One row an image, the most doubtful first: what a person who corrects labels works through."""
     scores = score_images(table, table.truth)
     together = table.answers[CONSENSUS]
     frame = pd.DataFrame(
@@ -176,7 +176,7 @@ def list_worklist(table: Table) -> pd.DataFrame:
             "label_quality": (-scores["label_quality"]).round(6),
         }
     )
-    return frame.sort_values(["disagreement", "image"], ascending=[False, True], ignore_index=True)
+    return frame.sort_values(["entropy", "image"], ascending=[False, True], ignore_index=True)
 
 
 def build_worklist_section(found: Mapping[str, Any], images: int) -> Section:
@@ -202,7 +202,8 @@ def build_worklist_section(found: Mapping[str, Any], images: int) -> Section:
         plots.append(Plot("Flipped labels", partial(_draw, found["noise"]["found"])))
     about = Paragraph(
         f"Of {images:,} images, those highest on a list are read first; a list in random order finds as large a share "
-        "of the errors as it reads of the images. The whole list is in worklist.csv.",
+        "of the errors as it reads of the images. The consensus’ entropy holds the models’ disagreement and their own "
+        "doubts; worklist.csv has the whole list in its order.",
         "note",
     )
     if plots:

@@ -8,6 +8,7 @@ import gradio as gr
 
 from reading_room import flagging
 from reading_room.desk import SAYING, Desk, Shown
+from reading_room.readers import find_login, name_reader, show_login
 from reading_room.room import Room
 from reading_room.wiring import QUIET, download_as
 from xray_models.flags import REASONS
@@ -87,6 +88,7 @@ def build_flag_form(room: Room, task: str) -> FlagForm:
             save = gr.Button("Save flag", variant="primary", elem_id="flag-save", scale=1, min_width=96)
             download = gr.Button("flags.csv", elem_id="flag-download", scale=1, min_width=88, visible=not room.blinded)
     table, boxes = (gr.Textbox(visible="hidden") for _ in range(2))
+    show_login(reader)
     return FlagForm(group, label, confidence, reason, reader, comment, save, download, table, boxes)
 
 
@@ -102,11 +104,6 @@ def build_answer() -> Answer:
 def offer_labels(task: Task) -> list[tuple[str, str]]:
     """Labels as people read them, and as they are stored."""
     return [(label.replace("_", " "), label) for label in task.labels]
-
-
-def name_reader(request: gr.Request | None) -> str:
-    """Who asks: the name of the log-in, else the page's session."""
-    return "" if request is None else str(request.username or request.session_hash or "")
 
 
 def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, earlier: gr.HTML) -> None:
@@ -126,7 +123,7 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, 
             "corrected_label": label,
             "confidence": confidence / 100,
             "reason": reason,
-            "reader": reader,
+            "reader": find_login(request) or reader,
             "comment": comment,
         }
         who = name_reader(request)

@@ -14,11 +14,11 @@ from reading_room.forms import (
     build_answer,
     build_commit_form,
     build_flag_form,
-    name_reader,
     offer_labels,
     wire_flag_form,
 )
 from reading_room.notice import build_notice
+from reading_room.readers import build_sign_in, name_reader
 from reading_room.room import Room
 from reading_room.turns import until_overtaken
 from reading_room.viewer import build_viewer
@@ -76,6 +76,7 @@ def build_reading_page(room: Room, task: str, blinded: gr.Checkbox) -> Callable[
         file = gr.UploadButton("Open image", elem_id="file", size="sm", variant="primary")
         example = gr.Button("Synthetic example", elem_id="example", size="sm")
         blinded.render()
+        build_sign_in()
         gr.HTML(DISCLAIMER, elem_classes="sr-aside")
     with gr.Row(elem_classes="sr-main"):
         with gr.Column(elem_classes="sr-left"):

@@ -14,6 +14,7 @@ import gradio as gr
 from reading_room import agreements, relabels, review, review_view, tables
 from reading_room.cards import render_error, title_of
 from reading_room.desk import SAYING
+from reading_room.readers import find_login, show_login
 from reading_room.review import Wanted
 from reading_room.room import Room
 from reading_room.wiring import FROM_LINK, QUIET, download_as
@@ -122,6 +123,7 @@ def _build_verdict() -> tuple[gr.Group, _Verdict]:
             label = gr.Radio([], label="Or settle the label between readers", elem_id="review-settled", scale=4)
             settle = gr.Button("Settle", elem_id="review-settle", min_width=130)
     message = gr.HTML("", elem_id="review-message")
+    show_login(reader)
     return form, _Verdict(reader, comment, accept, reject, label, settle, message)
 
 
@@ -171,11 +173,11 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
 
 def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.State) -> None:
     def settle(flag_id: str, label: str | None, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
-        return _say(lambda: review.settle(room, flag_id, label or "", request.username or reader, comment), count)
+        return _say(lambda: review.settle(room, flag_id, label or "", find_login(request) or reader, comment), count)
 
     def deciding(verdict: str) -> Callable:
         def decide(flag_id: str, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
-            return _say(lambda: review.answer(room, flag_id, verdict, request.username or reader, comment), count)
+            return _say(lambda: review.answer(room, flag_id, verdict, find_login(request) or reader, comment), count)
 
         return decide
 

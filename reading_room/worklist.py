@@ -185,17 +185,17 @@ def choose_rows(rows: Iterable[Row], flagged: Mapping[str, Sequence[str]], show:
         rows: of a list.
         flagged: readers who flagged an image, by sha256.
         show: "all", "differ", "odd", "flagged", "unflagged", "unread", or "label:" and a label.
-        order: "disagreement" (most first), "number", "consensus" or "confidence" (least first).
+        order: "doubt" or "disagreement" (most first), "number" or "consensus".
 
     Returns:
         The rows wanted; those without a reading come last.
     """
     wanted = [row for row in rows if _is_wanted(row, bool(flagged.get(row.sha256)), show)]
     orders = {
+        "doubt": lambda said: (-said.doubt,),
         "disagreement": lambda said: (-said.disagreement,),
         "number": lambda said: (),
         "consensus": lambda said: (said.label, -said.disagreement),
-        "confidence": lambda said: (max(said.probs.values()),),
     }
     rank = orders[choose("order", order, orders)]
     read = sorted((row for row in wanted if row.consensus), key=lambda row: (*rank(row.consensus), row.number))

@@ -1,4 +1,4 @@
-"""The worklist page: many files in, cases ranked by disagreement out, while they are read. Layout and wiring only."""
+"""The worklist page: many files in, the doubtful ones first, while they are read. Layout and wiring only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from reading_room.worklists import Worklists
 
 _SEALED = '<p class="sr-none">There is no worklist while you read blinded: its order gives opinions away.</p>'
 _NOTE = (
-    '<p class="sr-quiet">Cases have numbers, not names. The files stay on this machine until the list is cleared, or '
-    "nobody looked at it for an hour.</p>"
+    '<p class="sr-quiet">Doubt is the models’ disagreement together with their own doubts. Cases have numbers, not '
+    "names. The files stay on this machine until the list is cleared, or nobody looked at it for an hour.</p>"
 )
 _DRAWING = {**QUIET, "js": FROM_LINK}
 
@@ -75,7 +75,7 @@ def build_worklist_page(room: Room, blinded: gr.Checkbox, on_open: Callable[[gr.
         folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="list-folder", size="sm")
     with gr.Row(elem_classes="sr-filters"):
         show = gr.Dropdown(list_filters(()), value="all", label="Show", elem_id="list-show", filterable=False)
-        order = gr.Dropdown(ORDERS, value="disagreement", label="Sort by", elem_id="list-order", filterable=False)
+        order = gr.Dropdown(ORDERS, value=Choice().order, label="Sort by", elem_id="list-order", filterable=False)
         watched = gr.Button("Watched folder", elem_id="list-watched", size="sm", visible=room.watch is not None)
         cancel = gr.Button("Cancel", elem_id="list-cancel", size="sm")
         clear = gr.Button("Clear the list", elem_id="list-clear", size="sm")

@@ -31,7 +31,7 @@ class Choice(NamedTuple):
     """
 
     show: str = "all"
-    order: str = "disagreement"
+    order: str = "doubt"
     page: int = 0
 
 
@@ -58,10 +58,10 @@ def list_filters(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 
 ORDERS = [
+    ("Doubt, most first", "doubt"),
     ("Disagreement, most first", "disagreement"),
     ("Case number", "number"),
     ("Consensus", "consensus"),
-    ("Probability, least first", "confidence"),
 ]
 
 

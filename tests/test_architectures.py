@@ -13,7 +13,7 @@ from transformers import AutoModelForImageClassification, PreTrainedModel
 from xray_models import architectures
 from xray_models.architectures import ARCHITECTURES, build_model, split_model
 from xray_models.attribution import METHODS
-from xray_models.calibration import fold_temperature
+from xray_models.calibration import Scaling, fold_scaling
 from xray_models.images import InputSpec, from_input
 from xray_models.tasks import Recipe, TaskError
 
@@ -80,16 +80,18 @@ def test_grad_cam_gives_a_map_of_the_images_shape(built):
     assert heatmap.min() >= 0
 
 
-def test_auto_classes_load_what_was_saved_and_a_temperature_folds_in(built, tmp_path):
+def test_auto_classes_load_what_was_saved_and_a_calibration_folds_in(built, tmp_path):
     built.model.save_pretrained(tmp_path)
     again = AutoModelForImageClassification.from_pretrained(tmp_path, use_safetensors=True).eval()
     assert type(again) is type(built.model)
     assert again.config.id2label == dict(enumerate(LABELS))
     assert again.config.second_read == {"architecture": built.name}
     assert not list(tmp_path.glob("*.bin"))
-    fold_temperature(split_model(again).classifier, 2.0)
+    biases = tuple(float(k) for k in range(len(LABELS)))
+    fold_scaling(split_model(again).classifier, Scaling(2.0, biases))
     with torch.inference_mode():
-        torch.testing.assert_close(again(pixel_values=built.inputs).logits, built.logits / 2)
+        expected = built.logits / 2 + torch.tensor(biases)
+        torch.testing.assert_close(again(pixel_values=built.inputs).logits, expected)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -142,3 +142,32 @@ def test_serve_finds_a_reading_of_another_image(tmp_path, untrained):
     probs = dict.fromkeys(untrained.labels, 0.25)
     crossed = {**readings[0], "opinions": [{**readings[0]["opinions"][0], "probs": {**probs, "Nodule": 0.35}}]}
     assert count_wrong(panel, paths, [right[0]._replace(reading=crossed)]) == 1
+
+
+def test_engines(tmp_path, capsys):
+    if not has_starters("phantom"):
+        pytest.skip("no starter models of phantom")
+    commands.engines(["--task", "phantom", "--images", "6", "--maps", "2", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))
+    assert set(record["answers"]) == {"simple_cnn", "resnet18", "vit_tiny", "consensus"}
+    assert all(answer["largest_difference"] < 0.05 for answer in record["answers"].values())
+    assert all(maps["maps"] + maps["empty"] == 2 for maps in record["maps"].values())
+    assert "labels that differ: 0" in capsys.readouterr().out
+
+
+def test_engines_that_differ_are_told():
+    from benchmarks.engines import compare_answers
+    from xray_models.readings import Opinion, Reading, agree
+    from xray_models.tasks import load_task
+
+    task = dataclasses.replace(load_task("phantom"), labels=("a", "b"), positive=("a",))
+
+    def read(share):
+        opinion = Opinion("m", "r", "ok", "a" if share > 0.5 else "b", {"a": share, "b": 1 - share})
+        return Reading("t", {}, (opinion,), agree(task, [opinion]))
+
+    found = compare_answers([read(0.9), read(0.6)], [read(0.9), read(0.4)])
+    assert found["m"] == found["consensus"] == {"labels_differ": 1, "largest_difference": 0.2}
+    silent = Opinion("m", None, "unavailable", reason="gone")
+    with pytest.raises(ValueError, match="unavailable"):
+        compare_answers([Reading("t", {}, (silent,), None)], [read(0.9)])

@@ -23,12 +23,34 @@ def test_temperature_is_found_and_calibrates():
     assert after < 0.03 < before
 
 
-def test_folding_divides_the_logits():
+def test_biases_are_found_where_labels_were_weighted_and_only_there():
+    logits, labels = overconfident(np.random.default_rng(3), 3000)
+    shifted = logits + np.log([8.0, 1.0, 1.0, 0.5])  # as a network learns that saw the first label too often
+    scaling = calibration.fit_scaling(shifted, labels)
+    assert scaling.temperature == pytest.approx(2.5, rel=0.1)
+    wanted = -np.log([8.0, 1.0, 1.0, 0.5]) / 2.5
+    np.testing.assert_allclose(scaling.biases, wanted - wanted.mean(), atol=0.15)
+    np.testing.assert_allclose(scaling.undo(scaling.apply(shifted)), shifted)
+    assert calibration.fit_scaling(shifted, labels, biased=False).biases == (0.0,) * 4
+    even = calibration.fit_scaling(logits[:300], labels[:300])
+    assert even == calibration.Scaling(calibration.fit_temperature(logits[:300], labels[:300]), (0.0,) * 4)
+
+
+def test_biases_do_not_run_away_where_a_label_is_never_true():
+    logits, labels = overconfident(np.random.default_rng(4), 400)
+    scaling = calibration.fit_scaling(logits[labels != 2], labels[labels != 2])
+    assert np.isfinite([scaling.temperature, *scaling.biases]).all()
+    assert scaling.biases[2] == min(scaling.biases)
+    assert sum(scaling.biases) == pytest.approx(0)
+
+
+def test_folding_scales_and_shifts_the_logits():
     layer = nn.Linear(5, 3)
     inputs = torch.randn(4, 5)
-    expected = layer(inputs).detach() / 1.7
-    calibration.fold_temperature(layer, 1.7)
-    torch.testing.assert_close(layer(inputs), expected)
+    scaling = calibration.Scaling(1.7, (0.5, -0.2, -0.3))
+    expected = scaling.apply(layer(inputs).detach().numpy())
+    calibration.fold_scaling(layer, scaling)
+    np.testing.assert_allclose(layer(inputs).detach().numpy(), expected, atol=1e-6)
 
 
 def test_prediction_sets_cover_nine_tenths_of_new_images():

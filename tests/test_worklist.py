@@ -99,11 +99,11 @@ def test_disagreement_beats_chance_where_the_models_err():
     assert "4 labels (10 %)" in captions[1]
 
 
-def test_the_list_starts_with_the_most_disputed():
+def test_the_list_starts_with_the_most_doubtful():
     table = make_table()
     rows = list_worklist(table)
     assert len(rows) == 40
-    assert rows["disagreement"].is_monotonic_decreasing
+    assert rows["entropy"].is_monotonic_decreasing
     by_image = dict(zip(table.images, table.disagreement, strict=True))
     assert rows["disagreement"].tolist() == pytest.approx([by_image[image] for image in rows["image"]], abs=1e-6)
     assert rows["label_quality"].between(0, 1).all()

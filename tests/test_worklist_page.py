@@ -275,6 +275,16 @@ def test_filters(show, numbers):
     assert [r.number for r in choose_rows(ROWS, {"f": ["AB"]}, show, "disagreement")] == numbers
 
 
+def test_the_most_doubtful_come_first():
+    sure, torn, unsure = ({"a": p, "z": 1 - p} for p in (0.99, 0.5, 0.7))
+    rows = [
+        Row(number, "", "", Reading("t", {}, (), Consensus("a", probs, {"a": 2}, 0.1, ("a",), True, 2, 2)))
+        for number, probs in enumerate((sure, torn, unsure), start=1)
+    ]
+    assert [r.number for r in choose_rows(rows, {}, "all", "doubt")] == [2, 3, 1]
+    assert [r.consensus.doubt for r in rows] == pytest.approx([0.0808, 1, 0.8813], abs=1e-4)
+
+
 @pytest.mark.parametrize(("order", "numbers"), [("number", [1, 2, 3, 4]), ("consensus", [3, 1, 2, 4])])
 def test_orders(order, numbers):
     assert [r.number for r in choose_rows(ROWS, {}, "all", order)] == numbers

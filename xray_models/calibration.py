@@ -1,7 +1,9 @@
 """What is fitted on the validation images and travels with the weights.
 
-- temperature scaling (Guo et al., 2017, "On calibration of modern neural networks"), folded into the last linear
-  layer, so that every consumer of the weights gets calibrated probabilities;
+- temperature scaling (Guo et al., 2017, "On calibration of modern neural networks"), with a bias for each label where
+  that predicts better (Alexandari et al., 2020, "Maximum likelihood with bias-corrected calibration is hard-to-beat
+  at label shift adaptation"): a network trained with rare labels weighted up is too sure of them. Folded into the last
+  linear layer, so that every consumer of the weights gets calibrated probabilities;
 - the threshold of split conformal prediction sets (Sadinle et al., 2019, "Least ambiguous set-valued
   classifiers"), for sets that hold the true label in 90 % of the images like those of validation;
 - the out-of-distribution reference (Sun et al., 2022, "Out-of-distribution detection with deep nearest
@@ -11,16 +13,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_softmax, softmax
 from torch import nn
 
 COVERAGE = 0.90
 NEIGHBOURS = 10
 REFERENCE_SIZE = 384
+FOLDS = 10  # of the validation images, to see whether biases predict better than none
 KEPT_IN = 0.99  # share of the validation images that count as in distribution
 
 
@@ -41,6 +45,72 @@ class Reference:
         return bool(neighbour_distance(embedding[None], self.embeddings)[0] <= self.threshold)
 
 
+class Scaling(NamedTuple):
+    """What makes a network's logits calibrated: `logits / temperature + biases`.
+
+    Attributes:
+        temperature: above 1 where the network was overconfident.
+        biases: one for each label, summing to 0; all 0 for temperature scaling alone.
+    """
+
+    temperature: float
+    biases: tuple[float, ...]
+
+    def apply(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated logits of (N, K) raw ones."""
+        return logits / self.temperature + np.array(self.biases)
+
+    def undo(self, logits: np.ndarray) -> np.ndarray:
+        """Raw logits of (N, K) calibrated ones."""
+        return (logits - np.array(self.biases)) * self.temperature
+
+
+def fit_scaling(logits: np.ndarray, labels: np.ndarray, biased: bool = True) -> Scaling:
+    """Fits a temperature, and biases where they lower the log loss of images that they were not fitted on.
+
+    Args:
+        logits: (N, K) uncalibrated.
+        labels: (N,) true label numbers.
+        biased: whether the layer that they will be folded into has a bias.
+    """
+    if not biased:
+        return _fit_temperature_alone(logits, labels)
+    folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    fits = (_fit_temperature_alone, _fit_with_biases)
+    losses = []
+    for fit in fits:
+        scaled = np.empty_like(logits, dtype=np.float64)
+        for fold in range(min(FOLDS, len(labels))):
+            held = folds == fold
+            scaled[held] = fit(logits[~held], labels[~held]).apply(logits[held])
+        losses.append(_log_loss(scaled, labels))
+    return fits[int(np.argmin(losses))](logits, labels)
+
+
+def _fit_temperature_alone(logits: np.ndarray, labels: np.ndarray) -> Scaling:
+    return Scaling(fit_temperature(logits, labels), (0.0,) * logits.shape[1])
+
+
+def _fit_with_biases(logits: np.ndarray, labels: np.ndarray) -> Scaling:
+    """Convex in the reciprocal of the temperature and the biases; starts from the temperature alone."""
+    logits = logits.astype(np.float64)
+    wanted = np.eye(logits.shape[1])[labels]
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = logits * values[0] + values[1:]
+        excess = (softmax(scaled, axis=1) - wanted) / len(labels)
+        return _log_loss(scaled, labels), np.append((excess * logits).sum(), excess.sum(axis=0))
+
+    start = np.append(1 / fit_temperature(logits, labels), np.zeros(logits.shape[1]))
+    bounds = [(0.05, 20.0), *[(-10.0, 10.0)] * logits.shape[1]]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return Scaling(float(1 / found[0]), tuple(float(bias) for bias in found[1:] - found[1:].mean()))
+
+
+def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+
+
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Finds the temperature that minimises the log loss.
 
@@ -53,18 +123,17 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
 
     def loss(log_temperature: float) -> float:
-        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return float(-scaled[np.arange(len(labels)), labels].mean())
+        return _log_loss(logits / np.exp(log_temperature), labels)
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
 @torch.no_grad()
-def fold_temperature(classifier: nn.Linear, temperature: float) -> None:
-    """Divides the last linear layer by the temperature, in place."""
-    classifier.weight.div_(temperature)
+def fold_scaling(classifier: nn.Linear, scaling: Scaling) -> None:
+    """Makes the last linear layer give calibrated logits, in place; one without a bias takes the temperature alone."""
+    classifier.weight.div_(scaling.temperature)
     if classifier.bias is not None:
-        classifier.bias.div_(temperature)
+        classifier.bias.div_(scaling.temperature).add_(torch.tensor(scaling.biases, device=classifier.bias.device))
 
 
 def fit_conformal(probs: np.ndarray, labels: np.ndarray, coverage: float = COVERAGE) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -116,7 +116,7 @@ On the {n} images of the grouped test split, which took no part in training, mod
 
 In brackets: 95 % intervals ({intervals}).
 
-Temperature {temperature:.3f}, fitted on the validation split and folded into the last layer
+Temperature {temperature:.3f}{biases}, fitted on the validation split and folded into the last layer
 (test ECE {ece_before:.3f} before, {ece:.3f} after). Prediction sets aim at 90 % coverage; on the test split they
 hold the true label in {coverage:.1%} of the images, with {set_size:.2f} labels on average.
 
@@ -182,6 +182,7 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         weakest=(weakest := min(task.labels, key=lambda label: figures.sensitivity[label].value)),
         weakest_value=figures.sensitivity[weakest].value,
         temperature=info["temperature"],
+        biases=_describe_biases(task.labels, info.get("biases", ())),
         ece_before=info["ece_before"],
         ece=test["ece"],
         coverage=test["coverage"],
@@ -233,6 +234,13 @@ def _render_metadata(task: Task, info: dict[str, Any], figures: Figures) -> str:
         eval_results=results,
     )
     return data.to_yaml()
+
+
+def _describe_biases(labels: Sequence[str], biases: Sequence[float]) -> str:
+    if not any(biases):
+        return ""
+    said = ", ".join(f"{label} {bias:+.2f}" for label, bias in zip(labels, biases, strict=True))
+    return f" and a bias for each label ({said})"
 
 
 def _describe_start(started_from: str, recipe: Mapping[str, Any]) -> str:

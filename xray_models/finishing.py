@@ -37,20 +37,27 @@ def collect_outputs(model: PreTrainedModel, images: ImageSet, batch_size: int = 
 
 
 def calibrate(
-    model: PreTrainedModel, sets: dict[str, ImageSet], labels: Sequence[str]
+    model: PreTrainedModel, sets: dict[str, ImageSet], labels: Sequence[str], biased: bool = True
 ) -> tuple[dict[str, Any], Reference]:
-    """Rounds a trained model's weights, folds its temperature in, and judges what will be shipped.
+    """Rounds a trained model's weights, folds its calibration in, and judges what will be shipped.
+
+    Args:
+        model: trained.
+        sets: images of `train`, `validation` and `test`.
+        labels: of the task.
+        biased: whether a bias for each label may be fitted, too.
 
     Returns:
-        What `config.json` keeps (temperature, conformal threshold, test metrics, image counts), and the
+        What `config.json` keeps (temperature, biases, conformal threshold, test metrics, image counts), and the
         out-of-distribution reference.
     """
     round_weights(model)
     logits, validation = collect_outputs(model, sets["validation"])
     truth = sets["validation"].labels
-    temperature = calibration.fit_temperature(logits, truth)
-    conformal = calibration.fit_conformal(softmax(logits / temperature, axis=1), truth)
-    calibration.fold_temperature(split_model(model).classifier, temperature)
+    classifier = split_model(model).classifier
+    scaling = calibration.fit_scaling(logits, truth, biased and classifier.bias is not None)
+    conformal = calibration.fit_conformal(softmax(scaling.apply(logits), axis=1), truth)
+    calibration.fold_scaling(classifier, scaling)
     train = sets["train"]
     few = np.sort(np.random.default_rng(0).permutation(len(train))[: calibration.REFERENCE_SIZE])
     _, embeddings = collect_outputs(model, ImageSet(train.pixels[few], train.labels[few], train.spec))
@@ -58,9 +65,10 @@ def calibrate(
 
     test_logits, _ = collect_outputs(model, sets["test"])
     test_truth = sets["test"].labels
-    uncalibrated = softmax(test_logits * temperature, axis=1)
+    uncalibrated = softmax(scaling.undo(test_logits), axis=1)
     return {
-        "temperature": temperature,
+        "temperature": scaling.temperature,
+        "biases": list(scaling.biases),
         "conformal_threshold": conformal,
         "ece_before": calibration.calibration_error(uncalibrated, test_truth),
         "test": _test_metrics(softmax(test_logits, axis=1), test_truth, labels, conformal),

@@ -64,6 +64,14 @@ class Consensus:
     answered: int
     asked: int
 
+    @property
+    def doubt(self) -> float:
+        """Entropy of `probs`, base = number of labels, in [0, 1]: the disagreement and the models' own doubts together.
+
+        The entropy of a mean is the Jensen-Shannon divergence of what it is of, and the mean of their entropies.
+        """
+        return float(_entropy(np.array(list(self.probs.values()))))
+
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
@@ -121,12 +129,14 @@ def disagreement(probs: np.ndarray) -> float:
     Returns:
         The divergence in base K: 0 when all rows are equal, 1 when K rows are each sure of another label.
     """
-
-    def entropy(p: np.ndarray) -> np.ndarray:
-        return -np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0.0), axis=-1) / np.log(p.shape[-1])
-
     rows = np.asarray(probs, dtype=np.float64)
-    return float(np.clip(entropy(rows.mean(axis=0)) - entropy(rows).mean(), 0.0, 1.0))
+    return float(np.clip(_entropy(rows.mean(axis=0)) - _entropy(rows).mean(), 0.0, 1.0))
+
+
+def _entropy(probs: np.ndarray) -> np.ndarray:
+    """Of each distribution of (..., K), in base K."""
+    surprise = np.where(probs > 0, probs * np.log(np.maximum(probs, 1e-300)), 0.0)
+    return -np.sum(surprise, axis=-1) / np.log(probs.shape[-1])
 
 
 def describe_image(image: Radiograph) -> dict[str, Any]:

@@ -22,6 +22,7 @@ SPLIT_KINDS = ("grouped", "official")
 
 _T = TypeVar("_T")
 _CHOICES = {  # of a recipe's words
+    "calibrate": ("biases", "temperature"),
     "optimizer": ("adamw", "adam", "sgd", "rmsprop"),
     "schedule": ("cosine", "plateau", "constant"),
     "balance": ("none", "loss", "sampler", "copies"),
@@ -117,6 +118,8 @@ class Recipe:
         patience: epochs without a better validation loss before training stops.
         balance: what is done about unequal classes: `none`, `loss` (weighted by inverse frequency), `sampler`
             (each label drawn as often), or `copies` (rarer labels repeated through AutoAugment).
+        calibrate: what is fitted on the validation images: `biases` (a temperature, and a bias for each label where
+            that predicts better), or `temperature` alone, which keeps what `balance` has gained in sensitivity.
         label_smoothing: mass moved from the true label to the others, in [0, 1).
         ema: decay of the moving average of the weights, in [0, 1); 0 for none.
         teacher: trained models of the task, with commas between, whose opinions the model learns (distillation).
@@ -143,6 +146,7 @@ class Recipe:
     warmup: float = 0.1
     patience: int = 5
     balance: str = "loss"
+    calibrate: str = "biases"
     label_smoothing: float = 0.0
     ema: float = 0.0
     teacher: str = ""

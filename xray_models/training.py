@@ -59,7 +59,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     if not trainer.is_world_process_zero():
         return {}
     model = trainer.finish()
-    fitted, reference = calibrate(model, sets, task.labels)
+    fitted, reference = calibrate(model, sets, task.labels, biased=recipe.calibrate == "biases")
     fitted |= {
         "started_from": started_from,
         "command": options.command,
