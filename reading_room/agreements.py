@@ -6,17 +6,17 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from scipy.stats import binomtest
 
 from reading_room.cards import title_of
 from xray_models.style import INK, RULE, SERIES, STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PANEL = "the panel"
 _RESAMPLES, _SEED = 2000, 0
@@ -63,6 +63,8 @@ class Switch(NamedTuple):
         """The 95 % interval of the share that switched (Wilson, 1927); None without cases."""
         if not self.cases:
             return None
+        from scipy.stats import binomtest  # see `draw_agreement`
+
         found = binomtest(self.switched, self.cases).proportion_ci(method="wilson")
         return float(found.low), float(found.high)
 
@@ -152,6 +154,8 @@ def cohen_kappa(counts: np.ndarray) -> np.ndarray:
 def draw_agreement(kappas: Sequence[Kappa], raters: Sequence[str]) -> str:
     """Draws the kappas as a heatmap with their figures: an `<svg>` in the page's font and colours."""
     side = max(2.6, 1.0 + 0.62 * len(raters))
+    from matplotlib.figure import Figure  # takes a quarter of a second to import, as scipy.stats does
+
     with matplotlib.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "second-read"}):
         figure = Figure(figsize=(side + 0.9, side), layout="constrained")
         _fill_grid(figure.subplots(), kappas, list(raters))
