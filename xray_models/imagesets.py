@@ -65,7 +65,7 @@ class ImageSet(Dataset):
         if not self.fixed or policy is self.vary:
             with torch.random.fork_rng(devices=[]):
                 seeds = np.random.SeedSequence([self.seed, self.epoch, int(place)]).generate_state(1)
-                torch.manual_seed(int(seeds[0]))
+                torch.default_generator.manual_seed(int(seeds[0]))  # `torch.manual_seed` writes the stack down for CUDA
                 image = policy(image)
         return {"pixel_values": normalise(image[0], self.spec), "labels": int(self.labels[index])}
 
