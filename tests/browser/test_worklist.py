@@ -25,8 +25,13 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
         rows = page.get_by_role("tabpanel").locator("tbody tr")
         assert rows.count() == 6
         assert "Not read" in rows.nth(5).inner_text()
-        shown = [float(row.split("\t")[3].split()[0]) for row in rows.all_inner_texts()[:5]]
-        assert shown == sorted(shown, reverse=True)
+        assert page.locator("#list-order input").input_value() == "Doubt, most first"
+        page.locator("#list-order input").click()
+        page.get_by_role("option", name="Disagreement, most first").click()
+        page.wait_for_function(
+            "() => { const shown = [...document.querySelectorAll('#list-table tbody tr')].slice(0, 5)"
+            ".map(row => parseFloat(row.cells[3].innerText)); return shown.every((d, k) => !k || shown[k - 1] >= d) }"
+        )
 
         page.get_by_role("button", name="Open").first.click()
         page.wait_for_selector(".vw-stage", state="visible")
