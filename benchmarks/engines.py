@@ -40,7 +40,7 @@ def compare_answers(torch: list[Reading], auto: list[Reading]) -> dict[str, dict
     """
     found: dict[str, dict[str, float]] = {}
     for place, opinion in enumerate(torch[0].opinions):
-        found[opinion.model] = _compare([[(r.opinions[place]) for r in side] for side in (torch, auto)])
+        found[opinion.model] = _compare([[r.opinions[place] for r in side] for side in (torch, auto)])
     return found | {"consensus": _compare([[r.consensus for r in side] for side in (torch, auto)])}
 
 
