@@ -134,6 +134,7 @@ def engines(argv: Sequence[str] | None = None) -> None:
 def serve(argv: Sequence[str] | None = None) -> None:
     """`python -m benchmarks.serve`."""
     parser = _start("serve", "Readings a second of the app, asked by many clients at once.", 3)
+    parser.add_argument("--task", default="covid", help="whose panel reads (default: covid)")
     _add_count(parser, "clients", 16, "that ask at once")
     _add_count(parser, "readings", 400, "that they ask for in a round, each of another image")
     _add_count(parser, "size", 256, "pixels of an image's side")

@@ -10,6 +10,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from reading_room.api import build_api
+from reading_room.browsers import NamedBrowsers
 from reading_room.languages import EarlyLanguages, build_language_switch
 from reading_room.models_page import build_models_page
 from reading_room.reading_page import DISCLAIMER, build_reading_page
@@ -47,9 +48,9 @@ class ReadingRoom(gr.Blocks):
         self.room = room
 
     def launch(self, *args: Any, **options: Any) -> Any:
-        """Launches as `gr.Blocks.launch` does: with pixels' route, care for streams, the themes and the languages."""
+        """Launches as `gr.Blocks.launch` does: with pixels' route, care for streams, names, looks and languages."""
         extra = dict(options.pop("app_kwargs", None) or {})
-        ours = map(Middleware, (SettledStreams, EarlyThemes, EarlyLanguages))
+        ours = map(Middleware, (SettledStreams, NamedBrowsers, EarlyThemes, EarlyLanguages))
         extra["middleware"] = [*extra.get("middleware", ()), *ours]
         extra["routes"] = [*extra.get("routes", ()), self.room.plates.build_route()]
         if self.room.hub_copy:

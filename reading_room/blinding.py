@@ -31,7 +31,7 @@ class Commitment(NamedTuple):
 class Commitments:
     """Commitments by reader, task and image. A commitment is never changed, so nobody commits in hindsight.
 
-    A reader is known by the name of the log-in, and without one by the page's session: then a reload is a new reader.
+    A reader is known as `readers.name_reader` says: by the log-in, else the browser, else the client's session.
     """
 
     def __init__(self, capacity: int = CAPACITY):

@@ -208,3 +208,8 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
 def render_saved(flag_id: str, label: str, where: str = "") -> str:
     """That a flag is on the disk; `where` is HTML that says where it is besides."""
     return f'<p class="sr-saved" role="status">Saved as <b>{plain(label)}</b> · {escape(flag_id)}{where}</p>'
+
+
+def render_own(flag_id: str, label: str, where: str = "") -> str:
+    """The reader's own flag of an image that is opened again, to be undone; `where` as in `render_saved`."""
+    return f'<p class="sr-saved" role="status">Your flag: <b>{plain(label)}</b> · {escape(flag_id)}{where}</p>'

@@ -67,7 +67,8 @@ class View(NamedTuple):
 
     Attributes:
         sealed: whether the reader's own reading is asked for now, and nothing of the panel may be sent.
-        earlier: the flags that the image has had.
+        earlier: the flags that the image has had; None leaves what the page says of them.
+        own: the reader's own flag among them, which can be undone; None leaves what the page says last of a flag.
     """
 
     viewer: dict[str, Any]
@@ -75,7 +76,8 @@ class View(NamedTuple):
     cards: str
     shown: Shown | None
     sealed: bool = False
-    earlier: str = ""
+    earlier: str | None = ""
+    own: str | None = ""
 
 
 class Desk:
@@ -150,6 +152,16 @@ class Desk:
         picture = viewer.show_case(image, self.room.plates.offer(image), shown.since)
         return View(picture, cards.render_sealed(task), waiting, shown, sealed=True)
 
+    def _find_own(self, shown: Shown, who: str) -> str:
+        try:
+            flag = self.room.withdrawals.find_last(who, shown.task, shown.sha256)
+        except flags.LedgerError:  # told with the earlier flags
+            return ""
+        if flag is None:
+            return ""
+        where = self.room.hub_copy.render(flag.flag_id) if self.room.hub_copy else ""
+        return cards.render_own(flag.flag_id, flag.corrected_label, where)
+
     def _ask(self, case: Case, shown: Shown, setting: Setting) -> Iterator[View]:
         """Asks every model, showing each opinion as it arrives, then each heatmap."""
         task, image = self.room.panels.tasks[shown.task], case.image
@@ -157,16 +169,16 @@ class Desk:
         slots = [Card(ref.name, layer_note="reading …") for ref in task.models]
         first = self.room.commitments.get(setting.who, shown.task, shown.sha256) if shown.blinded else None
         locked = cards.render_first(*first) if first else ""
-        earlier = ""
 
         def view(reading: Reading | None = None, waiting: int = 0, known: Standing = NOTHING) -> View:
             said = reading.consensus if reading else None
             place = known.place(said.disagreement) if said else None
             consensus = locked + cards.render_consensus(task, reading, waiting, place)
-            return View(picture, consensus, _render(slots, image), shown, earlier=earlier)
+            return View(picture, consensus, _render(slots, image), shown, earlier=None, own=None)
 
-        yield view(waiting=len(slots))
+        yield view(waiting=len(slots))._replace(earlier="", own="")
         earlier = look_back(self.room.history, shown.task, shown.sha256)
+        yield view(waiting=len(slots))._replace(earlier=earlier, own=self._find_own(shown, setting.who))
         panel = self.room.panels.get(task.name)
         opinions: list[Opinion] = []
         features: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from reading_room import cards
 from reading_room.desk import SAYING, Desk, Shown
 from reading_room.earlier import look_back, render_withdrawn
 from reading_room.room import blinded_fields
-from xray_models.flags import FlagError
+from xray_models.flags import Flag, FlagError
 
 
 class Saved(NamedTuple):
@@ -57,27 +57,33 @@ def save_flag(desk: Desk, shown: Shown | None, fields: Mapping[str, Any], region
 
 
 def undo_flag(desk: Desk, shown: Shown | None, flag_id: str, who: str) -> str:
-    """Takes back the flag that the reader saved last; HTML that says that this is on the disk, or why not.
+    """Takes back the reader's flag of the image that is shown; HTML that says that this is on the disk, or why not.
 
     Args:
         desk: the page's.
         shown: what is in front of the reader: only a flag of this image is taken back, lest one undoes another unseen.
-        flag_id: the flag, or "".
+        flag_id: the flag that this page saved last; where it is none of this image, that which the reader saved last.
         who: the reader.
     """
     try:
-        if not flag_id:
-            raise FlagError("There is nothing to undo: no flag was saved since this page was opened.")
-        flag = desk.room.withdrawals.find(who, flag_id)
-        if shown is None or (shown.task, shown.sha256) != (flag.task, flag.image_sha256):
-            raise FlagError(
-                "The flag that you saved last is of another image. Open that one again to undo it, "
-                "or reject the flag on the Review page."
-            )
-        row = desk.room.withdraw(flag_id, who)
+        flag = _find_own(desk, shown, flag_id, who)
+        row = desk.room.withdraw(flag.flag_id, who)
     except SAYING as error:
         return cards.render_error(str(error), "Not undone.")
-    return render_withdrawn(flag_id, flag.corrected_label, _tell_where(desk, row))
+    return render_withdrawn(flag.flag_id, flag.corrected_label, _tell_where(desk, row))
+
+
+def _find_own(desk: Desk, shown: Shown | None, flag_id: str, who: str) -> Flag:
+    kept = desk.room.withdrawals
+    flag = kept.find(who, flag_id) if flag_id else None
+    if shown and (flag is None or (shown.task, shown.sha256) != (flag.task, flag.image_sha256)):
+        flag = kept.find_last(who, shown.task, shown.sha256)
+    if shown is None or flag is None:
+        raise FlagError(
+            "There is nothing to undo: you have saved no flag of this image here. Any flag can be rejected on the "
+            "Review page."
+        )
+    return flag
 
 
 def _tell_where(desk: Desk, row: str) -> str:

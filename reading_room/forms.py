@@ -150,14 +150,21 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, 
     saved = gr.on(triggers, save_flag, sent, filled, js=_WITH_REGIONS, **_IN_TURN)
     undone = answer.undo.click(undo_flag, [shown, answer.last], said, **_IN_TURN)
     if desk.room.hub_copy:
-        _wire_following(desk.room.hub_copy, answer, [saved, undone])
+        wire_following(desk.room.hub_copy, answer.status, answer.notice, [saved, undone])
     form.download.click(export, None, form.table, **QUIET).success(
         None, form.table, None, js=download_as("flags.csv", "text/csv"), api_visibility="private"
     )
 
 
-def _wire_following(copy: HubCopy, answer: Answer, events: list[Any]) -> None:
-    """Has the last notice say when its row is on the Hub, too; looks only while one waits and is shown."""
+def wire_following(copy: HubCopy, status: gr.HTML, notice: gr.State, events: list[Any]) -> None:
+    """Has the last notice say when its row is on the Hub, too; looks only while one waits and is shown.
+
+    Args:
+        copy: the ledger's.
+        status: where notices are shown.
+        notice: the last of them.
+        events: those that write one.
+    """
     timer = gr.Timer(_PAUSE, active=False)
 
     def follow(notice: str, shown: str) -> tuple[Any, Any, gr.Timer]:
@@ -169,5 +176,5 @@ def _wire_following(copy: HubCopy, answer: Answer, events: list[Any]) -> None:
         return said, said, gr.Timer(active=copy.awaits(now))
 
     for event in events:
-        event.then(lambda notice: gr.Timer(active=copy.awaits(notice)), answer.notice, timer, **QUIET)
-    timer.tick(follow, [answer.notice, answer.status], [answer.status, answer.notice, timer], **_IN_TURN)
+        event.then(lambda notice: gr.Timer(active=copy.awaits(notice)), notice, timer, **QUIET)
+    timer.tick(follow, [notice, status], [status, notice, timer], **_IN_TURN)

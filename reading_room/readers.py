@@ -1,4 +1,4 @@
-"""Who reads: the name of a log-in, by `--auth` or by an account of the Hub on a Space; else a page without a name."""
+"""Who reads: the name of a log-in, by `--auth` or by an account of the Hub on a Space; else a browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 from gradio.utils import get_space
+from starlette.datastructures import Headers
 
+from reading_room.browsers import find_browser
 from reading_room.wiring import QUIET
 
 _log = logging.getLogger(__name__)
@@ -31,8 +33,13 @@ def find_login(request: gr.Request | None) -> str:
 
 
 def name_reader(request: gr.Request | None) -> str:
-    """Who asks: the name of the log-in, else the page's session."""
-    return find_login(request) or str((request and request.session_hash) or "")
+    """Who asks: the name of the log-in; else the browser, the same after a reload; else the client's session."""
+    login = find_login(request)
+    if login or request is None:
+        return login
+    headers = Headers(raw=(getattr(request.request, "scope", None) or {}).get("headers", []))
+    browser = find_browser(headers.get("cookie", ""))
+    return f"browser {browser}" if browser else str(request.session_hash or "")
 
 
 def offers_sign_in() -> bool:

@@ -112,10 +112,11 @@ def _show(views: Iterator[View], setting: Setting, before: Sequence[Any] = ()) -
     return until_overtaken(([*before, *_fill(view)] for view in views), setting.check, nothing)
 
 
-def _fill(view: View, status: str = "") -> list[Any]:
+def _fill(view: View) -> list[Any]:
     """A view as values for the components of `Stand`."""
     commit, flag = (True, "hidden") if view.sealed else ("hidden", True)
-    return [*view[:4], gr.update(visible=commit), gr.update(visible=flag), view.earlier, status]
+    told = [gr.skip() if text is None else text for text in (view.earlier, view.own)]
+    return [*view[:4], gr.update(visible=commit), gr.update(visible=flag), *told]
 
 
 def _wire_reading(

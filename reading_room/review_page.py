@@ -14,6 +14,7 @@ import gradio as gr
 from reading_room import agreements, relabels, review, review_view, tables
 from reading_room.cards import render_error, title_of
 from reading_room.desk import SAYING
+from reading_room.forms import wire_following
 from reading_room.readers import find_login, show_login
 from reading_room.review import Wanted
 from reading_room.room import Room
@@ -173,28 +174,39 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
 
 def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.State) -> None:
     def settle(flag_id: str, label: str | None, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
-        return _say(lambda: review.settle(room, flag_id, label or "", find_login(request) or reader, comment), count)
+        me = find_login(request) or reader
+        return _say(room, lambda: review.settle(room, flag_id, label or "", me, comment), count)
 
     def deciding(verdict: str) -> Callable:
         def decide(flag_id: str, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
-            return _say(lambda: review.answer(room, flag_id, verdict, find_login(request) or reader, comment), count)
+            me = find_login(request) or reader
+            return _say(room, lambda: review.answer(room, flag_id, verdict, me, comment), count)
 
         return decide
 
-    outputs = [form.message, written]
-    for button, verdict in ((form.accept, "accepted"), (form.reject, "rejected")):
-        button.click(deciding(verdict), [chosen, form.reader, form.comment, written], outputs, **QUIET)
-    form.settle.click(settle, [chosen, form.label, form.reader, form.comment, written], outputs, **QUIET)
+    notice = gr.State("")
+    outputs = [form.message, notice, written]
+    sent = [form.reader, form.comment, written]
+    events = [
+        button.click(deciding(verdict), [chosen, *sent], outputs, **QUIET)
+        for button, verdict in ((form.accept, "accepted"), (form.reject, "rejected"))
+    ]
+    events.append(form.settle.click(settle, [chosen, form.label, *sent], outputs, **QUIET))
+    if room.hub_copy:
+        wire_following(room.hub_copy, form.message, notice, events)
 
 
-def _say(work: Callable[[], list[str]], count: int) -> tuple:
+def _say(room: Room, work: Callable[[], list[str]], count: int) -> tuple:
     """Does what the reader decided; says so once it is on the disk, or why it is not."""
     try:
         made = work()
     except SAYING as error:
-        return render_error(str(error), "Not saved."), gr.skip()
+        said = render_error(str(error), "Not saved.")
+        return said, said, gr.skip()
     rows = f"{len(made)} rows" if len(made) > 1 else made[0]
-    return f'<p class="sr-saved" role="status">Saved · {rows}</p>', count + 1
+    where = room.hub_copy.render(made[-1]) if room.hub_copy else ""
+    said = f'<p class="sr-saved" role="status">Saved · {rows}{where}</p>'
+    return said, said, count + 1
 
 
 def _build_agreement(room: Room, tasks: list, first: str) -> None:

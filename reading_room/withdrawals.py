@@ -16,8 +16,8 @@ CAPACITY = 20_000  # flags kept that can be taken back; the oldest goes first
 class Withdrawals:
     """Takes flags back that were saved here, each for the reader who saved it.
 
-    A reader is known by the name of the log-in, and without one by the page's session: then a reload is a new reader.
-    Who has neither is nobody, and takes nothing back.
+    A reader is known as `readers.name_reader` says: by the log-in, else the browser, else the client's session.
+    Who has none is nobody, and takes nothing back.
 
     Args:
         ledger: this process's, which has the flags and gets the rows.
@@ -44,10 +44,20 @@ class Withdrawals:
         saver, flag = self._saved.get(flag_id, ("", None))
         if flag is None or not who or saver != who:
             raise FlagError(
-                "A flag is undone by the reader who saved it, on the page on which it was saved. "
+                "A flag is undone by the reader who saved it, in the browser in which it was saved. "
                 "Any other flag can be rejected on the Review page."
             )
         return flag
+
+    def find_last(self, who: str, task: str, sha256: str) -> Flag | None:
+        """The flag of an image that this reader saved last here and that still stands open; None without one."""
+        with self._lock:
+            saved = [flag for saver, flag in self._saved.values() if saver == who]
+        own = [flag for flag in saved if who and (flag.task, flag.image_sha256) == (task, sha256)]
+        if not own:
+            return None
+        still = {found.flag_id for found in self.history.find(task, sha256) if found.status == "open"}
+        return next((flag for flag in reversed(own) if flag.flag_id in still), None)
 
     def withdraw(self, who: str, flag_id: str, task: Task) -> str:
         """Rejects a flag as withdrawn; nothing is deleted.

@@ -116,7 +116,8 @@ def test_growth_says_whether_time_is_flat():
 
 @pytest.mark.skipif(not has_starters("phantom"), reason="no starter models of phantom")
 def test_serve(tmp_path):
-    record = run("serve", tmp_path, "--clients", "2", "--readings", "6", "--size", "64", "--engine", "torch")
+    sizes = ["--clients", "2", "--readings", "6", "--size", "64"]
+    record = run("serve", tmp_path, "--task", "phantom", "--engine", "torch", *sizes)
     found = record["found"]
     assert found["lost"] == found["wrong"] == 0
     assert found["memory, MiB, at the end"] > 50

@@ -6,6 +6,7 @@ import pytest
 
 from reading_room import flagging, panels
 from reading_room.desk import Desk, Setting, Shown
+from reading_room.intake import Case
 from reading_room.room import Room
 from xray_models.images import encode_png, from_pixels
 
@@ -76,11 +77,29 @@ def test_what_cannot_be_undone_is_a_sentence_and_leaves_nothing(desk, shown, ima
     _, flag_id = flagging.save_flag(desk, shown, FIELDS, "", "ann")
     assert "by the reader who saved it" in flagging.undo_flag(desk, shown, flag_id, "bob")
     for other in (None, shown._replace(sha256="0" * 64), shown._replace(task="covid")):
-        assert "of another image" in flagging.undo_flag(desk, other, flag_id, "ann")
+        assert "no flag of this image" in flagging.undo_flag(desk, other, flag_id, "ann")
     assert len(rows(desk)) == 1
     flagging.undo_flag(desk, shown, flag_id, "ann")
     assert "withdrawn already" in flagging.undo_flag(desk, shown, flag_id, "ann")
     assert len(rows(desk)) == 2
+
+
+def test_the_last_flag_of_the_image_is_undone_by_a_page_that_does_not_know_it(desk, shown, path, image):
+    first, second = (flagging.save_flag(desk, shown, FIELDS, "", "ann").flag_id for _ in range(2))
+    other = from_pixels(image.pixels[:90])
+    desk.room.cases.offer("phantom", Case(other, ""))
+    elsewhere = flagging.save_flag(desk, Shown("phantom", other.sha256, 0.0), FIELDS, "", "ann").flag_id
+
+    def tell(who):
+        return list(desk.read_upload(path, Setting("phantom", who=who)))[1].own
+
+    assert "Your flag: <b>Nodule</b>" in tell("ann") and second in tell("ann")
+    assert tell("bob") == tell("") == ""
+    assert second in flagging.undo_flag(desk, shown, "", "ann")
+    assert first in tell("ann")
+    assert first in flagging.undo_flag(desk, shown, elsewhere, "ann")  # the page was at another image meanwhile
+    assert tell("ann") == "" and "nothing to undo" in flagging.undo_flag(desk, shown, "", "ann")
+    assert len(rows(desk)) == 5
 
 
 def test_withdrawn_is_said_only_of_what_is_on_the_disk(desk, shown, monkeypatch):

@@ -13,16 +13,20 @@ from itsdangerous import TimestampSigner
 
 from reading_room import panels, readers
 from reading_room.app import build_app, launch_options
+from reading_room.browsers import COOKIE
 from xray_models import phantom
 from xray_models.images import encode_png, from_pixels
+
+BROWSER = f"{COOKIE}={'b' * 32}"
 
 
 def signed_in(name, expires_in=600.0):
     return {"oauth_info": {"userinfo": {"preferred_username": name}, "expires_at": time.time() + expires_in}}
 
 
-def request_of(session=None, username=None):
-    return gr.Request(types.SimpleNamespace(scope={"session": session or {}}), username, "page")
+def request_of(session=None, username=None, cookie=""):
+    scope = {"session": session or {}, "headers": [(b"cookie", cookie.encode())]}
+    return gr.Request(types.SimpleNamespace(scope=scope), username, "page")
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,9 @@ def request_of(session=None, username=None):
         (request_of(signed_in("bob")), "bob", "bob"),
         (request_of(signed_in("bob", expires_in=-1)), "", "page"),
         (request_of(), "", "page"),
+        (request_of(cookie=BROWSER), "", f"browser {'b' * 32}"),
+        (request_of(signed_in("bob"), cookie=BROWSER), "bob", "bob"),
+        (request_of(cookie=f"{COOKIE}=bob"), "", "page"),
         (gr.Request(None, None, "page"), "", "page"),
         (None, "", ""),
     ],

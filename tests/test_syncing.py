@@ -10,7 +10,7 @@ import pytest
 
 import dashboard
 from reading_room import app as apps
-from reading_room import flagging, panels, syncing
+from reading_room import flagging, panels, review, review_page, syncing
 from reading_room.desk import Desk, Setting
 from reading_room.room import Room
 from reading_room.syncing import HubCopy
@@ -384,6 +384,13 @@ def test_the_page_tells_saved_here_from_on_the_hub(hub, desk, image, tmp_path):
     assert back.endswith("> · here, on the Hub in ≤ 5 min</span></p>") and copy.awaits(back)
     copy.update()
     assert copy.renew(back).endswith("> · on the Hub</span></p>")
+    _, flag_id = flagging.save_flag(desk, shown, fields, "", "ann")
+    said, notice, count = review_page._say(
+        desk.room, lambda: review.answer(desk.room, flag_id, "accepted", "Chief", ""), 1
+    )
+    assert said == notice and count == 2 and copy.awaits(said)
+    copy.update()
+    assert copy.renew(said).endswith("> · on the Hub</span></p>")
     assert syncing.PERIOD < 60 * syncing.MINUTES
 
 

@@ -83,16 +83,26 @@ def test_a_flag_is_taken_back_and_told_when_the_image_comes_again(room, file, im
         page.wait_for_timeout(300)
         assert len(rows(held, image)) == 5
 
+        page.reload()  # the same reader after a reload: told of the own flag, which can still be undone
+        give_file(page, file)
+        page.wait_for_selector(".sr-saved")
+        assert page.locator(".sr-saved").inner_text().startswith("Your flag: Consolidation")
+        wait_for_maps(page)
+        page.locator("#flag-undo").click()
+        page.wait_for_selector(".sr-back")
+        assert rows(held, image)[-1]["reason"] == "withdrawn"
+        save(page, "2", "JR")
+
     with opened(url, DESK) as page:  # another reader: told of the flag, and cannot undo it
         give_file(page, file)
         wait_for_maps(page)
         assert page.locator(".sr-earlier summary").inner_text().startswith("Flagged as Consolidation · JR")
         page.locator(".sr-earlier summary").click()
-        assert page.locator(".sr-earlier li").count() == 2
+        assert page.locator(".sr-earlier li").count() == 3
         page.locator(".vw-stage").focus()
         page.keyboard.press("u")
         assert "nothing to undo" in page.wait_for_selector("#flag-status .sr-error").inner_text()
-        assert len(rows(held, image)) == 5
+        assert len(rows(held, image)) == 7
         page.locator("#example").click()  # another image: nothing of this one stays
         page.wait_for_function("() => document.querySelector('#flag-status').innerText.trim() === ''")
         wait_for_maps(page)
