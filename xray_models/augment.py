@@ -2,14 +2,66 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torchvision.transforms import v2
 
 Policy = Callable[[torch.Tensor], torch.Tensor]
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
+
+
+class _Affine(v2.Transform):
+    """`v2.RandomAffine` with bilinear interpolation, in less than half its time.
+
+    Args:
+        degrees: rotation, at most, to either side.
+        shift: in each direction, at most, as a share of the side.
+        scale: least and largest magnification.
+        shear: of the rows, at most, in degrees.
+    """
+
+    def __init__(self, degrees: float, shift: float, scale: tuple[float, float], shear: float = 0.0):
+        super().__init__()
+        self.degrees, self.shift, self.scale, self.shear = degrees, shift, scale, shear
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Moves one (C, H, W) uint8 image; what comes in from outside is 0."""
+        draw = (2 * torch.rand(4) - 1).tolist()
+        low, high = self.scale
+        scale = low + (high - low) * float(torch.rand(()))
+        shift = (self.shift * draw[1], self.shift * draw[2])
+        return move(image, self.degrees * draw[0], shift, scale, self.shear * draw[3])
+
+
+def move(
+    image: torch.Tensor, degrees: float, shift: tuple[float, float], scale: float, shear: float = 0.0
+) -> torch.Tensor:
+    """Shears, turns, magnifies and shifts an image about its centre, as `torchvision.transforms.v2.functional.affine`.
+
+    Args:
+        image: (C, H, W) uint8.
+        degrees: of the rotation, clockwise.
+        shift: to the right and downwards, as shares of width and height.
+        scale: above 1 magnifies.
+        shear: of the rows, in degrees.
+
+    Returns:
+        (C, H, W) uint8, interpolated bilinearly; 0 where nothing was.
+    """
+    height, width = image.shape[-2:]
+    turn, slant = math.radians(degrees), math.tan(math.radians(shear))
+    cos, sin = math.cos(turn), math.sin(turn)
+    # from a place in the result to that in the image: the inverse of scale x rotation x shear
+    a, b = (cos - slant * sin) / scale, (sin + slant * cos) / scale * height / width
+    c, d = -sin / scale * width / height, cos / scale
+    right, down = 2 * shift[0], 2 * shift[1]  # in the grid's coordinates, which go from -1 to 1
+    matrix = torch.tensor([[[a, b, -a * right - b * down], [c, d, -c * right - d * down]]])
+    grid = F.affine_grid(matrix, [1, 1, height, width], align_corners=False)
+    return F.grid_sample(image[None].float(), grid, align_corners=False)[0].round_().to(torch.uint8)
 
 
 def _none(size: tuple[int, int]) -> Policy:
@@ -23,7 +75,7 @@ def _radiograph(size: tuple[int, int]) -> Policy:
     """
     return v2.Compose(
         [
-            v2.RandomAffine(degrees=8, translate=(0.06, 0.06), scale=(0.9, 1.1), shear=4, interpolation=_BILINEAR),
+            _Affine(degrees=8, shift=0.06, scale=(0.9, 1.1), shear=4),
             v2.ColorJitter(brightness=0.2, contrast=0.25),
             v2.RandomApply([v2.Lambda(_add_noise)], p=0.5),
             v2.RandomErasing(p=0.25, scale=(0.02, 0.1), value=0),
@@ -57,7 +109,7 @@ def _light(size: tuple[int, int]) -> Policy:
     return v2.Compose(
         [
             v2.RandomHorizontalFlip(),
-            v2.RandomAffine(degrees=6, translate=(0.04, 0.04), scale=(0.95, 1.08), interpolation=_BILINEAR),
+            _Affine(degrees=6, shift=0.04, scale=(0.95, 1.08)),
             v2.ColorJitter(brightness=0.08, contrast=0.1),
         ]
     )
@@ -68,7 +120,7 @@ def _brain(size: tuple[int, int]) -> Policy:
     return v2.Compose(
         [
             v2.RandomHorizontalFlip(),
-            v2.RandomAffine(degrees=15, translate=(0.06, 0.06), scale=(0.9, 1.1), interpolation=_BILINEAR),
+            _Affine(degrees=15, shift=0.06, scale=(0.9, 1.1)),
             v2.ColorJitter(brightness=0.15, contrast=0.15),
         ]
     )
