@@ -5,10 +5,12 @@ Generators yield `View`s: what the page shows after each step, so that cards fil
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,11 +27,13 @@ from xray_models.images import Radiograph, from_pixels
 from xray_models.methods import DEFAULT
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import TaskError
+from xray_models.workers import WORKERS
 
 if TYPE_CHECKING:
     from xray_models.panel import Panel
 
 _log = logging.getLogger(__name__)
+_PAUSE = 0.4  # seconds between two words on how far a heatmap is
 _NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
 SAYING = (flags.FlagError, flags.LedgerError, IntakeError, SealedError, TaskError)
 """Errors whose messages are for the reader."""
@@ -189,7 +193,7 @@ class Desk:
         reading = panel.collect(image, opinions)
         self.room.cases.put(task.name, Case(image, case.name_hash, reading))
         known = find_standing(task, opinions)
-        for index, card in enumerate(_draw(panel, image, opinions, setting, features)):
+        for index, card in _draw(panel, image, opinions, setting, features):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield view(reading, known=known)
 
@@ -212,7 +216,7 @@ class Desk:
         yield _render(slots, case.image)
         panel = self.room.panels.get(shown.task)
         known = find_standing(panel.task, case.reading.opinions)
-        for index, card in enumerate(_draw(panel, case.image, case.reading.opinions, setting)):
+        for index, card in _draw(panel, case.image, case.reading.opinions, setting):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield _render(slots, case.image)
 
@@ -232,8 +236,8 @@ def _draw(
     opinions: Sequence[Opinion],
     setting: Setting,
     features: Mapping[str, Any] = _NOTHING_KEPT,
-) -> Iterator[Card]:
-    """Each model's card with its heatmap; a heatmap that fails takes nothing else with it.
+) -> Iterator[tuple[int, Card]]:
+    """Each model's place and card with its heatmap, before that how far it is; one that fails takes no other with it.
 
     Args:
         panel: the models.
@@ -244,18 +248,28 @@ def _draw(
     """
     from xray_models import attribution  # torch takes seconds to import
 
-    for opinion in opinions:
+    for index, opinion in enumerate(opinions):
         if opinion.label is None:
-            yield Card(opinion.model, opinion)
+            yield index, Card(opinion.model, opinion)
             continue
+        done = [0.0]
+
+        def step(share: float, done: list[float] = done) -> None:
+            setting.check()
+            done[0] = share
+
+        member, kept = panel.checkpoints[opinion.model], features.get(opinion.model)
+        asked = (member, image, opinion.label, setting.method, kept, step)
         try:
-            member, kept = panel.checkpoints[opinion.model], features.get(opinion.model)
-            heatmap = attribution.explain(member, image, opinion.label, setting.method, kept, setting.check)
+            drawing = WORKERS.start(functools.partial(attribution.explain, *asked))
+            while not wait([drawing], _PAUSE).done:
+                yield index, Card(opinion.model, opinion, layer_note=f"drawing … {done[0]:.0%}".replace("%", " %"))
+            heatmap = drawing.result()
         except OvertakenError:
             raise
         except Exception as error:  # noqa: BLE001 - the edge: one heatmap must not stop the others
             _log.warning("no heatmap of %s: %s", opinion.model, error)
-            yield Card(opinion.model, opinion, layer_note=f"no heatmap: {error}")
+            yield index, Card(opinion.model, opinion, layer_note=f"no heatmap: {error}")
             continue
         layer = Layer(renders.show_layer(heatmap), renders.show_map(heatmap), setting.method, heatmap.signed)
-        yield Card(opinion.model, opinion, layer)
+        yield index, Card(opinion.model, opinion, layer)

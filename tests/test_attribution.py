@@ -139,15 +139,17 @@ def test_features_that_the_panel_kept_give_the_same_map(untrained, image, method
 def test_a_long_method_can_be_ended(untrained, image, method):
     member, asked = load_checkpoint(untrained, untrained.models[0]), []
 
-    def check():
-        asked.append(1)
+    def step(share):
+        asked.append(share)
         if len(asked) == 2:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        attribution.explain(member, image, "Nodule", method, check=check)
+        attribution.explain(member, image, "Nodule", method, step=step)
     assert len(asked) == 2
-    calm = attribution.explain(member, image, "Nodule", method, check=lambda: None)
+    shares = []
+    calm = attribution.explain(member, image, "Nodule", method, step=shares.append)
+    assert shares[0] == 0 and shares == sorted(shares) and 0.7 < shares[-1] <= 1 and len(shares) >= 4
     assert np.array_equal(calm.plane, attribution.explain(member, image, "Nodule", method).plane)
 
 

@@ -1,7 +1,10 @@
 """The page's steps without a browser: what is sent, and what is not."""
 
+import threading
+
 import pytest
 
+from reading_room import desk as desks
 from reading_room import panels
 from reading_room.blinding import SealedError
 from reading_room.desk import Desk, Setting
@@ -101,5 +104,23 @@ def test_maps_that_nobody_waits_for_any_more_are_not_drawn(desk, path, monkeypat
     with pytest.raises(OvertakenError):
         for html in desk.draw_maps(shown, Setting("phantom", "occlusion", check=check)):
             drawn.append(html.count("data-map"))
-    assert drawn == [0, 1]
+    assert set(drawn) == {0, 1} and drawn == sorted(drawn)
     assert len(explained) == 2
+
+
+def test_a_slow_map_says_how_far_it_is(desk, path, monkeypatch):
+    shown = list(desk.read_upload(path, Setting("phantom")))[-1].shown
+    explain, told = attribution.explain, threading.Event()
+
+    def slowly(*given):
+        *rest, step = given
+        step(0.25)
+        told.wait(60)
+        return explain(*rest)
+
+    monkeypatch.setattr(attribution, "explain", slowly)
+    monkeypatch.setattr(desks, "_PAUSE", 0.01)
+    for html in desk.draw_maps(shown, Setting("phantom", "occlusion")):
+        if "drawing … 25 %" in html:
+            told.set()
+    assert told.is_set() and html.count("data-map") == 3

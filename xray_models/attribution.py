@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,7 +30,7 @@ STEPS = 32  # of the path of Integrated Gradients
 DRAWS = 32  # noisy copies of SmoothGrad, points of GradientShap
 NOISE = 0.15  # standard deviation of SmoothGrad's noise, as a share of the input's range
 WINDOW = 7  # an occluding square is a seventh of the input's side
-_AT_ONCE = 16  # inputs in one forward of a method that needs many
+_AT_ONCE = 8  # inputs in one forward of a method that needs many
 
 
 class Grid(NamedTuple):
@@ -110,7 +112,7 @@ def explain(
     label: str,
     method: str = "grad_cam",
     features: Any = None,
-    check: Callable[[], None] | None = None,
+    step: Callable[[float], None] | None = None,
 ) -> Heatmap:
     """Explains one model's score of one label on one image.
 
@@ -121,7 +123,8 @@ def explain(
         method: a key of `METHODS`.
         features: what the model's body gave for this image, as `Panel.ask` keeps it; spares Grad-CAM and HiResCAM the
             forward. None to compute it.
-        check: called before each forward of the body, of which some methods need many; what it raises ends the work.
+        step: called before each forward of a body, of which some methods need many, with the share of them that is
+            done; what it raises ends the work.
 
     Raises:
         TaskError: for an unknown method or label.
@@ -134,10 +137,30 @@ def explain(
         parts, inputs = parts.holding(features), torch.empty(0)
     else:
         inputs = to_input(image, model.spec)[None].to(model.model.device)  # (1, C, h, w)
-        parts = parts.checking(check) if check else parts
+        parts = parts.checking(_count(step, count_forwards(method, parts, model.spec))) if step else parts
     plane = compute(parts, inputs, target, model.spec).float().cpu().numpy()  # (h', w')
     height, width = image.pixels.shape
     return Heatmap(plane, method, label, method not in _UNSIGNED, Grid((height, width), model.spec))
+
+
+def count_forwards(method: str, parts: Parts | FusedParts, spec: InputSpec) -> int:
+    """Forwards of bodies that a method needs for one map, about."""
+    if method == "occlusion":
+        inputs = 1 + len(_places(spec.height)) * len(_places(spec.width))
+    else:
+        inputs = _INPUTS.get(method, 1)
+    return math.ceil(inputs / _AT_ONCE) * (len(parts.members) if isinstance(parts, FusedParts) else 1)
+
+
+def _places(side: int) -> range:
+    """Where the occluding square begins along a side."""
+    window = side // WINDOW
+    return range(0, side - window + 1, window // 2)
+
+
+def _count(step: Callable[[float], None], forwards: int) -> Callable[[], None]:
+    begun = itertools.count()
+    return lambda: step(min(next(begun) / forwards, 1.0))
 
 
 class _Head(nn.Module):
@@ -284,6 +307,7 @@ METHODS: dict[str, Callable[[Parts | FusedParts, torch.Tensor, int, InputSpec], 
 }
 """Name to `(parts, inputs (1, C, h, w), label number, spec) -> (h', w')` map in the input's plane."""
 
+_INPUTS = {"integrated_gradients": STEPS, "gradient_shap": DRAWS, "smooth_grad": DRAWS}
 _FROM_FEATURES = frozenset({"grad_cam", "hires_cam"})  # they need no more than what the body gave for the image
 _UNSIGNED = _FROM_FEATURES | {"smooth_grad"}  # the first two show only what speaks for the label
-_BY_PIXEL = frozenset({"integrated_gradients", "gradient_shap", "smooth_grad"})  # by the body's gradient: on torch
+_BY_PIXEL = frozenset(_INPUTS)  # by the body's gradient: on torch
