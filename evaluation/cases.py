@@ -7,7 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from xray_models.tasks import ModelRef, Task, TaskError
 
 FAULT = ("image", "label", "reason")
 BATCH = 16  # images that a panel reads at once, and after which the cache is written
-_AHEAD = 16  # images that are decoded while the models work
 _THREADS = 8  # that decode, at most
 _DIGITS = 6  # of a probability
 _PINNED = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
@@ -101,16 +100,22 @@ def load_panel(task: Task, models: Sequence[str] | None = None, engine: str = "t
     return panel
 
 
-def read_ahead(paths: Iterable[str]) -> Iterator[Radiograph | str]:
-    """Decodes images in threads, a few ahead; yields each image, or the reason why it cannot be read."""
+def read_ahead(paths: Iterable[str], beside: bool = False) -> Iterator[Radiograph | str]:
+    """Decodes images in threads, a batch at a time; yields each image, or the reason why it cannot be read.
+
+    Args:
+        paths: the files.
+        beside: whether the next batch is decoded while the caller has this one. On a CPU that takes a core from the
+            models, which wait for their slowest thread: slower than all cores for one and then for the other.
+    """
+    rest = iter(paths)
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        waiting: deque[Future[Radiograph | str]] = deque()
-        for path in paths:
-            waiting.append(pool.submit(try_to_read, path))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        batch = [pool.submit(try_to_read, path) for path in islice(rest, BATCH)]
+        while batch:
+            following = [pool.submit(try_to_read, path) for path in islice(rest, BATCH)] if beside else []
+            for image in batch:
+                yield image.result()
+            batch = following or [pool.submit(try_to_read, path) for path in islice(rest, BATCH)]
 
 
 def try_to_read(path: str) -> Radiograph | str:
@@ -200,7 +205,8 @@ class _Desk:
 
     def _decode(self, places: list[int], asked: deque[int]) -> Iterator[Radiograph]:
         """Yields the images that can be read, and notes their places in `asked`."""
-        for place, found in zip(places, read_ahead(self.paths[place] for place in places), strict=True):
+        decoded = read_ahead((self.paths[place] for place in places), beside=self.panel.device != "cpu")
+        for place, found in zip(places, decoded, strict=True):
             if isinstance(found, str):
                 self.faults[place] = found
             else:

@@ -197,3 +197,17 @@ def test_files_that_go_to_the_hub_need_torch_and_transformers_alone(name):
     found = {str(node.module).split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
     found |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     assert found <= {"__future__", "typing", "torch", "transformers"}
+
+
+def test_a_vits_last_block_computes_the_class_token_alone_and_the_same():
+    torch.manual_seed(0)
+    parts = split_model(build_model("vit_tiny", LABELS, Recipe(image_size=64))[0].eval())
+    tokens = torch.randn(3, 17, 192)
+    found = []
+    for whole in (False, True):
+        asked = tokens.clone().requires_grad_()
+        out = parts.pool.norm(parts.pool.layer(asked))[:, 0] if whole else parts.pool(asked)
+        out.square().sum().backward()
+        found.append((out.detach(), asked.grad))
+    for quick, full in zip(*found, strict=True):
+        torch.testing.assert_close(quick, full, rtol=1e-4, atol=1e-5)

@@ -78,5 +78,5 @@ def test_reference_knows_its_own_from_others():
     own = direction + 0.3 * rng.normal(size=(900, 64))
     reference = calibration.fit_reference(own[:500], own[500:800])
     assert reference.embeddings.shape == (calibration.REFERENCE_SIZE, 64)
-    assert np.mean([reference.contains(e) for e in own[800:]]) > 0.93
-    assert not any(reference.contains(e) for e in rng.normal(size=(50, 64)))
+    assert reference.contains(own[800:]).mean() > 0.93
+    assert not reference.contains(rng.normal(size=(50, 64))).any()

@@ -40,9 +40,9 @@ class Reference:
     embeddings: np.ndarray
     threshold: float
 
-    def contains(self, embedding: np.ndarray) -> bool:
-        """Whether an image with this (D,) embedding is like those the model was trained on."""
-        return bool(neighbour_distance(embedding[None], self.embeddings)[0] <= self.threshold)
+    def contains(self, embeddings: np.ndarray) -> np.ndarray:
+        """Which images, by their (N, D) embeddings, are like those the model was trained on: (N,) bool."""
+        return neighbour_distance(embeddings, self.embeddings) <= self.threshold
 
 
 class Scaling(NamedTuple):
@@ -179,7 +179,8 @@ def neighbour_distance(embeddings: np.ndarray, reference: np.ndarray) -> np.ndar
         (N,) distances in [0, 2].
     """
     unit = torch.from_numpy(_unit(embeddings).astype(np.float32, copy=False))
-    similarity = (unit @ torch.from_numpy(reference).T).numpy()  # numpy's own threads would wait busily after it
+    with torch.autocast("cpu", enabled=False):  # whatever precision the caller's networks have
+        similarity = (unit @ torch.from_numpy(reference).T).numpy()  # numpy's own threads would wait busily after it
     k = min(NEIGHBOURS, similarity.shape[1])
     return 1 - np.partition(similarity, -k, axis=1)[:, -k]
 

@@ -140,7 +140,7 @@ class CompiledBody:
         if not hasattr(self._own, "request"):
             self._own.request = self._compiled.create_infer_request()
         found = self._own.request.infer([inputs.contiguous().numpy()], share_inputs=True)
-        return torch.from_numpy(found[0].copy())
+        return torch.from_numpy(found[0])  # which is a copy
 
 
 _open_bodies: WeakValueDictionary[str, CompiledBody] = WeakValueDictionary()

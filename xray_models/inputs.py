@@ -126,9 +126,9 @@ def normalise(pixels: "np.ndarray | torch.Tensor", spec: InputSpec) -> "torch.Te
     """
     import torch
 
-    values = torch.as_tensor(pixels).to(torch.float32).unsqueeze(-3) / 255
+    values = torch.as_tensor(pixels).to(torch.float32, copy=True).unsqueeze(-3).div_(255)
     mean, std = (torch.tensor(part, device=values.device).view(-1, 1, 1) for part in (spec.mean, spec.std))
-    return (values - mean) / std
+    return (values - mean).div_(std)
 
 
 def to_input(radiograph: Radiograph, spec: InputSpec) -> "torch.Tensor":

@@ -11,7 +11,7 @@ import functools
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from xray_models.fusing import share_weights
 from xray_models.images import InputSpec, Radiograph, normalise, to_uint8
 from xray_models.readings import Opinion, Reading, agree, describe_image
 from xray_models.tasks import ModelRef, Task, TaskError, choose, load_task
-from xray_models.workers import WORKERS
+from xray_models.workers import WORKERS, ahead
 
 _log = logging.getLogger(__name__)
 TIMEOUT = 60.0  # seconds that one model may take for one batch
@@ -31,10 +31,16 @@ _BATCH = 16
 
 
 class Outputs(NamedTuple):
-    """What a model gives for a batch: probabilities (B, K), embeddings (B, D), seconds."""
+    """What a model gives for a batch.
+
+    Attributes:
+        probs: (B, K) probabilities.
+        familiar: (B,) bool, which images are like those it was trained on; None where that is not known.
+        seconds: that it took.
+    """
 
     probs: np.ndarray
-    embeddings: np.ndarray
+    familiar: np.ndarray | None
     seconds: float
 
 
@@ -45,28 +51,31 @@ class Batch:
     Attributes:
         images: the batch.
         inputs: what was prepared, (B, C, h, w) by input spec.
-        planes: what is being resized, (B, h, w) uint8 by the spec's geometry: specs differ in mean and std alone, as a
-            rule.
+        planes: what is being resized, parts of (B, h, w) uint8 by the spec's geometry: specs differ in mean and std
+            alone, as a rule.
         embeddings: what the models before gave, (B, D) by model name.
         features: what their bodies gave, by model name; None where nobody wants them.
     """
 
     images: Sequence[Radiograph]
     inputs: dict[InputSpec, torch.Tensor] = dataclasses.field(default_factory=dict)
-    planes: dict[InputSpec, Future[np.ndarray]] = dataclasses.field(default_factory=dict)
+    planes: dict[InputSpec, list[Future[np.ndarray]]] = dataclasses.field(default_factory=dict)
     embeddings: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     features: dict[str, Any] | None = None
 
     def resize(self, specs: Iterable[InputSpec]) -> None:
         """Begins to resize the images for all these specs, for each geometry once, side by side."""
+        middle = len(self.images) // 2
+        parts = [part for part in (self.images[:middle], self.images[middle:]) if part]
         for geometry in {_geometry(spec) for spec in specs} - set(self.planes):
-            self.planes[geometry] = WORKERS.start(functools.partial(_resize, self.images, geometry))
+            self.planes[geometry] = [WORKERS.start(functools.partial(_resize, part, geometry)) for part in parts]
 
     def prepare(self, spec: InputSpec) -> torch.Tensor:
         """The batch as a model with this spec takes it."""
         if spec not in self.inputs:
             self.resize([spec])
-            self.inputs[spec] = normalise(self.planes[_geometry(spec)].result(), spec)
+            planes = [part.result() for part in self.planes[_geometry(spec)]]
+            self.inputs[spec] = normalise(np.concatenate(planes), spec)
         return self.inputs[spec]
 
 
@@ -185,21 +194,23 @@ class Panel:
             yield from arrived  # the next model computes while the caller does its part
 
     def read_many(self, images: Iterable[Radiograph]) -> Iterator[Reading]:
-        """Reads images in batches, in their order; memory holds two: one is resized while the models read the other."""
-        begun = self._begin(iter(images))
-        batch = next(begun, None)
-        while batch is not None:
-            following = next(begun, None)
+        """Reads images in batches, in their order.
+
+        Memory holds one batch, and beside a GPU two: there the next one is prepared while the models read this one. On
+        a CPU that would take a core from the models, which wait for their slowest thread.
+        """
+        prepared = self._prepare(iter(images))
+        for batch in prepared if self.device == "cpu" else ahead(prepared):
             columns = [self._opinions(member, batch) for member in self.members]
             for image, opinions in zip(batch.images, zip(*columns, strict=True), strict=True):
                 yield self.collect(image, opinions)
-            batch = following
 
-    def _begin(self, images: Iterator[Radiograph]) -> Iterator[Batch]:
+    def _prepare(self, images: Iterator[Radiograph]) -> Iterator[Batch]:
         specs = [member.spec for member in self.checkpoints.values()]
         while taken := list(islice(images, _BATCH)):
             batch = Batch(taken)
             batch.resize(specs)
+            wait(part for parts in batch.planes.values() for part in parts)
             yield batch
 
     def collect(self, image: Radiograph, opinions: Sequence[Opinion]) -> Reading:
@@ -236,7 +247,9 @@ class Panel:
                 batch.features[member.name] = features
         batch.embeddings[member.name] = embeddings
         probs = member.parts.classifier(embeddings).float().softmax(dim=1).cpu().numpy()
-        return Outputs(probs, embeddings.float().cpu().numpy(), time.perf_counter() - start)
+        known = member.reference
+        familiar = None if known is None else known.contains(embeddings.float().cpu().numpy())
+        return Outputs(probs, familiar, time.perf_counter() - start)
 
 
 def _load(task: Task, ref: ModelRef, device: str) -> Checkpoint | Opinion:
@@ -272,6 +285,6 @@ def _form_opinion(task: Task, member: Checkpoint, outputs: Outputs, index: int) 
         label=task.labels[int(probs.argmax())],
         probs={label: float(p) for label, p in zip(task.labels, probs, strict=True)},
         prediction_set=chosen,
-        in_distribution=None if member.reference is None else member.reference.contains(outputs.embeddings[index]),
+        in_distribution=None if outputs.familiar is None else bool(outputs.familiar[index]),
         milliseconds=round(1000 * outputs.seconds / len(outputs.probs), 2),
     )

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification
+from transformers.models.vit.modeling_vit import ViTLayer
 
 from xray_models.architectures.parts import Parts
 from xray_models.tasks import Recipe, TaskError
@@ -134,7 +135,20 @@ class _LastBlock(nn.Module):
         self.layer, self.norm, self.joined = layer, norm, joined
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        if not self.joined and isinstance(self.layer, ViTLayer) and not self.layer.training:
+            return self.norm(_run_class_token(self.layer, tokens))
         tokens = self.norm(self.layer(tokens))
         if not self.joined:
             return tokens[:, 0]
         return torch.cat([tokens[:, 0], tokens[:, self.joined :].mean(dim=1)], dim=1)
+
+
+def _run_class_token(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """What a block makes of the class token, (B, D): that of `layer(tokens)[:, 0]`, without the other tokens' work."""
+    attention, known = layer.attention, layer.layernorm_before(tokens)
+    asked = known[:, :1]
+    projected = attention.q_proj(asked), attention.k_proj(known), attention.v_proj(known)
+    query, key, value = (part.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2) for part in projected)
+    heard = nn.functional.scaled_dot_product_attention(query, key, value, scale=attention.scaling)  # (B, heads, 1, d)
+    token = tokens[:, 0] + attention.o_proj(heard.flatten(1))
+    return token + layer.mlp(layer.layernorm_after(token))
