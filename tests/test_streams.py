@@ -30,7 +30,7 @@ def clock(monkeypatch):
     return now
 
 
-def call(app, path, query=b"", body=()):
+def call(app, path, query=b"", body=(), agent="Mozilla/5.0"):
     parts = [{"type": "http.request", "body": part, "more_body": True} for part in body] + [{"type": "http.request"}]
     sent = []
 
@@ -40,7 +40,8 @@ def call(app, path, query=b"", body=()):
     async def send(message):
         sent.append(message["type"])
 
-    asyncio.run(app({"type": "http", "path": path, "query_string": query}, receive, send))
+    headers = [(b"user-agent", agent.encode())]
+    asyncio.run(app({"type": "http", "path": path, "query_string": query, "headers": headers}, receive, send))
     assert sent == ["http.response.start", "http.response.body"]
 
 
@@ -48,11 +49,11 @@ def end_stream(app, session):
     call(app, "/gradio_api/queue/data", b"session_hash=" + session.encode())
 
 
-def join(app, clock, session):
+def join(app, clock, session, **known):
     """Seconds for which the receipt of an event is held back."""
     before = clock.seconds
     text = json.dumps({"data": ["x" * 50], "session_hash": session}).encode()
-    call(app, "/gradio_api/queue/join", body=(text[:20], text[20:]))
+    call(app, "/gradio_api/queue/join", body=(text[:20], text[20:]), **known)
     return clock.seconds - before
 
 
@@ -64,6 +65,12 @@ def test_a_receipt_waits_for_the_end_of_its_own_sessions_stream(clock):
     assert join(app, clock, "b") == 0  # nobody waits for another's
     assert join(app, clock, "a") == pytest.approx(0.15)
     assert join(app, clock, "a") == pytest.approx(0)
+
+
+def test_a_client_in_python_waits_less(clock):
+    app = SettledStreams(queue, grace=0.25)
+    end_stream(app, "a")
+    assert join(app, clock, "a", agent="gradio_client/2.7.2; python/3.11.7") == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{}"])
