@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from reading_room.wiring import QUIET
 from reading_room.worklist_page import build_worklist_page
 
 UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
+_STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9)}
 
 
 PAGES: dict[str, Callable[[Room, gr.Checkbox, Callable[[gr.State], None]], Any]] = {
@@ -44,6 +46,8 @@ class ReadingRoom(gr.Blocks):
     """
 
     def __init__(self, room: Room):
+        for name, value in _STATISTICS.items():  # gradio would make a table of its last 10,000 events after each one
+            os.environ.setdefault(name, value)
         super().__init__(title="Second Read", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS_KEPT)
         self.room = room
 

@@ -67,10 +67,12 @@ class Cases:
 
     Args:
         capacity: bytes of pixels kept at most; the image used longest ago goes first.
+        most: cases kept at most.
     """
 
-    def __init__(self, capacity: int = 512 * 2**20):
-        self.capacity = capacity
+    def __init__(self, capacity: int = 512 * 2**20, most: int = 256):
+        self.capacity, self.most = capacity, most
+        self._size = 0  # bytes of pixels
         self._cases: OrderedDict[tuple[str, str], Case] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -95,10 +97,9 @@ class Cases:
             return case
 
     def _put(self, task: str, case: Case) -> None:
+        before = self._cases.pop((task, case.image.sha256), None)
         self._cases[task, case.image.sha256] = case
-        self._cases.move_to_end((task, case.image.sha256))
-        while len(self._cases) > 1 and self._size() > self.capacity:
-            self._cases.popitem(last=False)
-
-    def _size(self) -> int:
-        return sum(count_bytes(case.image) for case in self._cases.values())
+        self._size += count_bytes(case.image) - (count_bytes(before.image) if before else 0)
+        while len(self._cases) > 1 and (self._size > self.capacity or len(self._cases) > self.most):
+            _, oldest = self._cases.popitem(last=False)
+            self._size -= count_bytes(oldest.image)

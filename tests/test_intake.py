@@ -42,6 +42,18 @@ def test_cases_are_bounded_and_the_oldest_goes():
         cases.get("other task", picture(3).sha256)
 
 
+def test_cases_are_counted_too():
+    cases = Cases(capacity=25_000, most=2)
+    for value in (1, 2, 2, 2):  # the same image again takes no other's place
+        cases.put("t", Case(picture(value), ""))
+    assert cases.get("t", picture(1).sha256)
+    cases = Cases(most=2)
+    for value in (1, 2, 3):
+        cases.put("t", Case(picture(value), ""))
+    with pytest.raises(IntakeError, match="Read it again"):
+        cases.get("t", picture(1).sha256)
+
+
 def test_using_a_case_keeps_it():
     cases = Cases(capacity=25_000)
     cases.put("t", Case(picture(1), ""))
