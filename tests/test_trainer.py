@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 from sklearn.utils.class_weight import compute_class_weight
 from transformers import EvalPrediction
 
+from xray_models import trainer as trainers
 from xray_models.architectures import build_model, split_model
 from xray_models.averaging import Average
 from xray_models.finishing import collect_outputs
@@ -18,7 +19,7 @@ from xray_models.images import InputSpec
 from xray_models.imagesets import BalancedSampler, ImageSet
 from xray_models.optimizers import group_parameters
 from xray_models.tasks import Recipe, TaskError
-from xray_models.trainer import _validation_metrics, build_trainer, class_weights, freeze_body
+from xray_models.trainer import _validation_metrics, build_trainer, class_weights, count_workers, freeze_body
 
 RECIPE = Recipe(
     epochs=3, batch_size=8, augment="none", schedule="constant", warmup=0.0, image_size=48, width=0.25, balance="none"
@@ -130,6 +131,38 @@ def test_mixup_and_the_balanced_sampler_train(tmp_path):
     assert np.isfinite(trainer.train().training_loss)
 
 
+def test_a_process_that_prepares_batches_changes_no_result(tmp_path, monkeypatch):
+    recipe = dataclasses.replace(RECIPE, augment="radiograph", mixup=0.2, balance="sampler")
+    losses = []
+    for workers in (0, 1):
+        monkeypatch.setattr(trainers, "count_workers", lambda *_, workers=workers: workers)
+        model, sets = small(recipe=recipe)
+        sets["train"] = ImageSet(sets["train"].pixels, sets["train"].labels, sets["train"].spec, "radiograph")
+        trainer = build_trainer(model, sets, recipe, tmp_path / str(workers), seed=0)
+        assert trainer.args.dataloader_num_workers == workers
+        trainer.train()
+        losses.append(
+            [entry[key] for entry in trainer.state.log_history for key in ("loss", "eval_loss") if key in entry]
+        )
+    assert len(losses[0]) == 6 and losses[0] == losses[1]
+    assert len(set(losses[0])) > 1
+
+
+def test_batches_are_prepared_beside_the_network_where_that_pays(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(trainers.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    recipe = dataclasses.replace(RECIPE, batch_size=8)
+    heavy, light = (build_model(name, LABELS, Recipe(image_size=64))[0] for name in ("vit_tiny", "simple_cnn"))
+    assert count_workers(heavy, 80, recipe) == 1
+    assert count_workers(heavy, 79, recipe) == count_workers(light, 80, recipe) == 0
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert count_workers(heavy, 80, recipe) == 0
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(trainers.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    assert count_workers(light, 8, recipe) == 8
+
+
 def test_lower_layers_get_lower_rates():
     model, _ = build_model("vit_tiny", LABELS, Recipe())
     args = type("Args", (), {"weight_decay": 0.1, "learning_rate": 1.0})
@@ -203,6 +236,7 @@ import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[2])
 from tests import test_trainer as t
+t.trainers.bf16_helps = lambda: False  # bfloat16 rounds the gradient of each share by itself
 recipe = t.dataclasses.replace(t.RECIPE, batch_size=8, learning_rate=1e-3, augment="radiograph", balance="loss")
 recipe = t.dataclasses.replace(recipe, epochs=2, image_size=224, width=1.0)
 t.torch.manual_seed(0)
@@ -225,7 +259,7 @@ def of(spec, count):
 
 
 def test_two_processes_learn_what_one_does(tmp_path):
-    """Same global batch, same order, same augmentation: the same validation loss to 1e-3."""
+    """Same global batch, same order, same augmentation: the same validation loss, in single precision."""
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
     root = Path(__file__).resolve().parents[1]
@@ -238,5 +272,5 @@ def test_two_processes_learn_what_one_does(tmp_path):
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         losses[processes] = json.loads((out / "losses.json").read_text())
-    assert losses[2] == pytest.approx(losses[1], abs=1e-3)
+    assert losses[2] == pytest.approx(losses[1], abs=1e-4)
     assert abs(losses[1][1] - losses[1][0]) > 5e-3  # something was learned meanwhile

@@ -36,6 +36,8 @@ from xray_models.precision import bf16_helps
 from xray_models.tasks import Recipe, TaskError
 from xray_models.teaching import Teacher, learn_from
 
+_HEAVY = 1_000_000  # parameters
+_MANY = 10  # batches of an epoch
 _SCHEDULES = {"cosine": "cosine", "plateau": "reduce_lr_on_plateau", "constant": "constant_with_warmup"}
 
 
@@ -211,7 +213,7 @@ def build_trainer(
     trainer = RecipeTrainer(
         model=_prepare(model) if isinstance(model, PreTrainedModel) else None,
         model_init=None if isinstance(model, PreTrainedModel) else lambda trial: _prepare(model(trial)),
-        args=_arguments(recipe, len(sets["train"]), out, seed),
+        args=_arguments(recipe, len(sets["train"]), out, seed, count_workers(model, len(sets["train"]), recipe)),
         train_dataset=sets["train"],
         eval_dataset=sets["validation"],
         compute_metrics=_validation_metrics,
@@ -234,7 +236,23 @@ def _prepare(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _arguments(recipe: Recipe, images: int, out: Path, seed: int) -> TrainingArguments:
+def count_workers(model: Any, images: int, recipe: Recipe) -> int:
+    """Processes that prepare the next batches while the network learns; they change no result.
+
+    Beside a GPU as many as there are cores. On a CPU one, which fills what the network leaves idle: but none for a
+    small network, whose step takes no longer than preparing its batch, or for few images, since it begins anew every
+    epoch.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    spare = cores // int(os.environ.get("WORLD_SIZE", 1)) - 1
+    if torch.cuda.is_available():
+        return max(0, min(8, spare))
+    heavy = isinstance(model, PreTrainedModel) and model.num_parameters() >= _HEAVY
+    return max(0, min(1, spare)) if heavy and images >= _MANY * recipe.batch_size else 0
+
+
+def _arguments(recipe: Recipe, images: int, out: Path, seed: int, workers: int) -> TrainingArguments:
     gpu, processes = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", 1))
     plateau = recipe.schedule == "plateau"
     steps = math.ceil(images / recipe.batch_size) * recipe.epochs
@@ -262,7 +280,7 @@ def _arguments(recipe: Recipe, images: int, out: Path, seed: int) -> TrainingArg
         label_names=["labels"],
         dataloader_drop_last=images % recipe.batch_size == 1,  # batch norm learns nothing from one image
         seed=seed,
-        dataloader_num_workers=min(8, (os.cpu_count() or 1) - 1) if gpu else 0,
+        dataloader_num_workers=workers,
         dataloader_pin_memory=gpu,
     )
 
