@@ -20,7 +20,7 @@ from xray_models.images import encode_png, from_pixels
 BROWSER = f"{COOKIE}={'b' * 32}"
 
 
-def signed_in(name, expires_in=600.0):
+def signed_in(name, expires_in=86_400.0):
     return {"oauth_info": {"userinfo": {"preferred_username": name}, "expires_at": time.time() + expires_in}}
 
 
