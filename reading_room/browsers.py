@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from http.cookies import SimpleCookie
 
+from gradio.utils import get_space
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -50,6 +50,6 @@ def _name(send: Send) -> Send:
 
 
 def _write(name: str) -> str:
-    cookie: SimpleCookie = SimpleCookie({COOKIE: name})
-    cookie[COOKIE].update({"path": "/", "max-age": KEPT, "httponly": True, "samesite": "Lax"})
-    return cookie[COOKIE].OutputString()
+    # a Space is shown in a frame of another site, where only a cookie of that pair of sites is sent
+    where = "SameSite=None; Secure; Partitioned" if get_space() else "SameSite=Lax"
+    return f"{COOKIE}={name}; HttpOnly; Max-Age={KEPT}; Path=/; {where}"

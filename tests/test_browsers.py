@@ -32,6 +32,12 @@ def test_a_page_names_the_browser_once(client):
     assert "set-cookie" not in client.get("/").headers
 
 
+def test_in_the_frame_of_a_space_the_name_holds_for_that_site_alone(client, monkeypatch):
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "ann/second-read")
+    assert client.get("/").headers["set-cookie"].endswith("; Path=/; SameSite=None; Secure; Partitioned")
+
+
 def test_two_browsers_have_two_names(client):
     names = set()
     for _ in range(2):
