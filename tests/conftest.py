@@ -42,6 +42,15 @@ def _own_caches(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_ports(worker_id):
+    """Pages that open at the same moment in several processes do not look for a free port in the same place."""
+    number = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradio.http_server.INITIAL_PORT_VALUE", 7860 + 100 * number)
+        yield
+
+
 @pytest.fixture(scope="session")
 def published():
     """Folder of the published data sets; skips where there is none."""
