@@ -144,11 +144,18 @@ class _LastBlock(nn.Module):
 
 
 def _run_class_token(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """What a block makes of the class token, (B, D): that of `layer(tokens)[:, 0]`, without the other tokens' work."""
+    """What a block makes of the class token, (B, D): that of `layer(tokens)[:, 0]`, without the other tokens' work.
+
+    One query needs no key and no value of each token: q (K x) = (q K) x, and a mean of values is the value of a mean.
+    The keys' bias moves all scores alike, which softmax does not see.
+    """
     attention, known = layer.attention, layer.layernorm_before(tokens)
-    asked = known[:, :1]
-    projected = attention.q_proj(asked), attention.k_proj(known), attention.v_proj(known)
-    query, key, value = (part.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2) for part in projected)
-    heard = nn.functional.scaled_dot_product_attention(query, key, value, scale=attention.scaling)  # (B, heads, 1, d)
-    token = tokens[:, 0] + attention.o_proj(heard.flatten(1))
+    split_heads = (-1, attention.head_dim)
+    key, value = (part.weight.unflatten(0, split_heads) for part in (attention.k_proj, attention.v_proj))  # (h, d, D)
+    query = attention.q_proj(known[:, 0]).unflatten(-1, split_heads)  # (B, h, d)
+    scores = torch.einsum("bhd,hdc,bnc->bhn", query, key, known) * attention.scaling
+    heard = torch.einsum("bhn,bnc,hdc->bhd", scores.softmax(dim=-1), known, value).flatten(1)
+    if attention.v_proj.bias is not None:
+        heard = heard + attention.v_proj.bias
+    token = tokens[:, 0] + attention.o_proj(heard)
     return token + layer.mlp(layer.layernorm_after(token))
