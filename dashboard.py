@@ -16,6 +16,7 @@ from pathlib import Path
 
 from reading_room.accounts import read_accounts
 from xray_models.commands import refuse
+from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import choose, task_names
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -83,10 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "GRADIO_TEMP_DIR" not in os.environ:  # uploads: readable by this user alone, gone with this process
         os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="second-read-uploads-")
         atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
-    from reading_room.app import build_app, launch_options  # gradio takes seconds to import
-
     try:
-        app = build_app(options.flags, options.task, options.engine, options.blinded, options.watch, options.sync)
+        with HEAVY_IMPORTS:
+            from reading_room.app import build_app, launch_options  # gradio takes seconds to import
+
+            app = build_app(options.flags, options.task, options.engine, options.blinded, options.watch, options.sync)
         app.launch(
             server_name=options.host,
             server_port=options.port,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xray_models.commands import refuse, show_command
+from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import TaskError, load_task
 
 FORMATS = ("html", "md", "json")
@@ -103,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not options.predictions and task.dataset.layout != "phantom":
             data_folder(task, options.data)  # says at once when there is none
-        from evaluation.judging import evaluate, format_table
+        with HEAVY_IMPORTS:
+            from evaluation.judging import evaluate, format_table
 
         scores = evaluate(task, options)
     except (TaskError, HubError, DataError, PredictionError) as error:

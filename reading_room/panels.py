@@ -9,6 +9,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import Task, choose, load_tasks
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _importing = threading.Lock()
 
 def import_panel() -> type[Panel]:
     """Imports `Panel`, by one thread at a time: `transformers` comes to several at once half made."""
-    with _importing:
+    with _importing, HEAVY_IMPORTS:
         from xray_models.panel import Panel  # torch takes seconds to import
     return Panel
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xray_models.commands import refuse
+from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import TaskError, load_task
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = load_task(options.task)
         for name in options.models or ():
             task.model(name)
-        from xray_models.panel import Panel  # torch takes seconds to import
+        with HEAVY_IMPORTS:
+            from xray_models.panel import Panel  # torch takes seconds to import
 
         panel = Panel.load(options.task, options.models, engine=options.engine)
     except TaskError as error:

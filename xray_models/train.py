@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xray_models.commands import refuse, show_command
+from xray_models.imports import HEAVY_IMPORTS
 from xray_models.progress import PROGRESS, last_progress
 from xray_models.tasks import SPLIT_KINDS, ModelRef, Recipe, Task, TaskError, load_task
 
@@ -92,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if task.dataset.layout != "phantom":
             data_folder(task, options.data)  # says at once when there is none
-        from xray_models.training import search, train
+        with HEAVY_IMPORTS:
+            from xray_models.training import search, train
 
         if options.search:
             search(task, ref, recipe, options)
