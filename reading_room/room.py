@@ -176,7 +176,7 @@ class Room:
         for key in record:
             choose("key of a flag", key, known)
         for key in ("task", "image_sha256", "reader", "corrected_label"):
-            if not record.get(key):
+            if record.get(key) is None:
                 raise flags.FlagError(
                     f"`{key}` is missing; a flag needs task, image_sha256, reader and corrected_label."
                 )

@@ -121,6 +121,6 @@ def test_a_slow_map_says_how_far_it_is(desk, path, monkeypatch):
     monkeypatch.setattr(attribution, "explain", slowly)
     monkeypatch.setattr(desks, "_PAUSE", 0.01)
     for html in desk.draw_maps(shown, Setting("phantom", "occlusion")):
-        if "drawing … 25 %" in html:
+        if "drawing 25 %" in html:
             told.set()
     assert told.is_set() and html.count("data-map") == 3

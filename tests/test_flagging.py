@@ -48,6 +48,7 @@ def test_boxes_go_with_their_image_only(desk, shown, image):
 def test_what_cannot_be_saved_is_a_sentence(desk, shown):
     assert "Read one first" in flagging.save_flag(desk, None, FIELDS, "", "").said
     assert "choose the label" in flagging.save_flag(desk, shown, FIELDS | {"corrected_label": None}, "", "").said
+    assert "enter a name or initials" in flagging.save_flag(desk, shown, FIELDS | {"reader": ""}, "", "").said
     assert rows(desk) == []
 
 
