@@ -263,7 +263,7 @@ def _draw(
         try:
             drawing = WORKERS.start(functools.partial(attribution.explain, *asked))
             while not wait([drawing], _PAUSE).done:
-                yield index, Card(opinion.model, opinion, layer_note=f"drawing {done[0]:.0%}".replace("%", " %"))
+                yield index, Card(opinion.model, opinion, layer_note=f"drawing {100 * done[0]:.0f} %")
             heatmap = drawing.result()
         except OvertakenError:
             raise

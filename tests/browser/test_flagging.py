@@ -191,3 +191,21 @@ def test_the_notice_is_there_until_it_is_understood(room, size):
         if size is DESK:
             assert page.locator(".vw-stage").bounding_box() == before
             assert page.evaluate("() => document.documentElement.scrollHeight") <= DESK["height"]
+
+
+def test_earlier_flags_take_no_height_from_the_cards(room, file):
+    _, url = room
+    with opened(url, DESK) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        cards = page.locator(".sr-right > .sr-scroll")
+        before = cards.bounding_box()["height"]
+        save(page, "1", "ann")
+        earlier, form = (
+            page.locator(part).first.bounding_box() for part in (".sr-earlier", ".sr-form:has(#flag-label)")
+        )
+        assert form["y"] <= earlier["y"] <= earlier["y"] + earlier["height"] <= form["y"] + 34  # on its first line
+        answer = page.locator(".sr-answer").bounding_box()["height"]
+        assert before - cards.bounding_box()["height"] <= answer + 8 + 1  # the gap between two parts
+        covered = page.locator("#flag-label label").first.bounding_box()
+        assert earlier["y"] + earlier["height"] <= covered["y"]
