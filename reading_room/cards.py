@@ -87,9 +87,10 @@ def _render_card(card: Card) -> str:
     else:
         state, body = "ok", _render_opinion(card.opinion)
     name = escape(title_of(card.model))
+    known = f'data-model="{escape(card.model)}"{_render_data(card)}'
     return (
-        f'<article class="sr-card sr-{state}" data-model="{escape(card.model)}"{_render_data(card)}>'
-        f"<header>{name}{_render_time(card.opinion)}</header>"
+        f'<article class="sr-card sr-{state}" aria-label="{name}" {known}>'
+        f"<header><h2>{name}</h2>{_render_aside(card.opinion)}</header>"
         f'{_render_map(card, name)}<div class="sr-words">{body}</div></article>'
     )
 
@@ -125,21 +126,19 @@ def _render_map(card: Card, name: str) -> str:
 def _render_opinion(opinion: Opinion) -> str:
     """Out of distribution comes before the label, so that it is read first."""
     odd = '<p class="sr-ood">Unlike its training images</p>' if opinion.in_distribution is False else ""
-    kept, notes = opinion.prediction_set, []
-    if kept is not None:
-        notes.append(f"Not ruled out: {', '.join(map(plain, kept)) or 'none clearly; it is unsure'}")
-    if not odd:
-        notes.append("in distribution" if opinion.in_distribution else "not known if in distribution")
     label = f'<p class="sr-label">{plain(opinion.label or "")}</p>'
-    said = " · ".join(notes)
+    kept = opinion.prediction_set
+    said = "" if kept is None else f"Not ruled out: {', '.join(map(plain, kept)) or 'none clearly; it is unsure'}"
     return f'{odd}{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{said}</p>'
 
 
-def _render_time(opinion: Opinion | None) -> str:
+def _render_aside(opinion: Opinion | None) -> str:
+    """Beside the model's name: in distribution or not known, and the time; what is out is said before the label."""
     if opinion is None or opinion.status != "ok":
         return ""
+    familiar = {True: "in distribution · ", False: "", None: "not known if in distribution · "}[opinion.in_distribution]
     taken = opinion.milliseconds or 0
-    return f'<span class="sr-ms">{"&lt;1" if taken < 1 else f"{taken:.0f}"} ms</span>'
+    return f'<span class="sr-aside">{familiar}{"&lt;1" if taken < 1 else f"{taken:.0f}"} ms</span>'
 
 
 def render_bars(probs: Mapping[str, float], top: str | None) -> str:
@@ -185,18 +184,16 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
             text = "No model answered." if reading else "The consensus of the panel appears here."
         return f'<section class="sr-consensus"><p class="sr-state">{text}</p></section>'
     said = reading.consensus
-    odd = (
-        '<p class="sr-ood">Unlike the training images: do not rely on any label</p>'
-        if said.in_distribution is False
-        else ""
-    )
+    warning = "Unlike the training images: do not rely on any label" if said.in_distribution is False else ""
+    odd = f'<p class="sr-ood">{warning}</p>' if warning else ""
     votes = ", ".join(f"{count} × {plain(label)}" for label, count in said.votes.items())
     missing = said.asked - said.answered
     left_out = f" · {missing} unavailable, left out" if missing else ""
     level = "agree" if len(said.votes) == 1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
     split = "" if place is None else f" · more split than {place} % of test images"
+    aloud = [warning, f"Consensus: {plain(said.label)}", _percent(said.probs[said.label]), votes, f"models {level}"]
     return (
-        f'<section class="sr-consensus">{odd}'
+        f'<section class="sr-consensus" aria-label="Consensus" data-said="{" · ".join(filter(None, aloud))}">{odd}'
         f'<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'
         f"<div><small>Probability</small><p>{_percent(said.probs[said.label])}</p></div>"
         f"<div><small>Votes</small><p>{votes}{left_out}</p></div>"

@@ -53,7 +53,7 @@ def test_a_heatmap_that_is_there_can_be_brought_onto_the_image(reading):
 
 @pytest.mark.parametrize(
     ("known", "words"),
-    [(True, " · in distribution"), (False, "Unlike its training images"), (None, "not known if in distribution")],
+    [(True, ">in distribution · "), (False, "Unlike its training images"), (None, "not known if in distribution")],
 )
 def test_likeness_to_the_training_images_is_in_words(reading, known, words):
     opinion = dataclasses.replace(reading.opinions[0], in_distribution=known)

@@ -18,14 +18,15 @@ class Overlay extends View {
   }
 
   recolour() {
-    const { colours, opacity, threshold } = this.map;
     this.heat.colour(this.map);
     this.beside.colour(this.map);
     this.writeLegend("map", this.heat, this.cardOf(this.map.model));
     this.writeLegend("beside", this.beside, this.panes.split ? this.cardOf(this.map.beside) : null);
-    this.role("opacity").value = opacity;
-    this.role("threshold").value = threshold;
-    this.role("colours").value = colours;
+    for (const name of ["opacity", "threshold"]) {
+      this.role(name).value = this.map[name];
+      this.role(name).setAttribute("aria-valuetext", `${Math.round(100 * this.map[name])} %`);
+    }
+    this.role("colours").value = this.map.colours;
     this.redraw();
   }
 

@@ -65,6 +65,18 @@ function joinCards(viewer) {
   });
 }
 
+/** A finished consensus is said to a screen reader, once. */
+function joinConsensus(viewer) {
+  let told = null;
+  whenThere("#consensus", (place) => {
+    new MutationObserver(() => {
+      const consensus = place.querySelector("[data-said]");
+      if (consensus && consensus !== told) viewer.say(consensus.dataset.said);
+      told = consensus;
+    }).observe(place, { subtree: true, childList: true });
+  });
+}
+
 /** Calls back with an element of the page, which may be built after the viewer. */
 function whenThere(selector, act, tries = 100) {
   const found = document.querySelector(selector);
@@ -104,6 +116,7 @@ writeSheet(viewer.role("sheet"));
 joinButtons(viewer, root);
 joinDrop(viewer);
 joinCards(viewer);
+joinConsensus(viewer);
 rememberReader();
 followLink();
 listenToPointers(viewer);

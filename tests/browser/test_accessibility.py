@@ -114,6 +114,26 @@ def test_a_theme_is_chosen_by_a_button_and_remembered(room):
         )
 
 
+def test_a_screen_reader_hears_the_consensus_once_and_finds_each_opinion(room, file):
+    with opened(room[1], DESK) as page:
+        heard = page.locator(".vw-said[aria-live=polite]")
+        assert heard.text_content() == ""
+        give_file(page, file)
+        wait_for_maps(page)
+        label = page.locator("#consensus .sr-label").inner_text()
+        assert heard.text_content().startswith(f"Consensus: {label} · ")
+        assert " × " in heard.text_content() and " · models " in heard.text_content()
+        page.get_by_role("article", name="ResNet-18").get_by_role("heading", name="ResNet-18").click()  # its map
+        page.wait_for_function("() => secondRead.map.on")
+        page.keyboard.press("P")  # the next window: said instead
+        assert heard.text_content() == "Window: Full range"
+        page.locator(".vw-said").evaluate("said => { said.textContent = ''; }")
+        page.locator("[data-speak=tr]").click()
+        page.wait_for_selector("text=Görüş birliği")
+        assert heard.text_content() == ""  # another language is no new reading
+        assert page.get_by_role("slider", name="Isı haritasının opaklığı").get_attribute("aria-valuetext") == "55 %"
+
+
 def test_the_first_paint_is_in_the_readers_theme(room):
     dark = "rgb(13, 17, 20)"
     with opened(room[1], DESK) as page:

@@ -112,7 +112,7 @@ _V1 = (32, 32, 32, 32), (3, 3, 3, 3)
 _V2 = (32, 64, 128, 256), (7, 5, 3, 3)
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "simple_cnn": _own("Small CNN (32-64-128)", lambda own: own.build_simple_cnn),
+    "simple_cnn": _own("Small CNN", lambda own: own.build_simple_cnn),
     "bone_cnn_v1": _own("Bone CNN v1", lambda own: own.bone_builder(*_V1)),
     "bone_cnn_v2": _own("Bone CNN v2", lambda own: own.bone_builder(*_V2, units=512)),
     "bone_cnn_v2_slim": _own("Bone CNN v2, slim", lambda own: own.bone_builder(*_V2, units=128)),
