@@ -90,7 +90,7 @@ def _render_card(card: Card) -> str:
     known = f'data-model="{escape(card.model)}"{_render_data(card)}'
     return (
         f'<article class="sr-card sr-{state}" aria-label="{name}" {known}>'
-        f"<header><h2>{name}</h2>{_render_aside(card.opinion)}</header>"
+        f"<header><h2>{name}</h2>{_render_tag(card.opinion)}</header>"
         f'{_render_map(card, name)}<div class="sr-words">{body}</div></article>'
     )
 
@@ -132,13 +132,13 @@ def _render_opinion(opinion: Opinion) -> str:
     return f'{odd}{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{said}</p>'
 
 
-def _render_aside(opinion: Opinion | None) -> str:
+def _render_tag(opinion: Opinion | None) -> str:
     """Beside the model's name: in distribution or not known, and the time; what is out is said before the label."""
     if opinion is None or opinion.status != "ok":
         return ""
     familiar = {True: "in distribution · ", False: "", None: "not known if in distribution · "}[opinion.in_distribution]
     taken = opinion.milliseconds or 0
-    return f'<span class="sr-aside">{familiar}{"&lt;1" if taken < 1 else f"{taken:.0f}"} ms</span>'
+    return f'<span class="sr-tag">{familiar}{"&lt;1" if taken < 1 else f"{taken:.0f}"} ms</span>'
 
 
 def render_bars(probs: Mapping[str, float], top: str | None) -> str:

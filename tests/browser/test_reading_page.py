@@ -111,7 +111,7 @@ def test_an_image_opened_meanwhile_never_shows_another_ones_opinions(room, file,
 
 OPINIONS = (
     *(b'sr-bar\\"', b"sr-bar sr-top", b"data-map=", b'sr-meter\\"'),
-    *(b'sr-aside\\"', b'sr-set\\">Not ruled out', b"<small>Votes"),
+    *(b'sr-tag\\"', b'sr-set\\">Not ruled out', b"<small>Votes"),
 )
 
 
