@@ -22,6 +22,7 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
 
 from evaluation.metrics import auroc_by_label
 from evaluation.statistics import Interval, bootstrap
@@ -32,6 +33,7 @@ MOST = 6000  # images that are looked at; from more, so many are drawn
 RESAMPLES = 500
 LEVEL = 0.005
 _FOLDS = 5
+Folds = list[tuple[np.ndarray, np.ndarray]]
 _UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
@@ -91,49 +93,75 @@ def judge_shortcuts(
     picked = pick_images(labels, groups, seed)
     if not len(picked):
         return {family: Shortcut(_UNKNOWN, {}) for family in traits}
-    own, held = np.asarray(labels, dtype=object)[picked], np.asarray(groups)[picked]
-    tests = len(traits) * len(np.unique(own))
-    return {
-        family: _judge(own, held, table.iloc[picked], (FAMILIES[family].bar, tests, seed))
-        for family, table in traits.items()
-    }
+    names, truth = np.unique(np.asarray(labels, dtype=object)[picked], return_inverse=True)
+    held = np.asarray(groups)[picked]
+    sample = _Sample(names, truth, held, split_groups(truth, held, seed), seed)
+    level = LEVEL / (len(traits) * len(names))
+    return {family: _judge(sample, table.iloc[picked], FAMILIES[family].bar, level) for family, table in traits.items()}
 
 
-def _judge(labels: np.ndarray, groups: np.ndarray, traits: pd.DataFrame, rule: tuple[float, int, int]) -> Shortcut:
-    bar, tests, seed = rule
-    names, truth = np.unique(labels, return_inverse=True)
+class _Sample(NamedTuple):
+    """The images that every family is judged on: labels' names (K,), truth and groups (N,), folds, the seed."""
+
+    names: np.ndarray
+    truth: np.ndarray
+    groups: np.ndarray
+    folds: Folds
+    seed: int
+
+
+def _judge(sample: _Sample, traits: pd.DataFrame, bar: float, level: float) -> Shortcut:
     values = traits.to_numpy(np.float64)
-    probs = predict_apart(values, truth, groups, seed)
+    probs = predict_apart(values, sample.truth, sample.folds)
 
     def measure(weights: np.ndarray | None) -> dict[str, Any]:
-        areas = auroc_by_label(probs, truth, weights)
+        areas = auroc_by_label(probs, sample.truth, weights)
         return {"labels": areas, "macro": areas.mean(axis=-1)}
 
-    found = bootstrap(measure, groups, RESAMPLES, seed)
-    intervals = {name: Interval(*row) for name, row in zip(names, zip(*found["labels"], strict=True), strict=True)}
-    clearest = max(intervals, key=lambda name: intervals[name].low)
-    strongest, higher = find_strongest(values, labels == clearest)
-    spread = [(area.high - area.low) / (2 * norm.ppf(0.975)) for area in intervals.values()]
-    scores = [(area.value - 0.5) / max(s, 1e-9) for area, s in zip(intervals.values(), spread, strict=True)]
+    found = bootstrap(measure, sample.groups, RESAMPLES, sample.seed)
+    areas = {name: Interval(*row) for name, row in zip(sample.names, zip(*found["labels"], strict=True), strict=True)}
+    clearest = max(areas, key=lambda name: areas[name].low)
+    strongest, higher = find_strongest(values, sample.names[sample.truth] == clearest)
+    spread = [(area.high - area.low) / (2 * norm.ppf(0.975)) for area in areas.values()]
+    scores = [(area.value - 0.5) / max(s, 1e-9) for area, s in zip(areas.values(), spread, strict=True)]
     return Shortcut(
         found["macro"],
-        intervals,
+        areas,
         clearest,
         "" if strongest is None else str(traits.columns[strongest]),
         higher,
-        there=bool(max(scores) > norm.isf(LEVEL / tests)),
-        alarm=bool(intervals[clearest].low >= bar),
+        there=bool(max(scores) > norm.isf(level)),
+        alarm=bool(areas[clearest].low >= bar),
     )
 
 
-def predict_apart(traits: np.ndarray, truth: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Predicts each image's label from its traits, learned on other groups (five-fold cross-validation).
+def split_groups(truth: np.ndarray, groups: np.ndarray, seed: int = 0) -> Folds:
+    """Deals the images into five folds; a group stays together, each fold gets its share of every label.
+
+    Args:
+        truth: (N,) label numbers.
+        groups: (N,).
+        seed: of the shuffling.
+
+    Returns:
+        For each fold the numbers of the images to learn from, and of those to ask about.
+    """
+    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        return list(folds.split(truth, truth, groups))
+
+
+def predict_apart(traits: np.ndarray, truth: np.ndarray, folds: Folds) -> np.ndarray:
+    """Predicts each image's label from its traits, learned on other folds.
+
+    The trees grow on one thread. They are small, and OpenMP's threads wait for each other at every split: in a process
+    in which torch has computed before, that takes three times as long.
 
     Args:
         traits: (N, F).
         truth: (N,) label numbers, 0 to K - 1.
-        groups: (N,).
-        seed: of the folds.
+        folds: of `split_groups`.
 
     Returns:
         (N, K) probabilities.
@@ -142,10 +170,8 @@ def predict_apart(traits: np.ndarray, truth: np.ndarray, groups: np.ndarray, see
     trees = HistGradientBoostingClassifier(
         max_iter=50, max_leaf_nodes=8, min_samples_leaf=int(np.clip(len(truth) // 50, 3, 20)), early_stopping=False
     )
-    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")
-        for learned, asked in folds.split(traits, truth, groups):
+    with threadpool_limits(1, user_api="openmp"):
+        for learned, asked in folds:
             trees.fit(traits[learned], truth[learned])
             probs[np.ix_(asked, trees.classes_)] = trees.predict_proba(traits[asked])
     return probs
