@@ -13,6 +13,7 @@ from pathlib import Path
 
 from xray_models.commands import refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
+from xray_models.memory import keep_memory
 from xray_models.tasks import TaskError, load_task
 
 FORMATS = ("html", "md", "json")
@@ -92,6 +93,7 @@ def _parse_share(text: str) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parse(argv)
+    keep_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         task = load_task(options.task)

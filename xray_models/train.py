@@ -17,6 +17,7 @@ from pathlib import Path
 
 from xray_models.commands import refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
+from xray_models.memory import keep_memory
 from xray_models.progress import PROGRESS, last_progress
 from xray_models.tasks import SPLIT_KINDS, ModelRef, Recipe, Task, TaskError, load_task
 
@@ -81,6 +82,7 @@ def _settle(options: argparse.Namespace) -> tuple[Task, ModelRef, Recipe]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parse(argv)
+    keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         task, ref, recipe = _settle(options)
