@@ -17,7 +17,6 @@ from pathlib import Path
 from reading_room.accounts import read_accounts
 from xray_models.commands import refuse
 from xray_models.imports import HEAVY_IMPORTS
-from xray_models.memory import KEPT_BY_SERVER, keep_memory
 from xray_models.tasks import choose, task_names
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -72,7 +71,6 @@ def check(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = parse(argv)
-    keep_memory(KEPT_BY_SERVER)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -48,6 +48,7 @@ from benchmarks.subjects import MODELS, build_panel, draw_images
 from evaluation.cases import BATCH, collect_cases, read_ahead
 from evaluation.predictions import tabulate
 from xray_models.images import Radiograph, read_image
+from xray_models.memory import keep_memory, release_memory
 from xray_models.panel import Batch, Panel
 
 ENGINES = ("torch", "auto")
@@ -56,6 +57,7 @@ BARS = {"pipelines": 5.0, "bare forwards": 0.85}  # how many times as fast as th
 
 def score_folder(panel: Panel, rows: pd.DataFrame, folder: Path) -> None:
     """Asks a panel about files and puts its answers into arrays, ready to be measured."""
+    keep_memory()  # as the command does
     cases, faults = collect_cases(panel, rows, folder)
     if len(faults):
         raise RuntimeError(f"{len(faults)} files cannot be read; the first: {faults['reason'].iloc[0]}")
@@ -73,6 +75,7 @@ def prepare_files(panel: Panel, paths: list[str]) -> None:
 
 def run_pipelines(asked: list[Any], paths: list[str]) -> None:
     """Each model on its own, in batches, as a user would have it."""
+    release_memory()
     for one in asked:
         list(one(paths, batch_size=BATCH))
 
@@ -80,6 +83,7 @@ def run_pipelines(asked: list[Any], paths: list[str]) -> None:
 @torch.inference_mode()
 def run_bare(panel: Panel, inputs: dict[str, torch.Tensor], count: int) -> None:
     """The bodies' forwards for so many images, and nothing else: the same batch as often as need be."""
+    keep_memory()
     for first in range(0, count, BATCH):
         for name, member in panel.checkpoints.items():
             member.forward.body(inputs[name][: count - first])

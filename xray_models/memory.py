@@ -1,7 +1,7 @@
 """Memory that was freed is kept for the next tensors, instead of being given back and fetched anew each time.
 
-Each layer of a network frees what the one before needed. By default glibc gives blocks of megabytes back to the system
-at once, and the system clears every page of the next one: on a CPU that is a fifth to a third of a small CNN's time.
+Each layer of a network frees what the one before needed. By default glibc gives blocks of many megabytes back to the
+system at once, and the system clears every page of the next one, which on a CPU can take longer than the layer.
 """
 
 from __future__ import annotations
@@ -13,17 +13,13 @@ import sys
 # of <malloc.h>
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
 _MIB = 2**20
-KEPT = 2047 * _MIB  # bytes that a command keeps at most; a C int holds no more
-KEPT_BY_SERVER = 256 * _MIB  # by one that runs for days
+_KEPT = 2047 * _MIB  # bytes of freed memory, at most; a C int holds no more
 
 
-def keep_memory(most: int = KEPT) -> bool:
-    """Keeps freed memory of this process, from here on; for the start of a command, before it has threads.
+def keep_memory() -> bool:
+    """Keeps up to 2 GiB of freed memory, from here on; for the start of a command that has much to compute.
 
-    What is kept is not lost: the next tensor, image or table takes it. It matters to no result.
-
-    Args:
-        most: bytes of freed memory to keep, below 2**31.
+    The next tensor, image or table takes what is kept. It matters to no result.
 
     Returns:
         Whether it was done. It is not where malloc is not glibc's, or where its user has set it by `MALLOC_...`.
@@ -31,7 +27,7 @@ def keep_memory(most: int = KEPT) -> bool:
     own = [name for name in os.environ if name.startswith("MALLOC_") and name.endswith("_")]
     if own or "GLIBC_TUNABLES" in os.environ:
         return False
-    return _set({_MMAP_MAX: 0, _TRIM_THRESHOLD: most, _ARENA_MAX: 1})
+    return _set({_MMAP_MAX: 0, _TRIM_THRESHOLD: _KEPT, _ARENA_MAX: 1})
 
 
 def release_memory() -> bool:

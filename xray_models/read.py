@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from xray_models.commands import refuse
 from xray_models.imports import HEAVY_IMPORTS
-from xray_models.memory import keep_memory
 from xray_models.tasks import TaskError, load_task
 
 if TYPE_CHECKING:
@@ -80,7 +79,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line: 0 when every image was read, 1 when one was not, 2 for a wrong command."""
     options = _parse(argv)
-    keep_memory()
     logging.basicConfig(level=logging.ERROR)
     try:
         task = load_task(options.task)
