@@ -202,12 +202,32 @@ def test_files_that_go_to_the_hub_need_torch_and_transformers_alone(name):
 def test_a_vits_last_block_computes_the_class_token_alone_and_the_same():
     torch.manual_seed(0)
     parts = split_model(build_model("vit_tiny", LABELS, Recipe(image_size=64))[0].eval())
+    layer, norm = parts.pool.layer, parts.pool.norm
     tokens = torch.randn(3, 17, 192)
     found = []
     for whole in (False, True):
-        asked = tokens.clone().requires_grad_()
-        out = parts.pool.norm(parts.pool.layer(asked))[:, 0] if whole else parts.pool(asked)
+        normed = layer.layernorm_before(tokens).detach().requires_grad_()
+        if whole:
+            hook = layer.layernorm_before.register_forward_hook(lambda *_, normed=normed: normed)
+            out = norm(layer(tokens))[:, 0]
+            hook.remove()
+        else:
+            out = parts.pool(torch.cat([tokens[:, :1], normed], dim=1))
         out.square().sum().backward()
-        found.append((out.detach(), asked.grad))
+        found.append((out.detach(), normed.grad))
     for quick, full in zip(*found, strict=True):
         torch.testing.assert_close(quick, full, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["simple_cnn", "resnet18", "vit_tiny", "timm:test_vit", "timm:test_convnext"])
+def test_gradient_times_activation_is_more_than_rounding(name):
+    """Behind a norm, the sum over a place's channels is 0 in theory: what is left of it is no map of anything."""
+    torch.manual_seed(0)
+    model, spec = build_model(name, LABELS, Recipe(image_size=64))
+    parts = split_model(model.eval())
+    inputs = torch.randn(2, len(spec.mean), 64, 64)
+    grid, prefix = parts.to_map(parts.body(inputs))
+    grid = grid.detach().requires_grad_()
+    parts.pool(parts.from_map(grid, prefix))[:, :4].sum().backward()
+    products = grid * grid.grad
+    assert products.sum(dim=1).abs().max() > 1e-3 * products.abs().sum(dim=1).max()

@@ -179,7 +179,7 @@ def test_the_vit_looks_at_the_lesion_by_hires_cam():
     panel = Panel.load("phantom", ["vit_tiny"], device="cpu")
     inside = list(point_at_lesions(panel, "vit_tiny", "hires_cam", 40))
     assert len(inside) >= 30
-    assert np.mean(inside) >= 0.65
+    assert np.mean(inside) >= 0.75
     assert np.mean(list(point_at_lesions(panel, "vit_tiny", "grad_cam", 20))) < 0.3
 
 

@@ -124,7 +124,8 @@ def test_a_complete_copy_needs_no_other_folder(fused, image, tmp_path):
     split = load_checkpoint(fused, fused.model("fusion"))
     inputs = to_input(image, split.spec)[None]
     with torch.no_grad():
-        assert torch.equal(whole(pixel_values=inputs).logits, split.model(pixel_values=inputs).logits)
+        said = (model(pixel_values=inputs).logits for model in (whole, split.model))
+        torch.testing.assert_close(*said, rtol=1e-5, atol=1e-5)  # the last digit depends on where tensors lie
     own = fusing.fingerprint(load_checkpoint(fused, fused.model("resnet18")).model)
     assert fusing.fingerprint(whole.members["resnet18"]) == own
     assert split_model(whole).members

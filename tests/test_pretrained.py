@@ -16,9 +16,9 @@ LABELS = ["a", "b", "c d"]
 RECIPE = Recipe()
 TOKENS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 56, "patch_size": 14}
 STAGES = {"hidden_sizes": [8, 16], "depths": [1, 1]}
-KINDS = {  # one small model of each kind whose split is known, and its tokens without a place
-    "ViT": (TOKENS | {"intermediate_size": 64}, 1),
-    "DeiT": (TOKENS | {"intermediate_size": 64}, 2),
+KINDS = {  # one small model of each kind whose split is known, and its tokens without a place, normed ones included
+    "ViT": (TOKENS | {"intermediate_size": 64}, 2),
+    "DeiT": (TOKENS | {"intermediate_size": 64}, 3),
     "Dinov2": (TOKENS, 1),
     "Dinov2WithRegisters": (TOKENS | {"num_register_tokens": 3}, 4),
     "Swin": ({"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 7, "image_size": 56}, 0),

@@ -14,7 +14,7 @@ RECIPE = Recipe(image_size=64)
 PREFIXES = {  # a network of each kind: the number of its tokens that have no place, None where its features are a map
     "test_resnet": None,
     "test_mambaout": None,
-    "test_vit": 1,
+    "test_vit": 2,
     "eva02_tiny_patch14_224": 1,
 }
 

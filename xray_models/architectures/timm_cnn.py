@@ -10,7 +10,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 from transformers import PreTrainedModel, TimmWrapperConfig, TimmWrapperForImageClassification
 
@@ -99,11 +99,14 @@ def _load_imagenet(network: Any, weights: Path) -> None:
 def split(model: Any) -> Parts:
     """Splits a timm network at its last features that have a place.
 
-    CNNs and Swin split at their last map, vision transformers before their last block; of other networks of tokens,
-    those that pool their tokens by the mean split after it.
+    CNNs and Swin split at their last map; vision transformers at their last block, behind its first norm where only the
+    class token goes on (`vit.split_blocks` says why); of other networks of tokens, those that pool their tokens by the
+    mean split after it.
     """
     network = model.timm_model
     classifier = network.get_classifier()
+    if isinstance(network, VisionTransformer) and network.global_pool == "token" and type(network.blocks[-1]) is Block:
+        return Parts(_NormedBlocks(network), _ClassToken(network), classifier, prefix=2 * network.num_prefix_tokens)
     if isinstance(network, VisionTransformer):
         return Parts(_Blocks(network), _LastBlock(network), classifier, prefix=network.num_prefix_tokens)
     if getattr(network, "output_fmt", "NCHW") == "NHWC":
@@ -156,3 +159,22 @@ class _LastBlock(_Part):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         tokens = self.network.norm(self.network.blocks[-1](tokens))
         return self.network.forward_head(tokens, pre_logits=True)
+
+
+class _NormedBlocks(_Blocks):
+    """(B, C, H, W) to the tokens without a place and, behind them, all tokens as the last block norms them."""
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        tokens = super().forward(pixel_values)
+        first = tokens[:, : self.network.num_prefix_tokens]
+        return torch.cat([first, self.network.blocks[-1].norm1(tokens)], dim=1)
+
+
+class _ClassToken(_Part):
+    """What `_NormedBlocks` gives through the rest of the last block to the class token's embedding (B, D)."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        block, count = self.network.blocks[-1], self.network.num_prefix_tokens
+        tokens = features[:, :count] + block.ls1(block.attn(features[:, count:])[:, :count])
+        tokens = tokens + block.ls2(block.mlp(block.norm2(tokens)))
+        return self.network.forward_head(self.network.norm(tokens), pre_logits=True)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification
-from transformers.models.vit.modeling_vit import ViTLayer
+from transformers.models.vit.modeling_vit import ViTAttention
 
 from xray_models.architectures.parts import Parts
 from xray_models.tasks import Recipe, TaskError
@@ -89,14 +89,19 @@ def _load_imagenet(model: nn.Module, weights: Path, side: int) -> None:
 
 
 def split(model: Any) -> Parts:
-    """Splits a ViT before its last block: the last place where every patch token still reaches the class token."""
+    """Splits a ViT in its last block, behind its first norm: where the class token gathers from every patch token."""
     return split_blocks(model.vit, model.vit.layers, model.classifier)
 
 
 def split_blocks(
     network: Any, layers: nn.ModuleList, classifier: nn.Linear, prefix: int = 1, joined: bool = False
 ) -> Parts:
-    """Splits a network of the ViT kind before its last block.
+    """Splits a network of the ViT kind at its last block.
+
+    Behind that block's first norm, if the class token is all that goes on from there; its own token before the norm,
+    which goes around it, comes first among the features. Before the norm, gradient times activation says nothing of a
+    patch: the block sees it through the norm alone, which no factor moves, so that the sum over a token's channels is 0
+    but for rounding (Euler's theorem). If the patches' tokens go on, too, the split is before the block.
 
     Args:
         network: has `embeddings` and `layernorm`.
@@ -105,51 +110,65 @@ def split_blocks(
         prefix: number of tokens without a place, the class token first.
         joined: whether the mean of the patches' tokens is put beside the class token, as in DINOv2's classifier.
     """
-    body = _Blocks(network.embeddings, layers[:-1])
-    pool = _LastBlock(layers[-1], network.layernorm, prefix if joined else 0)
-    return Parts(body, pool, classifier, prefix)
+    last: Any = layers[-1]
+    if joined:
+        body = _Blocks(network.embeddings, layers[:-1])
+        return Parts(body, _LastBlock(last, network.layernorm, prefix), classifier, prefix)
+    body = _Blocks(network.embeddings, layers[:-1], last.layernorm_before)
+    return Parts(body, _ClassToken(last, network.layernorm), classifier, 1 + prefix)
 
 
 class _Blocks(nn.Module):
-    """(B, C, H, W) to the tokens (B, prefix + h*w, D) that enter the last block."""
+    """(B, C, H, W) to the tokens (B, prefix + h*w, D) that enter the last block.
 
-    def __init__(self, embeddings: nn.Module, layers: nn.Module):
+    With that block's first norm, to the class token and behind it all normed tokens: (B, 1 + prefix + h*w, D).
+    """
+
+    def __init__(self, embeddings: nn.Module, layers: nn.Module, norm: nn.Module | None = None):
         super().__init__()
-        self.embeddings, self.layers = embeddings, layers
+        self.embeddings, self.layers, self.norm = embeddings, layers, norm
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         tokens = self.embeddings(pixel_values)
         for layer in self.layers.children():
             tokens = layer(tokens)
-        return tokens
+        return tokens if self.norm is None else torch.cat([tokens[:, :1], self.norm(tokens)], dim=1)
 
 
 class _LastBlock(nn.Module):
-    """Tokens (B, prefix + h*w, D) through the last block to the class token's embedding (B, D).
+    """Tokens (B, prefix + h*w, D) through the last block to the class token and the patches' mean, (B, 2 D)."""
 
-    Where `joined` is not 0, the mean of the tokens from there on is put beside it: (B, 2 D).
-    """
-
-    def __init__(self, layer: nn.Module, norm: nn.Module, joined: int = 0):
+    def __init__(self, layer: nn.Module, norm: nn.Module, prefix: int):
         super().__init__()
-        self.layer, self.norm, self.joined = layer, norm, joined
+        self.layer, self.norm, self.prefix = layer, norm, prefix
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        if not self.joined and isinstance(self.layer, ViTLayer) and not self.layer.training:
-            return self.norm(_run_class_token(self.layer, tokens))
         tokens = self.norm(self.layer(tokens))
-        if not self.joined:
-            return tokens[:, 0]
-        return torch.cat([tokens[:, 0], tokens[:, self.joined :].mean(dim=1)], dim=1)
+        return torch.cat([tokens[:, 0], tokens[:, self.prefix :].mean(dim=1)], dim=1)
 
 
-def _run_class_token(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """What a block makes of the class token, (B, D): that of `layer(tokens)[:, 0]`, without the other tokens' work.
+class _ClassToken(nn.Module):
+    """The class token and all normed tokens, (B, 1 + prefix + h*w, D), to the class token's embedding (B, D)."""
 
-    One query needs no key and no value of each token: q (K x) = (q K) x, and a mean of values is the value of a mean.
-    The keys' bias moves all scores alike, which softmax does not see.
+    def __init__(self, layer: Any, norm: nn.Module):
+        super().__init__()
+        self.layer, self.norm = layer, norm
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        token, known = features[:, 0], features[:, 1:]
+        token = token + _attend(self.layer.attention, known)
+        return self.norm(token + self.layer.mlp(self.layer.layernorm_after(token)))
+
+
+def _attend(attention: Any, known: torch.Tensor) -> torch.Tensor:
+    """What the first of the normed tokens (B, N, D) gathers from all of them, (B, D).
+
+    Of ViT's own attention without the other tokens' work: one query needs no key and no value of each token, since
+    q (K x) = (q K) x, and a mean of values is the value of a mean. The keys' bias moves all scores alike, which softmax
+    does not see.
     """
-    attention, known = layer.attention, layer.layernorm_before(tokens)
+    if not isinstance(attention, ViTAttention):
+        return attention(known)[0][:, 0]
     split_heads = (-1, attention.head_dim)
     key, value = (part.weight.unflatten(0, split_heads) for part in (attention.k_proj, attention.v_proj))  # (h, d, D)
     query = attention.q_proj(known[:, 0]).unflatten(-1, split_heads)  # (B, h, d)
@@ -157,5 +176,4 @@ def _run_class_token(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
     heard = torch.einsum("bhn,bnc,hdc->bhd", scores.softmax(dim=-1), known, value).flatten(1)
     if attention.v_proj.bias is not None:
         heard = heard + attention.v_proj.bias
-    token = tokens[:, 0] + attention.o_proj(heard)
-    return token + layer.mlp(layer.layernorm_after(token))
+    return attention.o_proj(heard)
