@@ -231,11 +231,12 @@ def test_a_log_that_is_not_installed_is_said(tmp_path, monkeypatch):
 
 
 _SCRIPT = """
-import json, pathlib, sys
+import json, os, pathlib, sys
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[2])
 from tests import test_trainer as t
+from xray_models.commands import leave_group
 t.trainers.bf16_helps = lambda: False  # bfloat16 rounds the gradient of each share by itself
 recipe = t.dataclasses.replace(t.RECIPE, batch_size=8, learning_rate=1e-3, augment="radiograph", balance="loss")
 recipe = t.dataclasses.replace(recipe, epochs=2, image_size=224, width=1.0)
@@ -250,6 +251,8 @@ trainer.accelerator.end_training()
 if trainer.is_world_process_zero():
     losses = [e["eval_log_loss"] for e in trainer.state.log_history if "eval_log_loss" in e]
     pathlib.Path(sys.argv[1], "losses.json").write_text(json.dumps(losses))
+if os.environ.get("WORLD_SIZE", "1") > "1":
+    leave_group()
 """
 
 

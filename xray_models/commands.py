@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -44,3 +45,14 @@ def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) ->
         else:
             shown.append(stand_ins.get(option, word))
     return f"python -m {module} {shlex.join(shown)}"
+
+
+def leave_group() -> None:
+    """Ends this process, one of several that have trained together, now that all is done.
+
+    At an interpreter's own end threads of torch.distributed that are still at work can abort a process; its launcher
+    would then stop the others, of which the first may still be calibrating and saving the model.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import refuse, show_command
+from xray_models.commands import leave_group, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.progress import PROGRESS, last_progress
@@ -104,7 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         metrics = train(task, ref, recipe, options)
     except (TaskError, DataError) as error:
         return refuse(error)
-    sys.stdout.write(json.dumps(metrics, indent=1) + "\n")
+    if metrics:  # none in a process beside the first
+        sys.stdout.write(json.dumps(metrics, indent=1) + "\n")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        leave_group()
     return 0
 
 
