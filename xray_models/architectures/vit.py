@@ -101,7 +101,8 @@ def split_blocks(
     Behind that block's first norm, if the class token is all that goes on from there; its own token before the norm,
     which goes around it, comes first among the features. Before the norm, gradient times activation says nothing of a
     patch: the block sees it through the norm alone, which no factor moves, so that the sum over a token's channels is 0
-    but for rounding and the norm's epsilon (Euler's theorem). If the patches' tokens go on, too, the split is before the block.
+    but for rounding and the norm's epsilon (Euler's theorem). If the patches' tokens go on, too, the split is before
+    the block.
 
     Args:
         network: has `embeddings` and `layernorm`.
