@@ -50,21 +50,6 @@ def near_copies() -> None:
     run(options)
 
 
-def out_of_distribution() -> None:
-    """`python -m benchmarks.out_of_distribution`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.out_of_distribution",
-        description="How well a panel tells foreign images from its own.",
-    )
-    parser.add_argument("--task", default="covid", help="default: covid")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all tasks' data (default: data)")
-    parser.add_argument("--out", type=Path, help="JSON file for the same figures")
-    options = parser.parse_args()
-    from benchmarks.out_of_distribution import run
-
-    run(options)
-
-
 def panel() -> None:
     """`python -m benchmarks.panel`."""
     argparse.ArgumentParser(

@@ -31,7 +31,7 @@ from xray_models.tasks import TaskError
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_SCHEMA = 1  # of the file; raise it when the table, or what a row means, changes
+_SCHEMA = 2  # of the file; raise it when the table, or what a row means, changes
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PATIENCE = 60.0  # seconds to wait while another process writes
 _CHUNK = 500  # pictures asked for at once; SQLite takes 999 arguments everywhere
@@ -213,17 +213,17 @@ class OpinionCache:
 
 
 def _pack(said: Opinion) -> str:
-    """Probabilities, prediction set, and whether in distribution; JSON keeps every digit of a float."""
-    return json.dumps([list((said.probs or {}).values()), said.prediction_set, said.in_distribution])
+    """Probabilities, prediction set and novelty; JSON keeps every digit of a float."""
+    return json.dumps([list((said.probs or {}).values()), said.prediction_set, said.novelty])
 
 
 def _unpack(voice: Voice, answer: str) -> Opinion:
-    probs, chosen, familiar = json.loads(answer)
+    probs, chosen, novelty = json.loads(answer)
     return Opinion(
         model=voice.model,
         revision=voice.revision,
         label=voice.labels[int(np.argmax(probs))],
         probs=dict(zip(voice.labels, probs, strict=True)),
         prediction_set=None if chosen is None else tuple(chosen),
-        in_distribution=familiar,
+        novelty=novelty,
     )

@@ -39,6 +39,10 @@ class Checked(NamedTuple):
     words: tuple[str, ...] = ()
     audit: Audit | None = None
 
+    def add(self, key: str, found: Any, section: Section) -> Checked:
+        """With one more check: its plain data and its section."""
+        return self._replace(found={**self.found, key: found}, sections=(*self.sections, section))
+
 
 def run_checks(panel: Panel, manifest: Manifest, split: str, sizes: Sizes, seed: int) -> Checked:
     """Runs the checks.

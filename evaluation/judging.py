@@ -29,6 +29,8 @@ from evaluation.plots import save_png
 from evaluation.predictions import Table, read_predictions, tabulate, write_predictions
 from evaluation.report import build_report
 from evaluation.scoring import score
+from evaluation.strangers import judge_strangers
+from evaluation.strangers_section import build_strangers_section
 from evaluation.subgroups import judge_subgroups, read_metadata
 from evaluation.worklist import judge_worklist, list_worklist
 from xray_models import datasets
@@ -71,6 +73,9 @@ def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
     if material.panel is not None and material.manifest is not None:
         sizes = Sizes(options.robustness, options.heatmaps, options.margins)
         checked = run_checks(material.panel, material.manifest, options.split, sizes, options.seed)
+        if options.foreign:
+            strangers = judge_strangers(material.panel, table, options.foreign, options.seed)
+            checked = checked.add("strangers", strangers, build_strangers_section(strangers))
     scores |= checked.found
     report = build_report(task, table, scores, material.faults, checked)
     write_results(report, material, scores, options)

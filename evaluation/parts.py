@@ -44,7 +44,7 @@ def list_fields(task: Task) -> pa.Schema:
             ("model", names),
             ("revision", names),
             ("reason", names),  # why the model did not answer
-            ("familiar", pa.bool_()),  # whether in distribution
+            ("novelty", pa.float64()),  # at most 1 in distribution
             ("disagreement", pa.float64()),  # of the consensus
             ("divided", pa.bool_()),  # of the consensus: whether the models name different labels
             *((f"p:{label}", pa.float64()) for label in task.labels),
@@ -76,7 +76,7 @@ def write_part(task: Task, part: Part, cases: Sequence[Case], faults: pd.DataFra
 
 
 def _describe(voice: Opinion | Consensus) -> dict[str, Any]:
-    row: dict[str, Any] = {"familiar": voice.in_distribution}
+    row: dict[str, Any] = {"novelty": voice.novelty}
     if isinstance(voice, Opinion):
         row |= {name: getattr(voice, name) for name in ("model", "revision", "reason")}
     else:
@@ -135,12 +135,12 @@ def list_unavailable(batches: Iterable[pa.RecordBatch]) -> dict[str, str]:
 
 
 class _Piece(NamedTuple):
-    """Some of one model's answers: places (n,), probabilities and sets (n, K), familiar (n,); NaN where not known."""
+    """Some of one model's answers: places (n,), probabilities and sets (n, K), novelty (n,); NaN where not known."""
 
     place: np.ndarray
     probs: np.ndarray
     sets: np.ndarray
-    familiar: np.ndarray
+    novelty: np.ndarray
 
 
 class _Columns:
@@ -159,7 +159,7 @@ class _Columns:
             batch.column("place").to_numpy(),
             np.column_stack([_to_numbers(batch, f"p:{label}") for label in self.task.labels]),
             np.column_stack([_to_numbers(batch, f"set:{label}") for label in self.task.labels]),
-            _to_numbers(batch, "familiar"),
+            _to_numbers(batch, "novelty"),
         )
         models = batch.column("model")
         for code in dict.fromkeys(models.indices.to_numpy().tolist()):
@@ -192,10 +192,10 @@ class _Columns:
 
     def _spread(self, name: str, places: np.ndarray) -> Answers:
         """One model's answers, with gaps where it did not answer; its pieces are let go."""
-        place, probs, sets, familiar = map(np.concatenate, zip(*self.pieces.pop(name), strict=True))
+        place, probs, sets, novelty = map(np.concatenate, zip(*self.pieces.pop(name), strict=True))
         rows = np.searchsorted(places, place)
-        spread = [np.full((len(places), *part.shape[1:]), np.nan) for part in (probs, sets, familiar)]
-        for whole, part in zip(spread, (probs, sets, familiar), strict=True):
+        spread = [np.full((len(places), *part.shape[1:]), np.nan) for part in (probs, sets, novelty)]
+        for whole, part in zip(spread, (probs, sets, novelty), strict=True):
             whole[rows] = part
         given = not np.isnan(sets).any()
         return Answers(self.revisions[name], spread[0], spread[1] == 1 if given else None, spread[2])

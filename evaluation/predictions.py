@@ -48,13 +48,13 @@ class Answers:
         revision: which weights spoke, where known.
         probs: (N, K) probabilities; a row of NaN where the model did not answer.
         sets: (N, K) bool prediction sets, or None where the model gives none.
-        familiar: (N,) 1 where the image is in distribution, 0 where not, NaN where not known.
+        novelty: (N,) how unlike the training images each is, at most 1 in distribution; NaN where not known.
     """
 
     revision: str | None
     probs: np.ndarray
     sets: np.ndarray | None
-    familiar: np.ndarray
+    novelty: np.ndarray
 
     @property
     def answered(self) -> np.ndarray:
@@ -126,13 +126,13 @@ def _stack(task: Task, voices: Sequence[Opinion | Consensus | None], with_sets: 
     probs = [[np.nan] * len(task.labels) if v is None else list((v.probs or {}).values()) for v in heard]
     sets = [() if voice is None else voice.prediction_set for voice in heard]
     known = with_sets and all(chosen is not None for chosen in sets)
-    familiar = [None if voice is None else voice.in_distribution for voice in heard]
+    novelty = [None if voice is None else voice.novelty for voice in heard]
     revisions = {voice.revision for voice in heard if isinstance(voice, Opinion)}
     return Answers(
         revision=next(iter(revisions), None),
         probs=np.array(probs, dtype=np.float64),
         sets=np.array([[label in (s or ()) for label in task.labels] for s in sets]) if known else None,
-        familiar=np.array(familiar, dtype=np.float64),
+        novelty=np.array(novelty, dtype=np.float64),
     )
 
 

@@ -45,6 +45,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=IMAGES,
         help=f"images to hide the margins of (default: {IMAGES}; 0: no audit)",
     )
+    parser.add_argument(
+        "--foreign",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FOLDER",
+        help="folders of images that the task is not for: how many of them are called out of distribution",
+    )
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="one process, or a Ray cluster")
     parser.add_argument(
         "--compute",
@@ -64,6 +72,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options.out = options.out or Path("reports") / options.task
     if options.engine == "ray" and options.compute != "torch":
         parser.error(f"--compute {options.compute} goes with --engine local; on a cluster, models run on torch")
+    if options.foreign and options.predictions:
+        parser.error("--foreign asks the models; it does not go with --predictions")
     options.command = show_command("evaluation.run", sys.argv[1:] if argv is None else argv)
     return options
 

@@ -45,7 +45,7 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
             **{name: _plain(intervals[name,]) if (name,) in intervals else None for name in _PANEL},
             "cohen_kappa": {f"{a}|{b}": _plain(intervals["cohen", a, b]) for a, b in combinations(table.models, 2)},
         },
-        "in_distribution": {name: _share(answers.familiar) for name, answers in table.answers.items()},
+        "in_distribution": {name: _share_within(answers.novelty) for name, answers in table.answers.items()},
     }
 
 
@@ -202,9 +202,9 @@ def _describe_points(
     return found
 
 
-def _share(values: np.ndarray) -> float | None:
-    known = values[~np.isnan(values)]
-    return _number(known.mean()) if len(known) else None
+def _share_within(novelty: np.ndarray) -> float | None:
+    known = novelty[~np.isnan(novelty)]
+    return _number((known <= 1).mean()) if len(known) else None
 
 
 def _plain(interval: Interval) -> dict[str, float | None]:

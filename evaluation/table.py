@@ -36,7 +36,17 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     for model, scores in metrics["models"].items():
         cells = (_format(scores[key]) for key, _ in _COLUMNS)
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_describe_strangers(metrics.get("strangers", {}))])
+
+
+def _describe_strangers(found: Mapping[str, Any]) -> list[str]:
+    """Where `--foreign` was given: how many of the images that are not for the task all models together refuse."""
+    shares = [
+        f"{kind} {100 * known['refused']['value']:.0f} % (AUROC {known['auroc']['value']:.3f})"
+        for kind, entry in found.items()
+        if (known := entry["models"].get("consensus"))
+    ]
+    return ["", f"Images not for this task, called out of distribution: {', '.join(shares)}."] if shares else []
 
 
 def _format(score: Mapping[str, float]) -> str:

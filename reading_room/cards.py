@@ -124,21 +124,21 @@ def _render_map(card: Card, name: str) -> str:
 
 
 def _render_opinion(opinion: Opinion) -> str:
-    """Out of distribution comes before the label, so that it is read first."""
-    odd = '<p class="sr-ood">Unlike its training images</p>' if opinion.in_distribution is False else ""
     label = f'<p class="sr-label">{plain(opinion.label or "")}</p>'
     kept = opinion.prediction_set
     said = "" if kept is None else f"Not ruled out: {', '.join(map(plain, kept)) or 'none clearly; it is unsure'}"
-    return f'{odd}{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{said}</p>'
+    return f'{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{said}</p>'
 
 
 def _render_tag(opinion: Opinion | None) -> str:
-    """Beside the model's name: in distribution or not known, and the time; what is out is said before the label."""
+    """Beside the model's name, read before any label: in distribution or not, and else the time."""
     if opinion is None or opinion.status != "ok":
         return ""
-    familiar = {True: "in distribution · ", False: "", None: "not known if in distribution · "}[opinion.in_distribution]
+    if opinion.in_distribution is False:
+        return '<span class="sr-tag sr-ood">Out of distribution</span>'
+    familiar = "in distribution" if opinion.in_distribution else "not known if in distribution"
     taken = opinion.milliseconds or 0
-    return f'<span class="sr-tag">{familiar}{"&lt;1" if taken < 1 else f"{taken:.0f}"} ms</span>'
+    return f'<span class="sr-tag">{familiar} · {"&lt;1" if taken < 1 else f"{taken:.0f}"} ms</span>'
 
 
 def render_bars(probs: Mapping[str, float], top: str | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.context import Context
 
 from reading_room import cards
 from reading_room.desk import SAYING, Desk, Setting, Shown, View
@@ -22,7 +23,7 @@ from reading_room.readers import build_sign_in, name_reader
 from reading_room.room import Room
 from reading_room.turns import until_overtaken
 from reading_room.viewer import build_viewer
-from reading_room.wiring import FROM_LINK, QUIET, READING
+from reading_room.wiring import FROM_LINK, QUIET, READING, TASK_FROM_LINK
 from xray_models.methods import DEFAULT, TITLES
 
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
@@ -137,6 +138,12 @@ def _wire_reading(
         setting = _take_turn(desk, request, "phantom", method, blinded)
         yield from _show(desk.read_example(setting), setting, ["phantom", *renew_labels("phantom")])
 
+    def follow_link(task: str | None) -> list:
+        if task is None:
+            return [gr.skip()] * (len(labels) + 3)
+        empty = desk.empty(task)
+        return [task, *renew_labels(task), empty.consensus, empty.cards]
+
     def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
         setting = _take_turn(desk, request, task, method)
         yield from until_overtaken(desk.draw_maps(shown, setting), setting.check, gr.skip())
@@ -147,6 +154,9 @@ def _wire_reading(
     )
     # not `input`, which a list gives twice for one choice by mouse
     controls.method.change(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
+    assert Context.root_block is not None, "pages are built within the app"
+    linked = [controls.task, *labels, stand.consensus, stand.cards]
+    Context.root_block.load(follow_link, controls.task, linked, js=TASK_FROM_LINK, **QUIET)
     outputs = [controls.task, *labels, *stand]
     example.click(read_example, [controls.method, controls.blinded], outputs, js=FROM_LINK, **READING)
 

@@ -10,6 +10,9 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FROM_LINK = "(...sent) => [...sent.slice(0, -1), sent.at(-1) || /[?&]mode=blinded(&|$)/.test(location.search)]"
 """Script of an event whose last input is the switch "Read blinded": a link with `mode=blinded` switches it on."""
 
+TASK_FROM_LINK = "() => new URLSearchParams(location.search).get('task')"
+"""Script of the event that opens the page, whose input is the task: the one that a link names (`?task=covid`)."""
+
 READERS = 4  # who may wait for a panel at once; the fifth waits for a place
 READING: dict[str, Any] = {
     **QUIET,

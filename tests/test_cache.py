@@ -19,12 +19,12 @@ from xray_models.tasks import ModelRef
 LABELS = ("Normal", "Nodule")
 VOICE = Voice("net", "abc", "k" * 64, LABELS)
 PROBS = {"Normal": 0.1 + 0.2, "Nodule": 1.23457e-7}
-SAID = Opinion("net", "abc", label="Normal", probs=PROBS, prediction_set=("Normal",), in_distribution=True)
+SAID = Opinion("net", "abc", label="Normal", probs=PROBS, prediction_set=("Normal",), novelty=0.25)
 
 
 def test_what_was_stored_is_found_exactly(tmp_path):
-    bare = dataclasses.replace(SAID, prediction_set=None, in_distribution=None)
-    empty = dataclasses.replace(SAID, prediction_set=(), in_distribution=False)
+    bare = dataclasses.replace(SAID, prediction_set=None, novelty=None)
+    empty = dataclasses.replace(SAID, prediction_set=(), novelty=7.125)
     with OpinionCache(tmp_path) as cache:
         cache.store([(VOICE, "a", SAID), (VOICE, "b", bare), (VOICE, "c", empty)])
     with OpinionCache(tmp_path) as cache:
@@ -167,4 +167,4 @@ def test_the_file_names_no_file_and_keeps_json(tmp_path):
         answer = connection.execute("SELECT answer FROM opinions").fetchone()[0]
     connection.close()
     assert columns == ["model", "image", "answer"]
-    assert json.loads(answer) == [[*PROBS.values()], ["Normal"], True]
+    assert json.loads(answer) == [[*PROBS.values()], ["Normal"], 0.25]

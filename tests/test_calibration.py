@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from sklearn.covariance import ShrunkCovariance
 from torch import nn
 
 from xray_models import calibration
@@ -78,5 +79,35 @@ def test_reference_knows_its_own_from_others():
     own = direction + 0.3 * rng.normal(size=(900, 64))
     reference = calibration.fit_reference(own[:500], own[500:800])
     assert reference.embeddings.shape == (calibration.REFERENCE_SIZE, 64)
-    assert reference.contains(own[800:]).mean() > 0.93
-    assert not reference.contains(rng.normal(size=(50, 64))).any()
+    assert (reference.novelty(own[800:]) <= 1).mean() > 0.93
+    assert (reference.novelty(rng.normal(size=(50, 64))) > 1).all()
+
+
+@pytest.mark.parametrize("size", [40, 600])
+def test_the_distance_is_mahalanobis_with_a_shrunk_covariance(size):
+    rng = np.random.default_rng(3)
+    units = rng.normal(size=(120, size)) * np.linspace(0.1, 2, size) + 1
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    others = rng.normal(size=(30, size))
+    known = ShrunkCovariance(shrinkage=calibration.SHRINKAGE).fit(units)
+    expected = known.mahalanobis(others / np.linalg.norm(others, axis=1, keepdims=True))
+    reference = calibration.Reference(units, 1.0)
+    np.testing.assert_allclose(reference.novelty(others), expected, rtol=1e-5)
+    np.testing.assert_allclose(reference.novelty(7 * others), expected, rtol=1e-5)  # of the direction alone
+
+
+def test_a_direction_that_training_images_never_take_is_far():
+    rng = np.random.default_rng(4)
+    own = np.zeros((600, 32))
+    own[:, :4] = 1 + rng.normal(size=(600, 4))
+    reference = calibration.fit_reference(own[:400], own[400:])
+    stray = own[:100].copy()
+    stray[:, 20] = 0.5
+    assert (reference.novelty(stray) > 1).mean() > 0.95
+    assert (reference.novelty(own[:100]) <= 1).mean() > 0.95
+
+
+def test_equal_embeddings_have_a_distance_too():
+    same = np.ones((20, 8))
+    reference = calibration.fit_reference(same, same + 1e-3 * np.random.default_rng(0).normal(size=same.shape))
+    assert np.isfinite(reference.novelty(-same)).all() and (reference.novelty(-same) > 1).all()

@@ -52,11 +52,11 @@ def test_a_heatmap_that_is_there_can_be_brought_onto_the_image(reading):
 
 
 @pytest.mark.parametrize(
-    ("known", "words"),
-    [(True, ">in distribution · "), (False, "Unlike its training images"), (None, "not known if in distribution")],
+    ("novelty", "words"),
+    [(0.4, ">in distribution · "), (1.4, "Out of distribution"), (None, "not known if in distribution")],
 )
-def test_likeness_to_the_training_images_is_in_words(reading, known, words):
-    opinion = dataclasses.replace(reading.opinions[0], in_distribution=known)
+def test_likeness_to_the_training_images_is_in_words(reading, novelty, words):
+    opinion = dataclasses.replace(reading.opinions[0], novelty=novelty)
     assert words in cards.render_cards([Card("simple_cnn", opinion)])
 
 
@@ -68,12 +68,12 @@ def test_a_sealed_panel_says_nothing_but_how_many(untrained):
 
 
 def test_unlike_the_training_images_comes_before_the_label(untrained, reading):
-    said = dataclasses.replace(reading.consensus, in_distribution=False)
+    said = dataclasses.replace(reading.consensus, novelty=2.0)
     html = cards.render_consensus(untrained, dataclasses.replace(reading, consensus=said))
     assert html.index("Unlike the training images") < html.index("sr-label")
-    opinion = dataclasses.replace(reading.opinions[0], in_distribution=False)
+    opinion = dataclasses.replace(reading.opinions[0], novelty=2.0)
     html = cards.render_cards([Card("simple_cnn", opinion)])
-    assert html.index("Unlike its training images") < html.index("sr-label")
+    assert html.index("Out of distribution") < html.index("sr-label")
 
 
 def test_the_consensus_says_who_is_left_out(untrained, reading):

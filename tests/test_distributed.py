@@ -103,7 +103,7 @@ def check_same(found, task, local):
     for name, own in expected.answers.items():
         np.testing.assert_allclose(found.table.answers[name].probs, own.probs, rtol=1e-5)
         np.testing.assert_array_equal(found.table.answers[name].sets, own.sets)
-        np.testing.assert_array_equal(found.table.answers[name].familiar, own.familiar)
+        np.testing.assert_array_equal(found.table.answers[name].novelty, own.novelty)
         assert found.table.answers[name].revision == own.revision
     pd.testing.assert_frame_equal(found.faults, faults.astype(found.faults.dtypes))
     assert found.unavailable == find_unavailable(cases)

@@ -16,7 +16,7 @@ from xray_models import phantom
 from xray_models.checkpoints import load_checkpoint
 from xray_models.images import InputSpec, encode_png, from_pixels, normalise, read_image, to_input, to_uint8
 from xray_models.panel import Batch, Panel
-from xray_models.readings import agree, disagreement
+from xray_models.readings import Opinion, agree, disagreement
 from xray_models.tasks import ModelRef, TaskError, load_task
 
 
@@ -59,10 +59,13 @@ def test_json_is_what_the_design_says(panel, image):
         "label",
         "probs",
         "prediction_set",
+        "novelty",
         "in_distribution",
         "milliseconds",
     } == set(opinion)
-    assert {"label", "probs", "votes", "disagreement", "prediction_set"} <= set(raw["consensus"])
+    assert {"label", "probs", "votes", "disagreement", "prediction_set", "novelty", "in_distribution"} <= set(
+        raw["consensus"]
+    )
 
 
 def test_one_image_and_many_give_the_same_numbers(panel):
@@ -160,6 +163,23 @@ def test_disagreement_of_known_cases():
     assert disagreement(np.tile([0.7, 0.2, 0.1], (5, 1))) == pytest.approx(0)
     assert disagreement(np.array([[0.3, 0.7]])) == 0
     assert agree(load_task("covid"), []) is None
+
+
+@pytest.mark.parametrize(
+    ("novelties", "together", "known"),
+    [
+        ((0.6, 0.7, 3.0), np.sqrt((0.36 + 0.49 + 9) / 3), False),  # one is very surprised, two hardly
+        ((0.6, 0.7, 1.1), np.sqrt((0.36 + 0.49 + 1.21) / 3), True),
+        ((None, 0.5), 0.5, True),
+        ((None, None), None, None),
+    ],
+)
+def test_the_models_say_together_whether_an_image_is_in_distribution(novelties, together, known):
+    task = load_task("phantom")
+    probs = dict.fromkeys(task.labels, 1 / len(task.labels))
+    said = agree(task, [Opinion(str(i), label="None", probs=probs, novelty=far) for i, far in enumerate(novelties)])
+    assert said.novelty == (together if together is None else pytest.approx(together))
+    assert said.in_distribution is known
 
 
 def test_one_tensor_in_training_evaluation_and_page(untrained, phantoms, monkeypatch):

@@ -29,8 +29,8 @@ def draw_cases(count=50, seed=0):
             probs = rng.dirichlet(np.ones(len(TASK.labels)))
             probs = dict(zip(TASK.labels, map(float, probs), strict=True))
             chosen = tuple(label for label, p in probs.items() if p > 0.3) if model == "sets" else None
-            familiar = [True, False, None][number % 3] if model == "sets" else None
-            opinion = settle(Opinion(model, f"{model}-1", probs=probs, prediction_set=chosen, in_distribution=familiar))
+            novelty = [0.5, 1.5, None][number % 3] if model == "sets" else None
+            opinion = settle(Opinion(model, f"{model}-1", probs=probs, prediction_set=chosen, novelty=novelty))
             if silent or (model == "bare" and number % 11 == 0):
                 opinion = Opinion(model, f"{model}-1", status="unavailable", reason="no answer within 60 s")
             said.append(opinion)
@@ -51,7 +51,7 @@ def check_same(found, expected):
         assert found.answers[name].revision == own.revision
         assert found.answers[name].probs.dtype == np.float64
         np.testing.assert_array_equal(found.answers[name].probs, own.probs, err_msg=name)
-        np.testing.assert_array_equal(found.answers[name].familiar, own.familiar, err_msg=name)
+        np.testing.assert_array_equal(found.answers[name].novelty, own.novelty, err_msg=name)
         assert (found.answers[name].sets is None) == (own.sets is None), name
         if own.sets is not None:
             np.testing.assert_array_equal(found.answers[name].sets, own.sets)

@@ -229,13 +229,18 @@ def test_evaluate_command_with_data_gives_the_readmes_figures(published, tmp_pat
     from evaluation.run import main
 
     words = ["--task", "covid", *options_of("python -m evaluation.run --task covid")]
-    words[words.index("--data") + 1] = str(published / "covid")
+    words = [str(published / word.removeprefix("data/")) if word.startswith("data/") else word for word in words]
     with contextlib.redirect_stdout(io.StringIO()):
         assert main([*words, "--out", str(tmp_path), "--robustness", "0", "--heatmaps", "0", "--margins", "0"]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     committed = json.loads((ROOT / "evaluation" / "results" / "covid.json").read_text())
     for model, scores in committed["models"].items():
         assert metrics["models"][model]["accuracy"]["value"] == pytest.approx(scores["accuracy"]["value"], abs=0.005)
+    for kind, found in committed["strangers"].items():
+        known, expected = (
+            entry["models"]["consensus"]["auroc"]["value"] for entry in (metrics["strangers"][kind], found)
+        )
+        assert known == pytest.approx(expected, abs=0.01) and known > 0.98
 
 
 def test_accounts(tmp_path, monkeypatch):

@@ -198,7 +198,7 @@ def test_small_and_one_sided_samples_give_none_and_no_crash(size, kept, models, 
     whole = make_table(n=30, models=models, classes=classes, size=size)
     truth = np.zeros(len(kept), int) if alike else whole.truth[kept]
     answers = {
-        name: dataclasses.replace(found, probs=found.probs[kept], sets=found.sets[kept], familiar=found.familiar[kept])
+        name: dataclasses.replace(found, probs=found.probs[kept], sets=found.sets[kept], novelty=found.novelty[kept])
         for name, found in whole.models.items()
     }
     scores = score(finish(truth, whole.groups[kept], answers, whole.labels), 20, 0)

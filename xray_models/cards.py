@@ -120,8 +120,8 @@ Temperature {temperature:.3f}{biases}, fitted on the validation split and folded
 (test ECE {ece_before:.3f} before, {ece:.3f} after). Prediction sets aim at 90 % coverage; on the test split they
 hold the true label in {coverage:.1%} of the images, with {set_size:.2f} labels on average.
 
-An image counts as unlike the training images when its embedding's cosine distance to the tenth nearest of
-{references} training embeddings is above {ood_threshold:.3f}, which 99 % of the validation images stay within.
+An image counts as unlike the training images when the squared Mahalanobis distance of its embedding, of norm 1, to
+{references} training embeddings is above {ood_distance:.1f}, which 99 % of the validation images stay within.
 
 ## Training
 
@@ -158,8 +158,6 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
     Returns:
         Markdown with the Hub's front matter.
     """
-    from xray_models.calibration import REFERENCE_SIZE  # torch takes seconds to import
-
     test, recipe = info["test"], info["recipe"]
     figures = figures or list_figures(info)
     counts = ", ".join(f"{count} for {split}" for split, count in info["counts"].items())
@@ -177,8 +175,8 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         figures="\n".join(f"| {key.replace('_', ' ')} | {_show(share, 4)} |" for key, share in figures.whole.items()),
         per_label="\n".join(_render_label(label, info, figures) for label in task.labels),
         intervals=figures.intervals,
-        references=REFERENCE_SIZE,
-        ood_threshold=info["ood_threshold"],
+        references=info["ood_references"],
+        ood_distance=info["ood_distance"],
         weakest=(weakest := min(task.labels, key=lambda label: figures.sensitivity[label].value)),
         weakest_value=figures.sensitivity[weakest].value,
         temperature=info["temperature"],

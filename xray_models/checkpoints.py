@@ -87,7 +87,8 @@ def save_checkpoint(
     model.config.second_read = {
         **model.config.second_read,
         **fitted,
-        "ood_threshold": reference.threshold,
+        "ood_distance": reference.threshold,
+        "ood_references": len(reference.embeddings),
     }
     model.config.architectures = [type(model).__name__]
     model.config.dtype = torch.float32  # stored in half, computed in single precision
@@ -135,9 +136,9 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
     task.check_labels(list_labels(model), f"model {ref.name!r}")
     info = getattr(model.config, "second_read", None) or {}
     reference = None
-    if (folder / "reference.safetensors").is_file() and "ood_threshold" in info:
+    if (folder / "reference.safetensors").is_file() and "ood_distance" in info:
         embeddings = load_arrays(folder / "reference.safetensors")["embeddings"].astype(np.float32)
-        reference = Reference(embeddings, info["ood_threshold"])
+        reference = Reference(embeddings, info["ood_distance"])
     return Checkpoint(
         name=ref.name,
         revision=ref.revision or hash_weights(folder),

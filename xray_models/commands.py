@@ -10,6 +10,7 @@ from collections.abc import Sequence
 _STAND_INS = {
     "--data": "DATA",
     "--flags": "FLAGS",
+    "--foreign": "FOLDER",
     "--from": "FOLDER",
     "--labels": "FILE",
     "--out": "OUT",

@@ -24,15 +24,15 @@ def collect_outputs(model: PreTrainedModel, images: ImageSet, batch_size: int = 
     """Runs a model over a set in single precision.
 
     Returns:
-        Logits (N, K) and embeddings (N, D), float32.
+        Logits (N, K), and the embeddings (N, D) that tell whether an image is in distribution; float32.
     """
     parts = split_model(model.eval())
     logits, embeddings = [], []
     for start in range(0, len(images), batch_size):
         pixels = torch.from_numpy(np.array(images.pixels[start : start + batch_size]))
-        embedding = parts.pool(parts.body(normalise(pixels, images.spec).to(model.device)))
-        embeddings.append(embedding.float().cpu().numpy())
-        logits.append(parts.classifier(embedding).float().cpu().numpy())
+        gathered = parts.gather(parts.body(normalise(pixels, images.spec).to(model.device)))
+        embeddings.append(gathered.float().cpu().numpy())
+        logits.append(parts.classifier(parts.fuse(gathered)).float().cpu().numpy())
     return np.concatenate(logits), np.concatenate(embeddings)
 
 

@@ -108,6 +108,21 @@ LAYOUTS: dict[str, Callable[[Task, Path], list[Listed]]] = {
 }
 
 
+def find_images(folder: Path) -> list[Path]:
+    """Every file of a folder, at whatever depth, but hidden ones and texts beside the images.
+
+    Raises:
+        DataError: when there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Name a folder of images.")
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _BESIDE
+    ]
+
+
 def _list_files(folder: Path, label: str, official: str = "") -> list[Listed]:
     """Every file but hidden ones and texts beside the images; what is no image comes to light when it is read."""
     visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]

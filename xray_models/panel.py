@@ -35,12 +35,12 @@ class Outputs(NamedTuple):
 
     Attributes:
         probs: (B, K) probabilities.
-        familiar: (B,) bool, which images are like those it was trained on; None where that is not known.
+        novelty: (B,) how unlike its training images each is, as in `Opinion`; None where that is not known.
         seconds: that it took.
     """
 
     probs: np.ndarray
-    familiar: np.ndarray | None
+    novelty: np.ndarray | None
     seconds: float
 
 
@@ -236,20 +236,19 @@ class Panel:
         start = time.perf_counter()
         lenders = self._lent.get(member.name, ())
         if lenders and all(name in batch.embeddings for name in lenders):
-            lent = torch.cat([batch.embeddings[name] for name in lenders], dim=1)
-            embeddings = member.parts.fuse(lent)  # type: ignore[union-attr]
+            gathered = torch.cat([batch.embeddings[name] for name in lenders], dim=1)
             if batch.features is not None:
                 batch.features[member.name] = tuple(batch.features[name] for name in lenders)
         else:
             features = member.forward.body(batch.prepare(member.spec).to(self.device))
-            embeddings = member.forward.pool(features)
+            gathered = member.forward.gather(features)
             if batch.features is not None:
                 batch.features[member.name] = features
-        batch.embeddings[member.name] = embeddings
+        batch.embeddings[member.name] = embeddings = member.parts.fuse(gathered)
         probs = member.parts.classifier(embeddings).float().softmax(dim=1).cpu().numpy()
         known = member.reference
-        familiar = None if known is None else known.contains(embeddings.float().cpu().numpy())
-        return Outputs(probs, familiar, time.perf_counter() - start)
+        novelty = None if known is None else known.novelty(gathered.float().cpu().numpy())
+        return Outputs(probs, novelty, time.perf_counter() - start)
 
 
 def _load(task: Task, ref: ModelRef, device: str) -> Checkpoint | Opinion:
@@ -285,6 +284,6 @@ def _form_opinion(task: Task, member: Checkpoint, outputs: Outputs, index: int) 
         label=task.labels[int(probs.argmax())],
         probs={label: float(p) for label, p in zip(task.labels, probs, strict=True)},
         prediction_set=chosen,
-        in_distribution=None if outputs.familiar is None else bool(outputs.familiar[index]),
+        novelty=None if outputs.novelty is None else round(float(outputs.novelty[index]), 3),
         milliseconds=round(1000 * outputs.seconds / len(outputs.probs), 2),
     )

@@ -24,7 +24,8 @@ class Opinion:
         label: the most probable label.
         probs: calibrated probability of each label, in the task's order.
         prediction_set: labels that the model cannot rule out at 90 % coverage; may be empty.
-        in_distribution: whether the image is like those the model was trained on; None where not known.
+        novelty: how unlike the model's training images the image is, at least 0 and at most 1 where in distribution;
+            None where not known.
         milliseconds: time for this image.
         reason: why the model is unavailable.
     """
@@ -35,9 +36,14 @@ class Opinion:
     label: str | None = None
     probs: dict[str, float] | None = None
     prediction_set: tuple[str, ...] | None = None
-    in_distribution: bool | None = None
+    novelty: float | None = None
     milliseconds: float | None = None
     reason: str | None = None
+
+    @property
+    def in_distribution(self) -> bool | None:
+        """Whether the image is like those the model was trained on; None where not known."""
+        return _is_familiar(self.novelty)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +56,8 @@ class Consensus:
         votes: number of models for each label that got any, most first.
         disagreement: Jensen-Shannon divergence of the opinions, base = number of labels, in [0, 1].
         prediction_set: labels that at least one model cannot rule out.
-        in_distribution: whether most models that can tell say so; None where none can.
+        novelty: root mean square of the models' own, so that those which are most surprised weigh most; at most 1 is in
+            distribution; None where no model can tell.
         answered: number of models that answered.
         asked: number of models in the panel.
     """
@@ -60,9 +67,14 @@ class Consensus:
     votes: dict[str, int]
     disagreement: float
     prediction_set: tuple[str, ...]
-    in_distribution: bool | None
+    novelty: float | None
     answered: int
     asked: int
+
+    @property
+    def in_distribution(self) -> bool | None:
+        """Whether the image is like those the models were trained on, by all of them together; None where not known."""
+        return _is_familiar(self.novelty)
 
     @property
     def doubt(self) -> float:
@@ -95,8 +107,12 @@ class Reading:
 
 def _plain(record: Opinion | Consensus) -> dict[str, Any]:
     """A dataclass as a dict, without what does not apply (None), tuples as lists."""
-    raw = dataclasses.asdict(record)
+    raw = dataclasses.asdict(record) | {"in_distribution": record.in_distribution}
     return {key: list(v) if isinstance(v, tuple) else v for key, v in raw.items() if v is not None}
+
+
+def _is_familiar(novelty: float | None) -> bool | None:
+    return None if novelty is None else novelty <= 1
 
 
 def agree(task: Task, opinions: Sequence[Opinion]) -> Consensus | None:
@@ -107,14 +123,14 @@ def agree(task: Task, opinions: Sequence[Opinion]) -> Consensus | None:
     probs = np.array([list(answer.probs.values()) for answer in answers if answer.probs])  # (models, K)
     mean = probs.mean(axis=0)
     ruled_in = {label for answer in answers for label in answer.prediction_set or ()}
-    known = [answer.in_distribution for answer in answers if answer.in_distribution is not None]
+    known = [answer.novelty for answer in answers if answer.novelty is not None]
     return Consensus(
         label=task.labels[int(mean.argmax())],
         probs={label: float(p) for label, p in zip(task.labels, mean, strict=True)},
         votes=dict(Counter(str(answer.label) for answer in answers).most_common()),
         disagreement=disagreement(probs),
         prediction_set=tuple(label for label in task.labels if label in ruled_in),
-        in_distribution=2 * sum(known) > len(known) if known else None,
+        novelty=float(np.sqrt(np.mean(np.square(known)))) if known else None,
         answered=len(answers),
         asked=len(opinions),
     )

@@ -1,9 +1,11 @@
 // What a text says in another language, by a table of phrases. No page here: texts in, texts out.
 //
 // In a phrase, {n} (one letter) stands for a number, {label} (a word) for a text that is translated in turn, and {NAME}
-// for one that stays as it is. A phrase that ends in "|selector" is for what stands inside such an element.
+// for one that stays as it is. How numbers are written is told by the translation of the number SAMPLE. A phrase that ends in "|selector" is for what stands inside such an element.
 
 const NUMBER = "([−-]?\\d+(?:[.,]\\d+)*)";
+const SAMPLE = "1,000.5";
+const WHOLE_NUMBER = /^[<>]?[−-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?$/; // as English writes it
 const SENTENCES = /(?<=[.!?])\s+(?=[\p{Lu}\d])/u;
 const MOST_KEPT = 4000; // texts whose translation is kept
 
@@ -12,11 +14,13 @@ class Phrases {
     this.exact = new Map(); // phrase -> translation
     this.local = new Map(); // phrase -> [[selector, translation], …]
     this.patterns = []; // those of more words first
+    this.marks = [",", "."]; // between thousands, and before decimals
     this.kept = new Map();
     for (const [key, translation] of Object.entries(table)) {
       const [phrase, selector] = key.split("|");
-      if (selector) this.local.set(phrase, [...(this.local.get(phrase) ?? []), [selector, translation]]);
-      else if (phrase.includes("{")) this.patterns.push(compilePattern(phrase, translation));
+      if (phrase === SAMPLE) this.marks = [translation[1], translation[5]];
+      else if (selector) this.local.set(phrase, [...(this.local.get(phrase) ?? []), [selector, translation]]);
+      else if (phrase.includes("{")) this.patterns.push(compilePattern(phrase, translation, (number) => this.write(number) ?? number));
       else this.exact.set(phrase, translation);
     }
     this.patterns.sort((one, other) => other.weight - one.weight);
@@ -44,7 +48,7 @@ class Phrases {
 
   search(core) {
     return (
-      this.join(core.split(" · "), " · ") ?? this.join(core.split(SENTENCES), " ") ?? this.match(core) ?? this.list(core) ?? this.peel(core)
+      this.write(core) ?? this.join(core.split(" · "), " · ") ?? this.join(core.split(SENTENCES), " ") ?? this.match(core) ?? this.list(core) ?? this.peel(core)
     );
   }
 
@@ -52,6 +56,12 @@ class Phrases {
   join(parts, between) {
     const found = parts.length > 1 ? parts.map((part) => this.find(part)) : [];
     return found.some((part) => part !== null) ? found.map((part, place) => part ?? parts[place]).join(between) : null;
+  }
+
+  /** A number with the other language's marks; null for what is no number. */
+  write(text) {
+    const [thousands, decimals] = this.marks;
+    return WHOLE_NUMBER.test(text) ? text.replace(/[,.]/g, (mark) => (mark === "," ? thousands : decimals)) : null;
   }
 
   match(core) {
@@ -79,7 +89,7 @@ class Phrases {
 }
 
 /** `{head, regex, fill, weight}` of a phrase with placeholders. */
-function compilePattern(phrase, translation) {
+function compilePattern(phrase, translation, write) {
   const [head, ...rest] = phrase.split(/\{(\w+)\}/);
   const names = rest.filter((_, place) => place % 2 === 0);
   const literals = [head, ...rest.filter((_, place) => place % 2 === 1)];
@@ -89,6 +99,7 @@ function compilePattern(phrase, translation) {
   const fill = (parts, translate) =>
     translation.replace(/\{(\w+)\}/g, (_, name) => {
       const part = parts[names.indexOf(name)];
+      if (name.length === 1) return write(part);
       return isWord(name) ? translate(part) : part;
     });
   return { head, regex: new RegExp(`^${source}$`, "su"), fill, weight: literals.join("").length };

@@ -206,7 +206,7 @@ def test_the_language_is_the_browsers_until_the_reader_chooses(room):
 
 
 TABLE = """{
-  'Open': 'Aç', 'Open|.status': 'Açık', 'Lung Opacity': 'Akciğer opasitesi', 'Normal': 'Normal', 'agree': 'aynı',
+  '1,000.5': '1.000,5', 'Open': 'Aç', 'Open|.status': 'Açık', 'Lung Opacity': 'Akciğer opasitesi', 'Normal': 'Normal', 'agree': 'aynı',
   '{n} of {m} models': '{m} modelden {n}', 'Not ruled out: {labels}': 'Dışlanamayan: {labels}',
   'Look at {READER}': 'Bak: {READER}', 'Try again.': 'Yeniden.', 'models {level}': 'modeller {level}', '{n} %': '%{n}',
 }"""
@@ -215,6 +215,10 @@ SAID = {
     "  Open\n": "  Aç\n",  # the space around stays
     "3 of 12 models": "12 modelden 3",
     "some of 12 models": "some of 12 models",  # {n} is a number
+    "0.13": "0,13",
+    "<0.01": "<0,01",
+    "2.5 of 1,234.5 models": "1.234,5 modelden 2,5",
+    "1.2.3": "1.2.3",  # a version
     "Not ruled out: Lung Opacity, Normal · 5 %": "Dışlanamayan: Akciğer opasitesi, Normal · %5",
     "Not ruled out: Lung Opacity, Doe": "Dışlanamayan: Lung Opacity, Doe",  # a list is known as a whole or not at all
     "Look at Open": "Bak: Open",  # a name stays

@@ -24,6 +24,14 @@ class Parts(NamedTuple):
     classifier: nn.Linear
     prefix: int | None = None
 
+    def gather(self, features: Any) -> torch.Tensor:
+        """Features to what tells whether an image is in distribution: the embedding (B, D')."""
+        return self.pool(features)
+
+    def fuse(self, gathered: torch.Tensor) -> torch.Tensor:
+        """What was gathered to the embedding: one body has nothing to fuse."""
+        return gathered
+
     def head(self, features: Any) -> torch.Tensor:
         """Features to logits (B, labels)."""
         return self.classifier(self.pool(features))
@@ -69,10 +77,13 @@ class FusedParts(NamedTuple):
         """(B, C, H, W) inputs to each member's features."""
         return tuple(member.body(inputs) for member in self.members)
 
+    def gather(self, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Each member's features to their embeddings, concatenated (B, D): what is fused no longer tells strangers."""
+        return torch.cat([member.pool(own) for member, own in zip(self.members, features, strict=True)], dim=1)
+
     def pool(self, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Each member's features to the fused embedding (B, D')."""
-        pooled = [member.pool(own) for member, own in zip(self.members, features, strict=True)]
-        return self.fuse(torch.cat(pooled, dim=1))
+        return self.fuse(self.gather(features))
 
     def head(self, features: Any) -> torch.Tensor:
         """Features to logits (B, labels)."""
