@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
-from gradio.context import Context
 
 from reading_room import cards
 from reading_room.desk import SAYING, Desk, Setting, Shown, View
@@ -23,7 +22,7 @@ from reading_room.readers import build_sign_in, name_reader
 from reading_room.room import Room
 from reading_room.turns import until_overtaken
 from reading_room.viewer import build_viewer
-from reading_room.wiring import FROM_LINK, QUIET, READING, TASK_FROM_LINK
+from reading_room.wiring import FROM_LINK, QUIET, READING, follow_link
 from xray_models.methods import DEFAULT, TITLES
 
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
@@ -138,11 +137,9 @@ def _wire_reading(
         setting = _take_turn(desk, request, "phantom", method, blinded)
         yield from _show(desk.read_example(setting), setting, ["phantom", *renew_labels("phantom")])
 
-    def follow_link(task: str | None) -> list:
-        if task is None:
-            return [gr.skip()] * (len(labels) + 3)
+    def show_empty(task: str) -> list:
         empty = desk.empty(task)
-        return [task, *renew_labels(task), empty.consensus, empty.cards]
+        return [*renew_labels(task), empty.consensus, empty.cards]
 
     def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
         setting = _take_turn(desk, request, task, method)
@@ -154,9 +151,7 @@ def _wire_reading(
     )
     # not `input`, which a list gives twice for one choice by mouse
     controls.method.change(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
-    assert Context.root_block is not None, "pages are built within the app"
-    linked = [controls.task, *labels, stand.consensus, stand.cards]
-    Context.root_block.load(follow_link, controls.task, linked, js=TASK_FROM_LINK, **QUIET)
+    follow_link(controls.task, show_empty, [*labels, stand.consensus, stand.cards])
     outputs = [controls.task, *labels, *stand]
     example.click(read_example, [controls.method, controls.blinded], outputs, js=FROM_LINK, **READING)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.context import Context
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """How the page's own events are wired: no spinner over what fills step by step, and no place in the API."""
 
 FROM_LINK = "(...sent) => [...sent.slice(0, -1), sent.at(-1) || /[?&]mode=blinded(&|$)/.test(location.search)]"
 """Script of an event whose last input is the switch "Read blinded": a link with `mode=blinded` switches it on."""
-
-TASK_FROM_LINK = "() => new URLSearchParams(location.search).get('task')"
-"""Script of the event that opens the page, whose input is the task: the one that a link names (`?task=covid`)."""
 
 READERS = 4  # who may wait for a panel at once; the fifth waits for a place
 READING: dict[str, Any] = {
@@ -38,3 +40,24 @@ _DOWNLOAD = """(text) => {
 def download_as(name: str, kind: str) -> str:
     """The script that saves the text it is given as a file, of this name and media type."""
     return _DOWNLOAD.replace("NAME", name).replace("TYPE", kind)
+
+
+def follow_link(
+    task: gr.Dropdown, show: Callable[[str], Sequence[Any]] = lambda _: (), outputs: Sequence[Component] = ()
+) -> None:
+    """Has a page open with the task that its link names (`?task=covid`); an unknown name changes nothing.
+
+    Args:
+        task: the page's choice of the task.
+        show: what else the page shows of a task.
+        outputs: where.
+    """
+    known = [name for _, name in task.choices]
+
+    def follow(request: gr.Request) -> Any:
+        name = request.query_params.get("task")
+        told = [name, *show(name)] if name in known else [gr.skip()] * (1 + len(outputs))
+        return told if outputs else told[0]  # gradio takes the only output as it is
+
+    assert Context.root_block is not None, "pages are built within the app"
+    Context.root_block.load(follow, None, [task, *outputs], **QUIET)

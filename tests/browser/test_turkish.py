@@ -206,7 +206,8 @@ def test_the_language_is_the_browsers_until_the_reader_chooses(room):
 
 
 TABLE = """{
-  '1,000.5': '1.000,5', 'Open': 'Aç', 'Open|.status': 'Açık', 'Lung Opacity': 'Akciğer opasitesi', 'Normal': 'Normal', 'agree': 'aynı',
+  '1,000.5': '1.000,5', 'Open': 'Aç', 'Open|.status': 'Açık',
+  'Lung Opacity': 'Akciğer opasitesi', 'Normal': 'Normal', 'agree': 'aynı',
   '{n} of {m} models': '{m} modelden {n}', 'Not ruled out: {labels}': 'Dışlanamayan: {labels}',
   'Look at {READER}': 'Bak: {READER}', 'Try again.': 'Yeniden.', 'models {level}': 'modeller {level}', '{n} %': '%{n}',
 }"""
