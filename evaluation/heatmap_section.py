@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Section
 from evaluation.faithfulness import TOLERANCE
+from evaluation.summary import set_interval
 from xray_models.attribution import TITLES
 from xray_models.map_words import PLACES, say_pointing
 from xray_models.style import INK, RULE, SERIES
@@ -101,9 +102,11 @@ def _explain(found: Mapping[str, Any]) -> str:
 def _tabulate_faith(models: Mapping[str, Any]) -> Grid:
     rows: list[tuple[str | Cell, ...]] = []
     for name, model in models.items():
-        cells = [_cell(model[key]) for key in ("insertion", "insertion_random", "deletion", "deletion_random", "gain")]
+        cells = [
+            set_interval(model[key]) for key in ("insertion", "insertion_random", "deletion", "deletion_random", "gain")
+        ]
         lost = "lost, as it should be" if model["sanity"]["passed"] else "kept"
-        correlation = _cell(model["sanity"]["correlation"])
+        correlation = set_interval(model["sanity"]["correlation"])
         rows.append((name, *cells, Cell(correlation.text, f"{correlation.small}; {lost}")))
     caption = (
         "Area under the named label’s probability. Insertion shows the image bit by bit over a blurred one (higher is "
@@ -121,7 +124,7 @@ def _tabulate_places(located: Mapping[str, Any], kind: str) -> Grid:
 
     def list_cells(model: Mapping[str, Any], suffix: str) -> list[Cell]:
         parts = [model[size] if size else model for size in sizes]
-        return [_cell(part[measure + suffix], 100, 1) for part in parts for measure in ("pointing", "energy")]
+        return [set_interval(part[measure + suffix], 100, 1) for part in parts for measure in ("pointing", "energy")]
 
     first = next(iter(located.values()))
     rows: list[tuple[str | Cell, ...]] = [(name, *list_cells(model, "")) for name, model in located.items()]
@@ -143,7 +146,12 @@ def _tabulate_places(located: Mapping[str, Any], kind: str) -> Grid:
 
 def _tabulate_agreement(found: Mapping[str, Any]) -> Grid:
     rows: list[tuple[str | Cell, ...]] = [
-        (pair.replace("|", " and "), _cell(entry["correlation"]), _cell(entry["overlap"]), str(entry["overlap"]["n"]))
+        (
+            pair.replace("|", " and "),
+            set_interval(entry["correlation"]),
+            set_interval(entry["overlap"]),
+            str(entry["overlap"]["n"]),
+        )
         for pair, entry in found["agreement"].items()
     ]
     caption = (
@@ -151,16 +159,6 @@ def _tabulate_agreement(found: Mapping[str, Any]) -> Grid:
         f"hottest fifths overlap (intersection over union; {found['chance_overlap']:.2f} by chance)."
     )
     return Grid(caption, ("Pair", "Rank correlation", "Overlap", "Images"), tuple(rows))
-
-
-def _cell(found: Mapping[str, Any], scale: float = 1, digits: int = 2) -> Cell:
-    if found["value"] is None:
-        return Cell("–")
-    value, low, high = (
-        "–" if found[key] is None else f"{scale * found[key]:.{digits}f}".replace("-", "−")
-        for key in ("value", "low", "high")
-    )
-    return Cell(value, f"{low} to {high}")
 
 
 def _draw_curves(model: Mapping[str, Any], legend: bool, axes: Axes) -> None:

@@ -13,6 +13,7 @@ from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Sec
 from evaluation.perturbations import PERTURBATIONS
 from evaluation.plots import style_of
 from evaluation.predictions import CONSENSUS
+from evaluation.summary import set_interval
 from xray_models.style import RULE
 
 
@@ -96,9 +97,9 @@ def _tabulate_harm(ways: Mapping[str, Any]) -> Grid:
                 way["title"],
                 harmful,
                 way_of.say(way["strengths"][-1]),
-                _cell(last["loss"], 100, 1),
-                _cell(way["same_label"][CONSENSUS][-1], 100, 1),
-                _cell(last["fleiss_kappa"], 1, 2),
+                set_interval(last["loss"], 100, 1),
+                set_interval(way["same_label"][CONSENSUS][-1], 100, 1),
+                set_interval(last["fleiss_kappa"], 1, 2),
             )
         )
     kappa = next(iter(ways.values()))["fleiss_kappa"][0]["value"]
@@ -109,23 +110,13 @@ def _tabulate_harm(ways: Mapping[str, Any]) -> Grid:
     return Grid(caption, heads, tuple(rows))
 
 
-def _cell(found: Mapping[str, float | None], scale: float, digits: int) -> Cell:
-    if found["value"] is None:
-        return Cell("–")
-    value, low, high = (
-        "–" if number is None else f"{scale * number:.{digits}f}".replace("-", "−")
-        for number in (found["value"], found["low"], found["high"])
-    )
-    return Cell(value, f"{low} to {high}")
-
-
 def _tabulate_models(ways: Mapping[str, Any], models: Sequence[str]) -> Grid:
     """Accuracy untouched, and its mean over the five strengths of each perturbation."""
     untouched = next(iter(ways.values()))["accuracy"]
     rows: list[tuple[str | Cell, ...]] = [
         (
             model,
-            _cell(untouched[model][0], 100, 1),
+            set_interval(untouched[model][0], 100, 1),
             *(f"{100 * _mean_value(way['accuracy'][model][1:]):.1f}" for way in ways.values()),
         )
         for model in models

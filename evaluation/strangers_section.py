@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluation.document import Cell, Grid, Paragraph, Section
 from evaluation.predictions import CONSENSUS
+from evaluation.summary import set_interval
 
 
 def build_strangers_section(found: Mapping[str, Any]) -> Section:
@@ -15,9 +16,9 @@ def build_strangers_section(found: Mapping[str, Any]) -> Section:
     blocks = (
         Paragraph(_summarise(found), "lead"),
         Paragraph(
-            "A model's novelty is the Mahalanobis distance of an image to its training images, over the distance that "
+            "A model’s novelty is the squared Mahalanobis distance of an image to its training images, over that which "
             "99 % of its validation images stay within: above 1 it calls the image unlike those. The consensus takes "
-            "the root mean square of its models. AUROC: how well novelty tells these images from the task's own.",
+            "the root mean square of its models. AUROC: how well novelty tells these images from the task’s own.",
             "note",
         ),
         _tabulate(found, models, "refused", "Called unlike the training images, %."),
@@ -52,11 +53,6 @@ def _tabulate(found: Mapping[str, Any], models: list[str], measure: str, caption
 
 
 def _cell(known: Mapping[str, Any] | None, measure: str) -> Cell:
-    if known is None or known[measure]["value"] is None:
+    if known is None:
         return Cell("–")
-    scale, digits = (100, 1) if measure == "refused" else (1, 3)
-    value, low, high = (
-        "–" if known[measure][key] is None else f"{scale * known[measure][key]:.{digits}f}"
-        for key in ("value", "low", "high")
-    )
-    return Cell(value, f"{low} to {high}")
+    return set_interval(known[measure], *((100, 1) if measure == "refused" else (1, 3)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.document import Cell
 from evaluation.predictions import CONSENSUS, Table
 from xray_models.tasks import Task
 
@@ -108,10 +109,21 @@ def _describe_divided(table: Table) -> str:
 
 def format_value(value: float | None, metric: str) -> str:
     """A metric's number: per cent with one digit where its title says so, else three digits; – for None."""
-    if value is None:
-        return "–"
     percent = TITLES.get(metric, "").endswith("%")
-    return (f"{100 * value:.1f}" if percent else f"{value:.3f}").replace("-", "−")
+    return format_number(value, 100, 1) if percent else format_number(value, 1, 3)
+
+
+def format_number(value: float | None, scale: float, digits: int) -> str:
+    """A number times `scale`, with so many digits behind the point; – for None, and no −0."""
+    return "–" if value is None else f"{round(scale * value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def set_interval(found: Mapping[str, float | None], scale: float = 1, digits: int = 2) -> Cell:
+    """A table's cell: a value, and its interval below."""
+    if found["value"] is None:
+        return Cell("–")
+    value, low, high = (format_number(found[key], scale, digits) for key in ("value", "low", "high"))
+    return Cell(value, f"{low} to {high}")
 
 
 def format_range(found: Mapping[str, Any], metric: str) -> str:

@@ -228,6 +228,7 @@ def test_plots_take_the_page_s_colours(judged, tmp_path):
         (0.9518, "accuracy", "95.2"),
         (0.9518, "auroc", "0.952"),
         (-0.021, "mcc", "−0.021"),
+        (-0.0002, "mcc", "0.000"),
         (None, "auroc", "–"),
     ],
 )
