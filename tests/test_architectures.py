@@ -66,6 +66,7 @@ def test_the_parts_compute_what_the_model_computes(built):
     features = parts.body(built.inputs)
     torch.testing.assert_close(parts.head(features), built.logits, atol=1e-5, rtol=1e-5)
     assert parts.pool(features).shape == (2, parts.classifier.in_features)
+    assert torch.equal(parts.fuse(parts.gather(features)), parts.pool(features))
     grid, prefix = parts.to_map(features)
     assert grid.ndim == 4
     assert grid.shape[2] == grid.shape[3] >= 2

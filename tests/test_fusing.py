@@ -68,6 +68,8 @@ def test_anyone_can_load_it(fused, image):
         expected = model.classifier(model.fuse(torch.cat(embeddings, dim=1)))
         assert torch.allclose(model(pixel_values=inputs).logits, expected, atol=1e-5)
         assert torch.allclose(loaded.parts.head(loaded.parts.body(inputs)), expected, atol=1e-5)
+        gathered = loaded.parts.gather(loaded.parts.body(inputs))  # what tells strangers is not fused yet
+        assert torch.allclose(gathered, torch.cat(embeddings, dim=1), atol=1e-5)
 
 
 def test_a_panel_computes_each_members_features_once(fused, image):

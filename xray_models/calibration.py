@@ -210,7 +210,8 @@ def measure_distance(embeddings: np.ndarray, spread: Spread) -> np.ndarray:
     Returns:
         (N,) distances, at least 0.
     """
-    away = torch.from_numpy(_unit(embeddings)).double() - spread.middle  # torch: numpy's threads wait busily afterwards
+    # in torch, since numpy's own threads would wait busily afterwards; in double, which autocast leaves alone
+    away = torch.from_numpy(_unit(embeddings)).double() - spread.middle
     usual = torch.linalg.solve_triangular(spread.factor, spread.rows @ away.T, upper=False)  # (R, N); Woodbury
     return ((away.square().sum(dim=1) - usual.square().sum(dim=0)) / spread.rest).clamp_min(0).numpy()
 
