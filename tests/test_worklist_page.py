@@ -251,12 +251,12 @@ def test_lists_of_dead_processes_are_swept(tmp_path):
 # --- what is shown ---
 
 
-def row(number, label="a", disagreement=0.1, like=True, sha256="s"):
-    said = Consensus(label, {label: 0.9, "z": 0.1}, {label: 2}, disagreement, (label,), like, 2, 2)
+def row(number, label="a", disagreement=0.1, novelty=0.5, sha256="s"):
+    said = Consensus(label, {label: 0.9, "z": 0.1}, {label: 2}, disagreement, (label,), novelty, 2, 2)
     return Row(number, sha256, "", Reading("t", {}, (), said))
 
 
-ROWS = [row(1, "a", 0.1), row(2, "b", 0.5, like=False, sha256="f"), row(3, "a", 0.3), Row(4, problem="broken")]
+ROWS = [row(1, "a", 0.1), row(2, "b", 0.5, novelty=1.5, sha256="f"), row(3, "a", 0.3), Row(4, problem="broken")]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_filters(show, numbers):
 def test_the_most_doubtful_come_first():
     sure, torn, unsure = ({"a": p, "z": 1 - p} for p in (0.99, 0.5, 0.7))
     rows = [
-        Row(number, "", "", Reading("t", {}, (), Consensus("a", probs, {"a": 2}, 0.1, ("a",), True, 2, 2)))
+        Row(number, "", "", Reading("t", {}, (), Consensus("a", probs, {"a": 2}, 0.1, ("a",), 0.5, 2, 2)))
         for number, probs in enumerate((sure, torn, unsure), start=1)
     ]
     assert [r.number for r in choose_rows(rows, {}, "all", "doubt")] == [2, 3, 1]
