@@ -9,7 +9,7 @@ import gradio as gr
 from reading_room import models, tables
 from reading_room.cards import render_error, title_of
 from reading_room.room import Room
-from reading_room.wiring import QUIET, follow_link
+from reading_room.wiring import QUIET
 from xray_models.hub_client import HubError
 from xray_models.tasks import TaskError
 
@@ -49,7 +49,6 @@ def build_models_page(room: Room, reports: str | Path = "reports") -> None:
             return render_error(f"There is no report of {tasks[name].title} yet. Make it: {command}", "No report."), ""
         return "", models.frame_report(found, f"Evaluation of {tasks[name].title}")
 
-    follow_link(task, show_task, [table, message, card, frame])
     task.input(show_task, task, [table, message, card, frame], **QUIET)
     table.click(show_card, task, [message, card], **QUIET)
     report.click(show_report, task, [message, frame], **QUIET)

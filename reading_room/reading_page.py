@@ -22,7 +22,7 @@ from reading_room.readers import build_sign_in, name_reader
 from reading_room.room import Room
 from reading_room.turns import until_overtaken
 from reading_room.viewer import build_viewer
-from reading_room.wiring import FROM_LINK, QUIET, READING, follow_link
+from reading_room.wiring import FROM_LINK, QUIET, READING
 from xray_models.methods import DEFAULT, TITLES
 
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
@@ -137,10 +137,6 @@ def _wire_reading(
         setting = _take_turn(desk, request, "phantom", method, blinded)
         yield from _show(desk.read_example(setting), setting, ["phantom", *renew_labels("phantom")])
 
-    def show_empty(task: str) -> list:
-        empty = desk.empty(task)
-        return [*renew_labels(task), empty.consensus, empty.cards]
-
     def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
         setting = _take_turn(desk, request, task, method)
         yield from until_overtaken(desk.draw_maps(shown, setting), setting.check, gr.skip())
@@ -151,7 +147,6 @@ def _wire_reading(
     )
     # not `input`, which a list gives twice for one choice by mouse
     controls.method.change(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
-    follow_link(controls.task, show_empty, [*labels, stand.consensus, stand.cards])
     outputs = [controls.task, *labels, *stand]
     example.click(read_example, [controls.method, controls.blinded], outputs, js=FROM_LINK, **READING)
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
-
-import gradio as gr
-from gradio.components import Component
-from gradio.context import Context
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """How the page's own events are wired: no spinner over what fills step by step, and no place in the API."""
@@ -40,24 +35,3 @@ _DOWNLOAD = """(text) => {
 def download_as(name: str, kind: str) -> str:
     """The script that saves the text it is given as a file, of this name and media type."""
     return _DOWNLOAD.replace("NAME", name).replace("TYPE", kind)
-
-
-def follow_link(
-    task: gr.Dropdown, show: Callable[[str], Sequence[Any]] = lambda _: (), outputs: Sequence[Component] = ()
-) -> None:
-    """Has a page open with the task that its link names (`?task=covid`); an unknown name changes nothing.
-
-    Args:
-        task: the page's choice of the task.
-        show: what else the page shows of a task.
-        outputs: where.
-    """
-    known = [name for _, name in task.choices]
-
-    def follow(request: gr.Request) -> Any:
-        name = request.query_params.get("task")
-        told = [name, *show(name)] if name in known else [gr.skip()] * (1 + len(outputs))
-        return told if outputs else told[0]  # gradio takes the only output as it is
-
-    assert Context.root_block is not None, "pages are built within the app"
-    Context.root_block.load(follow, None, [task, *outputs], **QUIET)

@@ -12,7 +12,7 @@ from reading_room.cards import render_error
 from reading_room.desk import SAYING
 from reading_room.review import list_readers, load_flags
 from reading_room.room import Room
-from reading_room.wiring import FROM_LINK, QUIET, follow_link
+from reading_room.wiring import FROM_LINK, QUIET
 from reading_room.worklist_view import ORDERS, Choice, draw_list, list_filters
 from reading_room.worklists import Worklists
 
@@ -90,7 +90,6 @@ def build_worklist_page(room: Room, blinded: gr.Checkbox, on_open: Callable[[gr.
     page = _Page(
         key, task, show, order, gr.State(0), gr.State(None), message, progress, table, place, gr.Timer(1), blinded
     )
-    follow_link(task)
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
     _wire_intake(room, lists, page, (files, folder), redraw)
     if room.watch is not None:

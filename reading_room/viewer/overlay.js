@@ -162,7 +162,7 @@ class Overlay extends View {
     const other = this.panes.split && this.cardOf(this.map.beside);
     if (other && other.dataset.map !== this.map.besideSource) this.loadBeside();
     this.markCards();
-    if (this.plate && document.activeElement === document.body) this.stageBox.focus({ preventScroll: true }); // its form is gone
+    if (document.activeElement === document.body) this.stageBox.focus({ preventScroll: true }); // its form is gone
   }
 }
 

@@ -1,7 +1,6 @@
 """The reading page in a real browser: by keys alone, blinded, at every size, for every reader."""
 
 import csv
-import dataclasses
 import json
 import threading
 
@@ -75,29 +74,6 @@ def test_the_keyboard_alone_flags_with_boxes(room, file):
     assert json.loads(rows[-2]["regions"]) == drawn and len(drawn) == 1
     assert {row["reader"] for row in rows[-2:]} == {"JR"}
     assert float(rows[-2]["seconds"]) > 0
-
-
-@pytest.fixture
-def two_tasks(untrained, tmp_path, monkeypatch):
-    """The address of a running reading room with two tasks; it opens with the first."""
-    other = dataclasses.replace(untrained, name="other", title="Another task", labels=tuple("WXYZ"), positive=("X",))
-    monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained, "other": other})
-    app = app_module.build_app(tmp_path, "phantom")
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app_module.launch_options())
-    yield url.rstrip("/")
-    app.close()
-
-
-def test_a_link_names_the_task_of_every_page(two_tasks, untrained):
-    chosen = "([id, title]) => document.querySelector(`#${id} input`)?.value === title"
-    for name, title, label in (("other", "Another task", "X"), ("gone", untrained.title, untrained.labels[0])):
-        with opened(f"{two_tasks}/?task={name}", DESK) as page:
-            page.wait_for_timeout(1500)  # at rest
-            assert label in page.locator("#flag-label").inner_text().split()
-            for tab, task in (("Worklist", "list-task"), ("Models", "models-task"), ("Read", "task")):
-                page.get_by_role("tab", name=tab).click()
-                page.wait_for_function(chosen, arg=[task, title])
-            assert page.locator(".toast-body").count() == 0
 
 
 def test_an_image_opened_meanwhile_never_shows_another_ones_opinions(room, file, other_file, lesion, monkeypatch):
