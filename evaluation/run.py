@@ -112,10 +112,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from evaluation.predictions import PredictionError
     from xray_models.datasets import DataError, data_folder
     from xray_models.hub_client import HubError
+    from xray_models.layouts import find_images
 
     try:
         if not options.predictions and task.dataset.layout != "phantom":
             data_folder(task, options.data)  # says at once when there is none
+        for folder in options.foreign:
+            find_images(folder)  # and here
         with HEAVY_IMPORTS:
             from evaluation.judging import evaluate, format_table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from evaluation.predictions import CONSENSUS, Table
 from evaluation.samples import RESAMPLES, describe, mean_known
 from evaluation.statistics import bootstrap
 from xray_models.images import Radiograph, from_pixels
-from xray_models.layouts import DataError, find_images
+from xray_models.layouts import find_images
 from xray_models.panel import Panel
 from xray_models.readings import Reading
 
@@ -41,29 +41,32 @@ def judge_strangers(panel: Panel, table: Table, folders: Sequence[Path], seed: i
         these.
 
     Raises:
-        DataError: when a folder is missing, or none of its files is an image.
+        DataError: when a folder is missing, or holds no file that could be an image.
     """
     found = {}
-    for kind, (images, left_out) in _collect(folders, seed).items():
-        shown = tqdm(panel.read_many(iter(images)), kind, len(images), unit="image", disable=None)
-        novelty = _gather(list(shown), list(table.answers))
-        found[kind] = {"n": len(images), "left_out": left_out, "models": _compare(table, novelty, seed)}
+    for kind, count, images in _list_kinds(folders, seed):
+        good = (image for image in images if isinstance(image, Radiograph))
+        readings = list(tqdm(panel.read_many(good), kind, count, unit="image", disable=None))
+        novelty = _gather(readings, list(table.answers))
+        models = _compare(table, novelty, seed) if readings else {}
+        found[kind] = {"n": len(readings), "left_out": count - len(readings), "models": models}
     return found
 
 
-def _collect(folders: Sequence[Path], seed: int) -> dict[str, tuple[list[Radiograph], int]]:
-    """Images by kind, and how many files of a folder's sample are none."""
-    found = {}
+def _list_kinds(folders: Sequence[Path], seed: int) -> Iterator[tuple[str, int, Iterable[Radiograph | str]]]:
+    """Each kind, how many images it has, and the images, decoded as they are asked for."""
+    names: list[str] = []
     for folder in folders:
-        name, again = folder.resolve().name, 1
-        while (kind := name if again == 1 else f"{name}-{again}") in found:
-            again += 1
-        found[kind] = _read_folder(folder, seed)
+        names.append(folder.resolve().name)
+        again = names.count(names[-1])
+        files = find_images(folder)
+        drawn = [str(files[place]) for place in np.sort(np.random.default_rng(seed).permutation(len(files))[:LIMIT])]
+        yield names[-1] if again == 1 else f"{names[-1]}-{again}", len(drawn), read_ahead(drawn)
     rng = np.random.default_rng(seed)
     noise = [rng.integers(0, 256, (_SIDE, _SIDE), dtype=np.uint8) for _ in range(30)]
     blank = [np.full((_SIDE, _SIDE), level, np.uint8) for level in range(0, 256, 9)]
-    drawn = {"photographs": _crop_photographs(rng, 60), "noise": noise, "blank": blank}
-    return found | {kind: ([from_pixels(pixels) for pixels in planes], 0) for kind, planes in drawn.items()}
+    for kind, planes in {"photographs": _crop_photographs(rng, 60), "noise": noise, "blank": blank}.items():
+        yield kind, len(planes), map(from_pixels, planes)
 
 
 def _crop_photographs(rng: np.random.Generator, count: int) -> list[np.ndarray]:
@@ -75,16 +78,6 @@ def _crop_photographs(rng: np.random.Generator, count: int) -> list[np.ndarray]:
         row, column = (int(rng.integers(0, length - side + 1)) for length in photo.shape)
         crops.append(np.ascontiguousarray(photo[row : row + side, column : column + side]))
     return crops
-
-
-def _read_folder(folder: Path, seed: int) -> tuple[list[Radiograph], int]:
-    files = find_images(folder)
-    drawn = np.random.default_rng(seed).permutation(len(files))[:LIMIT]
-    images = list(read_ahead(str(files[place]) for place in np.sort(drawn)))
-    good = [image for image in images if isinstance(image, Radiograph)]
-    if not good:
-        raise DataError(f"{folder} holds no image that can be read. Name a folder of images of another kind.")
-    return good, len(images) - len(good)
 
 
 def _gather(readings: Sequence[Reading], names: Sequence[str]) -> dict[str, np.ndarray]:

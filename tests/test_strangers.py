@@ -1,18 +1,18 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from evaluation import strangers
+from evaluation import run, strangers
 from evaluation.cases import collect_cases
 from evaluation.document import Grid, Paragraph
 from evaluation.predictions import tabulate
 from evaluation.strangers import judge_strangers
 from evaluation.strangers_section import build_strangers_section
 from tests.test_samples import list_rows
+from xray_models.images import read_image
 from xray_models.layouts import DataError
 from xray_models.panel import Panel
 
@@ -58,7 +58,7 @@ def test_every_kind_is_judged_by_every_model(found):
 
 
 def test_the_figures_are_those_of_the_readings(found, panel, table, folder):
-    images = strangers._read_folder(folder, 1)[0]
+    images = map(read_image, sorted(folder.glob("a/b/*.png")))
     novelty = np.array([reading.consensus.novelty for reading in panel.read_many(images)])
     own = table.answers["consensus"].novelty
     truth = np.repeat([0, 1], [len(own), len(novelty)])
@@ -82,7 +82,7 @@ def test_a_model_without_a_reference_is_left_out():
     assert got["sees"]["refused"]["value"] == 0.5
 
 
-@pytest.mark.parametrize(("name", "words"), [("gone", "no folder"), ("empty", "no image that can be read")])
+@pytest.mark.parametrize(("name", "words"), [("gone", "no folder"), ("empty", "no image")])
 def test_a_folder_without_images_is_an_error(panel, table, tmp_path, name, words):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=words) as caught:
@@ -109,6 +109,20 @@ def test_a_folder_is_sampled(tmp_path, monkeypatch):
     monkeypatch.setattr(strangers, "LIMIT", 3)
     for number in range(8):
         Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
-    images, left_out = strangers._read_folder(Path(tmp_path), 0)
-    assert (len(images), left_out) == (3, 0)
-    assert len({int(image.pixels[0, 0]) for image in images}) == 3
+    _, count, images = next(strangers._list_kinds([tmp_path], 0))
+    assert count == len({int(image.pixels[0, 0]) for image in images}) == 3
+
+
+def test_files_that_are_no_images_cost_no_other_result(panel, table, tmp_path):
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    found = judge_strangers(panel, table, [tmp_path])
+    assert found[tmp_path.name] == {"n": 0, "left_out": 1, "models": {}}
+    assert found["noise"]["n"] == 30
+    assert build_strangers_section(found).blocks
+
+
+def test_a_wrong_folder_is_said_before_any_work(phantoms, tmp_path, capsys):
+    words = ["--task", "phantom", "--data", str(phantoms), "--out", str(tmp_path / "out")]
+    assert run.main([*words, "--foreign", str(tmp_path / "gone")]) == 2
+    assert "gone" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -112,15 +112,18 @@ def find_images(folder: Path) -> list[Path]:
     """Every file of a folder, at whatever depth, but hidden ones and texts beside the images.
 
     Raises:
-        DataError: when there is no such folder.
+        DataError: when there is no such folder, or no such file in it.
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Name a folder of images.")
-    return [
+    found = [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _BESIDE
     ]
+    if not found:
+        raise DataError(f"There is no image in the folder {folder}. Name a folder of images.")
+    return found
 
 
 def _list_files(folder: Path, label: str, official: str = "") -> list[Listed]:
