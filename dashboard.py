@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import importlib.util
 import logging
 import os
-import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from reading_room.accounts import read_accounts
+from reading_room.scratch import leave_in_order, make_folder
 from xray_models.commands import refuse
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import choose, task_names
@@ -81,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse(error)
     sys.stdout.write("Opening the reading room; its models load once the page is up.\n")
     sys.stdout.flush()
-    if "GRADIO_TEMP_DIR" not in os.environ:  # uploads: readable by this user alone, gone with this process
-        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="second-read-uploads-")
-        atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    leave_in_order()  # so that uploads go, and a Space's last flags reach the Hub
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        os.environ["GRADIO_TEMP_DIR"] = str(make_folder("uploads"))
     try:
         with HEAVY_IMPORTS:
             from reading_room.app import build_app, launch_options  # gradio takes seconds to import
@@ -100,8 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return refuse(error)
     app.room.panels.begin()
-    if options.sync:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what a Space sends: time for the last flags
     try:
         app.block_thread()
     finally:

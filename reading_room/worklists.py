@@ -5,12 +5,9 @@ A list lives on this machine until it is cleared, replaced or left alone; its fi
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +15,7 @@ from pathlib import Path
 
 from reading_room.intake import Case, IntakeError
 from reading_room.room import Room
+from reading_room.scratch import make_folder, sweep
 from reading_room.sources import Taken, take_files
 from reading_room.watching import Watch
 from reading_room.worklist import Worklist
@@ -27,7 +25,6 @@ from xray_models.tasks import choose
 _log = logging.getLogger(__name__)
 KEEP = 3600.0  # seconds for which a list that nobody looks at is kept
 _LISTS = 8  # lists kept at once; the one looked at longest ago goes first
-_PREFIX = "second-read-list-"
 
 
 class Worklists:
@@ -45,7 +42,7 @@ class Worklists:
         self._lists: dict[str, Worklist] = {}
         self._lock, self._turn = threading.Lock(), threading.Lock()
         self.watched: str | None = None
-        sweep(Path(tempfile.gettempdir()))
+        sweep()
 
     def start(self, paths: Sequence[str] | None, task: str, replaces: str | None = None) -> str:
         """Takes files over and begins to read them.
@@ -63,7 +60,7 @@ class Worklists:
             TaskError: for an unknown task.
         """
         choose("task", task, self._room.panels.tasks)
-        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        folder = make_folder("list")
         try:
             taken = take_files(paths or (), folder)
         except BaseException:
@@ -96,7 +93,7 @@ class Worklists:
             TaskError: for an unknown task.
         """
         choose("task", task, self._room.panels.tasks)
-        made = Worklist(task, Taken([], 0), Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")))
+        made = Worklist(task, Taken([], 0), make_folder("list"))
         try:
             watch = Watch(folder, made)
         except IntakeError:
@@ -104,7 +101,6 @@ class Worklists:
             raise
         stop, self.watched = threading.Event(), secrets.token_urlsafe(16)
         self._lists[self.watched] = made
-        atexit.register(shutil.rmtree, made.folder, ignore_errors=True)
         threading.Thread(target=lambda: watch.run(self._room.panels.get(task), stop), daemon=True).start()
         return stop
 
@@ -160,11 +156,3 @@ class Worklists:
         while made.folder.exists() and (left := made.seen + KEEP - time.monotonic()) > 0:
             time.sleep(min(60.0, left))
         self.drop(key)
-
-
-def sweep(folder: Path) -> None:
-    """Removes the lists that processes left behind when they were killed."""
-    for path in folder.glob(f"{_PREFIX}*"):
-        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdigit() and Path("/proc/self").exists() and not Path("/proc", pid).exists():
-            shutil.rmtree(path, ignore_errors=True)

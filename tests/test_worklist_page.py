@@ -1,6 +1,7 @@
 """Worklists: what comes in is bounded, what comes out is ranked, and nothing of a file's name is kept."""
 
 import struct
+import tempfile
 import threading
 import time
 import zipfile
@@ -141,7 +142,7 @@ def room(untrained):
 
 @pytest.fixture
 def lists(room, tmp_path, monkeypatch):
-    monkeypatch.setattr(worklists.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     made = Worklists(room)
     yield made
     for key in list(made._lists):
@@ -238,14 +239,6 @@ def test_a_refused_list_changes_nothing(lists, tmp_path):
         lists.start([], "fantom")
     assert lists.get(key)
     assert len(list(tmp_path.glob("second-read-list-*"))) == 1
-
-
-def test_lists_of_dead_processes_are_swept(tmp_path):
-    dead, alive = tmp_path / "second-read-list-4194304999-x", tmp_path / "second-read-list-1-x"
-    dead.mkdir()
-    alive.mkdir()
-    worklists.sweep(tmp_path)
-    assert (dead.exists(), alive.exists()) == (False, True)
 
 
 # --- what is shown ---

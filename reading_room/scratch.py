@@ -1,0 +1,56 @@
+"""Folders for images that must not outlive the process that was given them: uploads, and the files of worklists."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+_PREFIX = "second-read-"
+
+
+def make_folder(purpose: str) -> Path:
+    """Makes an empty folder that this user alone may open and that goes when the process ends.
+
+    Args:
+        purpose: a word for the folder's name, such as "list".
+
+    Returns:
+        The folder, in the system's folder for temporary files. What a killed process leaves there is removed by the
+        `sweep` of a later one.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{purpose}-{os.getpid()}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def sweep() -> None:
+    """Removes the folders of processes that are no more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*-*"):
+        pid = folder.name.removeprefix(_PREFIX).split("-")[1]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def leave_in_order() -> None:
+    """Lets what ends a process from outside (`kill`, a closed terminal, a stopped container) end it as `exit` does."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup: it is to stay
+            signal.signal(number, lambda *_: sys.exit(0))
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere the question itself would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
