@@ -19,21 +19,21 @@ from reading_room.review_page import build_review_page
 from reading_room.room import Room
 from reading_room.streams import SettledStreams
 from reading_room.themes import EarlyThemes, build_switch, build_theme, read_looks
-from reading_room.wiring import QUIET
+from reading_room.wiring import QUIET, Switches, build_switches
 from reading_room.worklist_page import build_worklist_page
 
 UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
 _STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9)}
 
 
-PAGES: dict[str, Callable[[Room, gr.Checkbox, Callable[[gr.State], None]], Any]] = {
+PAGES: dict[str, Callable[[Room, Switches, Callable[[gr.State], None]], Any]] = {
     "Worklist": build_worklist_page,
-    "Review": lambda room, blinded, _: build_review_page(room, blinded),
-    "Models": lambda room, *_: build_models_page(room),
+    "Review": lambda room, switches, _: build_review_page(room, switches.blinded),
+    "Models": lambda room, switches, _: build_models_page(room, switches.task),
 }
 """Title to builder of every page beside the first, in the order of their tabs.
 
-A builder takes the room, the switch for blinded reading and `on_open`; it may call `on_open` with a state that holds
+A builder takes the room, the switches of the first page and `on_open`; it may call `on_open` with a state that holds
 `task` and `sha256` of a case when its reader opens one: the first page then shows that case.
 """
 
@@ -111,12 +111,10 @@ def build_app(
 def _build_pages(room: Room, task: str) -> None:
     build_switch()
     build_language_switch()
-    blinded = gr.Checkbox(
-        room.blinded, label="Read blinded", elem_id="blinded", interactive=not room.blinded, render=False
-    )
+    switches = build_switches(room, task)
     with gr.Tabs(elem_id="pages") as tabs:
         with gr.Tab("Read", id="read"):
-            show_case = build_reading_page(room, task, blinded)
+            show_case = build_reading_page(room, task, switches)
 
         def on_open(opened: gr.State) -> None:
             show_case(opened)
@@ -125,7 +123,7 @@ def _build_pages(room: Room, task: str) -> None:
         for title, build_page in PAGES.items():
             with gr.Tab(title, id=title.lower()):
                 gr.HTML(f"<h1>{title}</h1>", elem_classes="sr-unseen")
-                build_page(room, blinded, on_open)
+                build_page(room, switches, on_open)
                 gr.HTML(DISCLAIMER)
 
 

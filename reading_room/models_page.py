@@ -9,23 +9,23 @@ import gradio as gr
 from reading_room import models, tables
 from reading_room.cards import render_error, title_of
 from reading_room.room import Room
-from reading_room.wiring import QUIET
+from reading_room.wiring import QUIET, build_tasks
 from xray_models.hub_client import HubError
 from xray_models.tasks import TaskError
 
 
-def build_models_page(room: Room, reports: str | Path = "reports") -> None:
+def build_models_page(room: Room, chosen: gr.Dropdown | None = None, reports: str | Path = "reports") -> None:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: whose tasks are shown.
+        chosen: list of tasks of another page; this page goes along when one is chosen there.
         reports: folder in which `evaluation.run` leaves `<task>/report.html` and `<task>/metrics.json`.
     """
     reports, tasks = Path(reports), room.panels.tasks
     first = room.panels.default()
     with gr.Row(elem_classes="sr-filters"):
-        titles = [(task.title, name) for name, task in tasks.items()]
-        task = gr.Dropdown(titles, value=first, label="Task", elem_id="models-task", filterable=False)
+        task = build_tasks(room, first, elem_id="models-task")
         report = gr.Button("Evaluation report", elem_id="models-report", size="sm")
     table = gr.HTML(_draw(tasks[first], reports), elem_id="models-table", js_on_load=tables.ON_LOAD)
     message = gr.HTML("", elem_id="models-message")
@@ -49,7 +49,10 @@ def build_models_page(room: Room, reports: str | Path = "reports") -> None:
             return render_error(f"There is no report of {tasks[name].title} yet. Make it: {command}", "No report."), ""
         return "", models.frame_report(found, f"Evaluation of {tasks[name].title}")
 
-    task.input(show_task, task, [table, message, card, frame], **QUIET)
+    shown = [table, message, card, frame]
+    task.input(show_task, task, shown, **QUIET)
+    if chosen is not None:
+        chosen.change(lambda name: (name, *show_task(name)), chosen, [task, *shown], **QUIET)
     table.click(show_card, task, [message, card], **QUIET)
     report.click(show_report, task, [message, frame], **QUIET)
 

@@ -22,7 +22,7 @@ from reading_room.readers import build_sign_in, name_reader
 from reading_room.room import Room
 from reading_room.turns import until_overtaken
 from reading_room.viewer import build_viewer
-from reading_room.wiring import FROM_LINK, QUIET, READING
+from reading_room.wiring import FROM_LINK, QUIET, READING, Switches
 from xray_models.methods import DEFAULT, TITLES
 
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
@@ -53,13 +53,13 @@ class Stand(NamedTuple):
     status: gr.HTML
 
 
-def build_reading_page(room: Room, task: str, blinded: gr.Checkbox) -> Callable[[gr.State], None]:
+def build_reading_page(room: Room, task: str, switches: Switches) -> Callable[[gr.State], None]:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: what the page acts on.
         task: the task that it opens with.
-        blinded: the switch for blinded reading, not rendered yet.
+        switches: the task and blinded reading, not rendered yet.
 
     Returns:
         What makes the page show the case that a state names, whenever the state changes. The state holds None, or
@@ -71,11 +71,10 @@ def build_reading_page(room: Room, task: str, blinded: gr.Checkbox) -> Callable[
     build_notice()
     with gr.Row(elem_classes="sr-head", equal_height=True):
         gr.HTML(_BRAND)
-        titles = [(t.title, name) for name, t in room.panels.tasks.items()]
-        tasks = gr.Dropdown(titles, value=task, label="Task", elem_id="task", filterable=False, container=False)
+        switches.task.render()
         file = gr.UploadButton("Open image", elem_id="file", size="sm", variant="primary")
         example = gr.Button("Synthetic example", elem_id="example", size="sm")
-        blinded.render()
+        switches.blinded.render()
         build_sign_in()
         gr.HTML(DISCLAIMER, elem_classes="sr-aside")
     with gr.Row(elem_classes="sr-main"):
@@ -91,7 +90,7 @@ def build_reading_page(room: Room, task: str, blinded: gr.Checkbox) -> Callable[
             commit = build_commit_form(room.panels.tasks[task])
             flag = build_flag_form(room, task)
             answer = build_answer()
-    controls = Controls(tasks, method, blinded)
+    controls = Controls(switches.task, method, switches.blinded)
     stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, earlier, answer.status)
     labels = [flag.label, commit.label]
     _wire_reading(desk, controls, stand, file, example, labels)

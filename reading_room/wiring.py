@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from reading_room.room import Room
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """How the page's own events are wired: no spinner over what fills step by step, and no place in the API."""
@@ -21,6 +25,38 @@ READING: dict[str, Any] = {
 image, and a slow heatmap hold up everybody. A panel may be asked from several threads: models only compute in it, and
 what Captum hooks is a layer made for each map (`attribution._Head`). What a page asks for while it still waits for
 something else is not dropped: it overtakes it (`turns`)."""
+
+
+class Switches(NamedTuple):
+    """What the reader sets once, on the first page, and every page goes by.
+
+    Attributes:
+        task: name of the task.
+        blinded: whether the reader answers before the models do.
+    """
+
+    task: gr.Dropdown
+    blinded: gr.Checkbox
+
+
+def build_switches(room: Room, task: str) -> Switches:
+    """Makes the switches, for the first page to render.
+
+    Args:
+        room: whose tasks are offered.
+        task: the one to begin with.
+    """
+    return Switches(
+        build_tasks(room, task, elem_id="task", container=False, render=False),
+        gr.Checkbox(room.blinded, label="Read blinded", elem_id="blinded", interactive=not room.blinded, render=False),
+    )
+
+
+def build_tasks(room: Room, task: str, **options: Any) -> gr.Dropdown:
+    """A list of the room's tasks, by their titles."""
+    titles = [(known.title, name) for name, known in room.panels.tasks.items()]
+    return gr.Dropdown(titles, value=task, label="Task", filterable=False, **options)
+
 
 _DOWNLOAD = """(text) => {
   if (!text) return;

@@ -12,7 +12,7 @@ from reading_room.cards import render_error
 from reading_room.desk import SAYING
 from reading_room.review import list_readers, load_flags
 from reading_room.room import Room
-from reading_room.wiring import FROM_LINK, QUIET
+from reading_room.wiring import FROM_LINK, QUIET, Switches, build_tasks
 from reading_room.worklist_view import ORDERS, Choice, draw_list, list_filters
 from reading_room.worklists import Worklists
 
@@ -55,12 +55,12 @@ class _Page(NamedTuple):
     blinded: gr.Checkbox
 
 
-def build_worklist_page(room: Room, blinded: gr.Checkbox, on_open: Callable[[gr.State], None] | None = None) -> None:
+def build_worklist_page(room: Room, switches: Switches, on_open: Callable[[gr.State], None] | None = None) -> None:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: what the page acts on.
-        blinded: the switch for blinded reading; no list is shown while it is on.
+        switches: the task, with which this page goes along, and blinded reading; no list is shown while that is on.
         on_open: called once, now, with a state that holds an `Opened` whenever the reader opens a case; it attaches
             to the state's `change` what shows the case. Without it, rows have no button that opens them.
     """
@@ -68,9 +68,9 @@ def build_worklist_page(room: Room, blinded: gr.Checkbox, on_open: Callable[[gr.
         gr.HTML(_SEALED)
         return
     lists = Worklists(room)
-    titles = [(task.title, name) for name, task in room.panels.tasks.items()]
     with gr.Row(elem_classes="sr-filters"):
-        task = gr.Dropdown(titles, value=room.panels.default(), label="Task", elem_id="list-task", filterable=False)
+        task = build_tasks(room, room.panels.default(), elem_id="list-task")
+        switches.task.change(None, switches.task, task, js="(name) => name", **QUIET)
         files = gr.File(label="Images or a zip", file_count="multiple", elem_id="list-files", height=84)
         folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="list-folder", size="sm")
     with gr.Row(elem_classes="sr-filters"):
@@ -88,7 +88,18 @@ def build_worklist_page(room: Room, blinded: gr.Checkbox, on_open: Callable[[gr.
     gr.HTML(_NOTE)
     key = gr.BrowserState(None, storage_key="second-read-worklist")
     page = _Page(
-        key, task, show, order, gr.State(0), gr.State(None), message, progress, table, place, gr.Timer(1), blinded
+        key,
+        task,
+        show,
+        order,
+        gr.State(0),
+        gr.State(None),
+        message,
+        progress,
+        table,
+        place,
+        gr.Timer(1),
+        switches.blinded,
     )
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
     _wire_intake(room, lists, page, (files, folder), redraw)

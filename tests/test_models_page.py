@@ -120,6 +120,6 @@ def test_a_report_too_large_for_a_page_is_not_framed(tmp_path, monkeypatch):
 
 def test_the_page_stands_in_any_blocks(tmp_path):
     with gr.Blocks() as app:
-        build_models_page(Room(tmp_path), tmp_path)
+        build_models_page(Room(tmp_path), reports=tmp_path)
     assert app.fns
     assert all(fn.api_visibility == "private" for fn in app.fns.values())

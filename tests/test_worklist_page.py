@@ -15,6 +15,7 @@ from reading_room import sources, worklists
 from reading_room.intake import Cases, IntakeError
 from reading_room.room import Room
 from reading_room.sources import take_files, unpack
+from reading_room.wiring import build_switches
 from reading_room.worklist import Progress, Row, choose_rows
 from reading_room.worklist_page import build_worklist_page
 from reading_room.worklist_view import Choice, draw_list, render_progress
@@ -312,14 +313,22 @@ def test_broken_files_are_rows_that_say_why():
     assert "data-action" not in html
 
 
+def furnish(room):
+    """The room and the first page's switches, as a page is given them."""
+    switches = build_switches(room, room.panels.default())
+    for switch in switches:
+        switch.render()
+    return room, switches
+
+
 def test_the_page_stands_in_any_blocks_and_is_closed_where_readers_are_blinded(tmp_path):
     opened = []
     with gr.Blocks() as app:
-        build_worklist_page(Room(tmp_path), gr.Checkbox(), opened.append)
+        build_worklist_page(*furnish(Room(tmp_path)), opened.append)
     assert isinstance(opened[0], gr.State)
     assert all(fn.api_visibility == "private" for fn in app.fns.values())
     with gr.Blocks() as app:
-        build_worklist_page(Room(tmp_path, blinded=True), gr.Checkbox())
+        build_worklist_page(*furnish(Room(tmp_path, blinded=True)))
     assert not app.fns
 
 
@@ -334,7 +343,7 @@ def test_a_batch_holds_few_large_images():
 
 def test_a_list_is_drawn_when_its_files_are_in_and_not_only_by_the_timer(tmp_path):
     with gr.Blocks() as app:
-        build_worklist_page(Room(tmp_path), gr.Checkbox())
+        build_worklist_page(*furnish(Room(tmp_path)))
     events = app.config["dependencies"]
     tick = next(event for event in events if event["targets"][0][1] == "tick")
     uploads = [event["id"] for event in events if event["targets"] and event["targets"][0][1] == "upload"]

@@ -3,6 +3,7 @@
 import csv
 import json
 import threading
+from dataclasses import replace
 
 import gradio as gr
 import pytest
@@ -223,5 +224,22 @@ def test_another_page_opens_a_case_here(untrained, tmp_path, image, monkeypatch)
             assert page.locator(".vw-stage").is_visible()
             assert page.evaluate("() => [secondRead.case.sha256, secondRead.inverted]") == [image.sha256, False]
             assert page.evaluate("() => document.documentElement.scrollHeight") <= DESK["height"]
+    finally:
+        app.close()
+
+
+def test_the_other_pages_go_along_with_the_task(untrained, tmp_path, monkeypatch):
+    other = replace(untrained, name="other", title="Other task")
+    monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained, "other": other})
+    app = app_module.build_app(tmp_path, "phantom")
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app_module.launch_options())
+    try:
+        with opened(url, DESK) as page:
+            page.locator("#task input").click()
+            page.get_by_role("option", name="Other task").click()
+            for title, field in (("Worklist", "#list-task input"), ("Models", "#models-task input")):
+                page.get_by_role("tab", name=title).click()
+                page.wait_for_function("(field) => document.querySelector(field).value === 'Other task'", arg=field)
+            page.locator("#models-table", has_text="Models of Other task").wait_for()
     finally:
         app.close()
