@@ -19,22 +19,22 @@ from reading_room.review_page import build_review_page
 from reading_room.room import Room
 from reading_room.streams import SettledStreams
 from reading_room.themes import EarlyThemes, build_switch, build_theme, read_looks
-from reading_room.wiring import QUIET, Switches, build_switches
+from reading_room.wiring import QUIET, Shared
 from reading_room.worklist_page import build_worklist_page
 
 UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
 _STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9)}
 
 
-PAGES: dict[str, Callable[[Room, Switches, Callable[[gr.State], None]], Any]] = {
+PAGES: dict[str, Callable[[Room, Shared, Callable[[gr.State], None]], Any]] = {
     "Worklist": build_worklist_page,
-    "Review": lambda room, switches, _: build_review_page(room, switches.blinded),
-    "Models": lambda room, switches, _: build_models_page(room, switches.task),
+    "Review": lambda room, shared, _: build_review_page(room, shared.blinded),
+    "Models": lambda room, shared, _: build_models_page(room, shared.task),
 }
 """Title to builder of every page beside the first, in the order of their tabs.
 
-A builder takes the room, the switches of the first page and `on_open`; it may call `on_open` with a state that holds
-`task` and `sha256` of a case when its reader opens one: the first page then shows that case.
+A builder takes the room, what of the first page others go by, and `on_open`; it may call `on_open` with a state that
+holds `task` and `sha256` of a case when its reader opens one: the first page then shows that case.
 """
 
 
@@ -111,10 +111,9 @@ def build_app(
 def _build_pages(room: Room, task: str) -> None:
     build_switch()
     build_language_switch()
-    switches = build_switches(room, task)
     with gr.Tabs(elem_id="pages") as tabs:
         with gr.Tab("Read", id="read"):
-            show_case = build_reading_page(room, task, switches)
+            shared, show_case = build_reading_page(room, task)
 
         def on_open(opened: gr.State) -> None:
             show_case(opened)
@@ -123,7 +122,7 @@ def _build_pages(room: Room, task: str) -> None:
         for title, build_page in PAGES.items():
             with gr.Tab(title, id=title.lower()):
                 gr.HTML(f"<h1>{title}</h1>", elem_classes="sr-unseen")
-                build_page(room, switches, on_open)
+                build_page(room, shared, on_open)
                 gr.HTML(DISCLAIMER)
 
 

@@ -145,13 +145,14 @@ def render_bars(probs: Mapping[str, float], top: str | None) -> str:
     """Calibrated probabilities as bars, in the task's order."""
     rows = "".join(
         f'<div class="sr-bar{" sr-top" if label == top else ""}"><span>{plain(label)}</span>'
-        f'<b>{_percent(p)}</b><i style="--p:{p:.4f}"></i></div>'
+        f'<b>{format_percent(p)}</b><i style="--p:{p:.4f}"></i></div>'
         for label, p in probs.items()
     )
     return f'<div class="sr-bars">{rows}</div>'
 
 
-def _percent(p: float) -> str:
+def format_percent(p: float) -> str:
+    """A probability as people read it, escaped for HTML: nothing that is only nearly so says 0 or 100 %."""
     return "&lt;1 %" if 0 < p < 0.005 else "&gt;99 %" if 0.995 <= p < 1 else f"{p:.0%}".replace("%", " %")
 
 
@@ -191,11 +192,12 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
     left_out = f" · {missing} unavailable, left out" if missing else ""
     level = "agree" if len(said.votes) == 1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
     split = "" if place is None else f" · more split than {place} % of test images"
-    aloud = [warning, f"Consensus: {plain(said.label)}", _percent(said.probs[said.label]), votes, f"models {level}"]
+    sure = format_percent(said.probs[said.label])
+    aloud = [warning, f"Consensus: {plain(said.label)}", sure, votes, f"models {level}"]
     return (
         f'<section class="sr-consensus" aria-label="Consensus" data-said="{" · ".join(filter(None, aloud))}">{odd}'
         f'<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'
-        f"<div><small>Probability</small><p>{_percent(said.probs[said.label])}</p></div>"
+        f"<div><small>Probability</small><p>{sure}</p></div>"
         f"<div><small>Votes</small><p>{votes}{left_out}</p></div>"
         f'<div class="sr-meter"><small>Disagreement <b>{said.disagreement:.2f}</b></small>'
         f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}{split}</p></div></section>'

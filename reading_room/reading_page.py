@@ -22,7 +22,7 @@ from reading_room.readers import build_sign_in, name_reader
 from reading_room.room import Room
 from reading_room.turns import until_overtaken
 from reading_room.viewer import build_viewer
-from reading_room.wiring import FROM_LINK, QUIET, READING, Switches
+from reading_room.wiring import FROM_LINK, QUIET, READING, Shared, Steps, build_tasks
 from xray_models.methods import DEFAULT, TITLES
 
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
@@ -53,17 +53,16 @@ class Stand(NamedTuple):
     status: gr.HTML
 
 
-def build_reading_page(room: Room, task: str, switches: Switches) -> Callable[[gr.State], None]:
+def build_reading_page(room: Room, task: str) -> tuple[Shared, Callable[[gr.State], None]]:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: what the page acts on.
         task: the task that it opens with.
-        switches: the task and blinded reading, not rendered yet.
 
     Returns:
-        What makes the page show the case that a state names, whenever the state changes. The state holds None, or
-        something with `task` and `sha256` of a case of the room.
+        What of it other pages go by; and what makes it show the case that a state names, whenever the state changes.
+        The state holds None, or something with `task` and `sha256` of a case of the room.
     """
     desk = Desk(room)
     start = desk.empty(task)
@@ -71,10 +70,10 @@ def build_reading_page(room: Room, task: str, switches: Switches) -> Callable[[g
     build_notice()
     with gr.Row(elem_classes="sr-head", equal_height=True):
         gr.HTML(_BRAND)
-        switches.task.render()
+        tasks = build_tasks(room, task, elem_id="task", container=False)
         file = gr.UploadButton("Open image", elem_id="file", size="sm", variant="primary")
         example = gr.Button("Synthetic example", elem_id="example", size="sm")
-        switches.blinded.render()
+        blinded = gr.Checkbox(room.blinded, label="Read blinded", elem_id="blinded", interactive=not room.blinded)
         build_sign_in()
         gr.HTML(DISCLAIMER, elem_classes="sr-aside")
     with gr.Row(elem_classes="sr-main"):
@@ -83,20 +82,30 @@ def build_reading_page(room: Room, task: str, switches: Switches) -> Callable[[g
         with gr.Column(elem_classes="sr-right"):
             consensus = gr.HTML(start.consensus, elem_id="consensus")
             methods = [(title, name) for name, title in TITLES.items()]
-            method = gr.Dropdown(methods, value=DEFAULT, label="Heatmap by", elem_id="method", filterable=False)
+            with gr.Row(elem_classes="sr-setting", equal_height=True):
+                method = gr.Dropdown(methods, value=DEFAULT, label="Heatmap by", elem_id="method", filterable=False)
+                steps = _build_steps()
             with gr.Column(elem_classes="sr-scroll"):
                 cards_html = gr.HTML(start.cards, elem_id="cards")
             earlier = gr.HTML("", elem_id="flag-earlier")
             commit = build_commit_form(room.panels.tasks[task])
             flag = build_flag_form(room, task)
             answer = build_answer()
-    controls = Controls(switches.task, method, switches.blinded)
+    controls = Controls(tasks, method, blinded)
     stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, earlier, answer.status)
     labels = [flag.label, commit.label]
     _wire_reading(desk, controls, stand, file, example, labels)
     _wire_commit_form(desk, controls, stand, commit)
     wire_flag_form(desk, flag, shown, answer, earlier)
-    return lambda opened: _wire_opening(desk, controls, stand, labels, opened)
+    return Shared(tasks, blinded, steps), lambda opened: _wire_opening(desk, controls, stand, labels, opened)
+
+
+def _build_steps() -> Steps:
+    with gr.Row(elem_id="steps"):
+        previous = gr.Button("Previous", elem_id="case-previous", size="sm")
+        place = gr.HTML("", elem_id="case-place")
+        following = gr.Button("Next", elem_id="case-next", size="sm")
+    return Steps(place, previous, following, gr.BrowserState(None, storage_key="second-read-worklist"), gr.Timer(1))
 
 
 def _take_turn(desk: Desk, request: gr.Request | None, task: str, method: str, blinded: bool = False) -> Setting:

@@ -27,29 +27,37 @@ what Captum hooks is a layer made for each map (`attribution._Head`). What a pag
 something else is not dropped: it overtakes it (`turns`)."""
 
 
-class Switches(NamedTuple):
-    """What the reader sets once, on the first page, and every page goes by.
+class Steps(NamedTuple):
+    """What of the worklist is on the first page, so that a reader can go from case to case.
+
+    Attributes:
+        place: says which case it is.
+        previous: opens the case before.
+        following: opens the case after.
+        key: of the list, kept by the browser. It and the timer are here, since a page that nobody looked at yet is
+            not alive in the browser: after a reload there would be no list.
+        timer: at every tick, the list is looked at.
+    """
+
+    place: gr.HTML
+    previous: gr.Button
+    following: gr.Button
+    key: gr.BrowserState
+    timer: gr.Timer
+
+
+class Shared(NamedTuple):
+    """What of the first page the other pages go by.
 
     Attributes:
         task: name of the task.
         blinded: whether the reader answers before the models do.
+        steps: for the worklist.
     """
 
     task: gr.Dropdown
     blinded: gr.Checkbox
-
-
-def build_switches(room: Room, task: str) -> Switches:
-    """Makes the switches, for the first page to render.
-
-    Args:
-        room: whose tasks are offered.
-        task: the one to begin with.
-    """
-    return Switches(
-        build_tasks(room, task, elem_id="task", container=False, render=False),
-        gr.Checkbox(room.blinded, label="Read blinded", elem_id="blinded", interactive=not room.blinded, render=False),
-    )
+    steps: Steps
 
 
 def build_tasks(room: Room, task: str, **options: Any) -> gr.Dropdown:

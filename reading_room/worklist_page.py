@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import gradio as gr
@@ -12,8 +13,17 @@ from reading_room.cards import render_error
 from reading_room.desk import SAYING
 from reading_room.review import list_readers, load_flags
 from reading_room.room import Room
-from reading_room.wiring import FROM_LINK, QUIET, Switches, build_tasks
-from reading_room.worklist_view import ORDERS, Choice, draw_list, list_filters
+from reading_room.wiring import FROM_LINK, QUIET, Shared, Steps, build_tasks
+from reading_room.worklist_view import (
+    ORDERS,
+    PAGE,
+    Choice,
+    draw_list,
+    find_step,
+    list_filters,
+    list_steps,
+    render_step,
+)
 from reading_room.worklists import Worklists
 
 _SEALED = '<p class="sr-none">There is no worklist while you read blinded: its order gives opinions away.</p>'
@@ -31,17 +41,22 @@ class Opened(NamedTuple):
         task: name of its task.
         sha256: of its image; `room.cases.get(task, sha256)` has it, with its reading.
         count: how often a case was opened, so that opening one twice is a change as well.
+        key: of its list.
+        number: of the case in that list.
+        place: where it stood among the cases to step through, from 0.
     """
 
     task: str
     sha256: str
     count: int
+    key: str
+    number: int
+    place: int
 
 
 class _Page(NamedTuple):
     """The page's components that its events share."""
 
-    key: gr.BrowserState
     task: gr.Dropdown
     show: gr.Dropdown
     order: gr.Dropdown
@@ -51,16 +66,18 @@ class _Page(NamedTuple):
     progress: gr.HTML
     table: gr.HTML
     place: gr.HTML
-    timer: gr.Timer
+    opened: gr.State
     blinded: gr.Checkbox
+    steps: Steps
 
 
-def build_worklist_page(room: Room, switches: Switches, on_open: Callable[[gr.State], None] | None = None) -> None:
+def build_worklist_page(room: Room, shared: Shared, on_open: Callable[[gr.State], None] | None = None) -> None:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: what the page acts on.
-        switches: the task, with which this page goes along, and blinded reading; no list is shown while that is on.
+        shared: the task, with which this page goes along; blinded reading, during which it shows no list; and the
+            steps from case to case, which it guides.
         on_open: called once, now, with a state that holds an `Opened` whenever the reader opens a case; it attaches
             to the state's `change` what shows the case. Without it, rows have no button that opens them.
     """
@@ -70,7 +87,7 @@ def build_worklist_page(room: Room, switches: Switches, on_open: Callable[[gr.St
     lists = Worklists(room)
     with gr.Row(elem_classes="sr-filters"):
         task = build_tasks(room, room.panels.default(), elem_id="list-task")
-        switches.task.change(None, switches.task, task, js="(name) => name", **QUIET)
+        shared.task.change(None, shared.task, task, js="(name) => name", **QUIET)
         files = gr.File(label="Images or a zip", file_count="multiple", elem_id="list-files", height=84)
         folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="list-folder", size="sm")
     with gr.Row(elem_classes="sr-filters"):
@@ -86,32 +103,20 @@ def build_worklist_page(room: Room, switches: Switches, on_open: Callable[[gr.St
         place = gr.HTML("", elem_id="list-place")
         after = gr.Button("Further rows", elem_id="list-after", size="sm")
     gr.HTML(_NOTE)
-    key = gr.BrowserState(None, storage_key="second-read-worklist")
-    page = _Page(
-        key,
-        task,
-        show,
-        order,
-        gr.State(0),
-        gr.State(None),
-        message,
-        progress,
-        table,
-        place,
-        gr.Timer(1),
-        switches.blinded,
-    )
+    states, places = (gr.State(0), gr.State(None)), (message, progress, table, place)
+    page = _Page(task, show, order, *states, *places, gr.State(None), shared.blinded, shared.steps)
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
     _wire_intake(room, lists, page, (files, folder), redraw)
     if room.watch is not None:
         lists.watch(room.watch, room.panels.default())
-        watched.click(lambda: (lists.watched, 0), None, [page.key, page.page], **QUIET).then(*redraw, **_DRAWING)
-    cancel.click(lists.cancel, page.key, None, **QUIET)
-    clear.click(lists.drop, page.key, None, **QUIET).then(*redraw, **_DRAWING)
+        watched.click(lambda: (lists.watched, 0), None, [page.steps.key, page.page], **QUIET).then(*redraw, **_DRAWING)
+    cancel.click(lists.cancel, page.steps.key, None, **QUIET)
+    clear.click(lists.drop, page.steps.key, None, **QUIET).then(*redraw, **_DRAWING)
     for button, step in ((before, -1), (after, 1)):
         button.click(_stepping(step), page.page, page.page, **QUIET).then(*redraw, **_DRAWING)
     if on_open is not None:
-        on_open(_wire_opening(lists, page))
+        _wire_opening(room, lists, page, redraw)
+        on_open(page.opened)
 
 
 def _stepping(step: int) -> Callable[[int], int]:
@@ -121,26 +126,45 @@ def _stepping(step: int) -> Callable[[int], int]:
 def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple:
     """Draws the list every second while rows come, and on every choice; returns how to draw it at other events."""
 
-    def draw(key: str | None, show: str, order: str, number: int, drawn: tuple | None, blinded: bool) -> list:
+    def draw(
+        key: str | None, show: str, order: str, number: int, drawn: tuple | None, opened: Opened | None, blinded: bool
+    ) -> list:
         if blinded:
-            return ["", _SEALED, "", number, None, gr.Timer(active=False)]
+            return ["", _SEALED, "", number, None, *_set_steps([], None), gr.Timer(active=False)]
         found = lists.get(key)
         flags = load_flags(room.ledger.root)
-        state = (key, show, order, number, found and (found.state, len(found.rows)), len(flags))
+        opened = _keep_open(opened, key)
+        state = (key, show, order, number, found and (found.state, len(found.rows)), len(flags), opened)
         rest = gr.Timer(active=bool(found and found.active))
         if state == drawn:
-            return [gr.skip()] * 5 + [rest]
+            return [gr.skip()] * 8 + [rest]
         flagged = list_readers(flags, found.task) if found else {}
         title = room.panels.tasks[found.task].title if found else ""
-        made = draw_list(found, title, flagged, Choice(show, order, number), opens)
-        return [made.progress, made.table, made.place, made.page, (*state[:3], made.page, *state[4:]), rest]
+        made = draw_list(found, title, flagged, Choice(show, order, number, opened.number if opened else 0), opens)
+        steps = _set_steps(list_steps(found, flagged, show, order) if opens else [], opened)
+        kept = (*state[:3], made.page, *state[4:])
+        return [made.progress, made.table, made.place, made.page, kept, *steps, rest]
 
-    inputs = [page.key, page.show, page.order, page.page, page.drawn, page.blinded]
-    outputs = [page.progress, page.table, page.place, page.page, page.drawn, page.timer]
-    gr.on([page.timer.tick, page.blinded.change], draw, inputs, outputs, **_DRAWING)
+    inputs = [page.steps.key, page.show, page.order, page.page, page.drawn, page.opened, page.blinded]
+    outputs = [page.progress, page.table, page.place, page.page, page.drawn, *page.steps[:3], page.steps.timer]
+    gr.on([page.steps.timer.tick, page.blinded.change], draw, inputs, outputs, **_DRAWING)
     for control in (page.show, page.order):
         control.input(lambda: 0, None, page.page, **QUIET).then(draw, inputs, outputs, **_DRAWING)
     return draw, inputs, outputs
+
+
+def _keep_open(opened: Opened | None, key: str | None) -> Opened | None:
+    """The case opened last, as long as its list is the one that is shown."""
+    return opened if opened and opened.key == key else None
+
+
+def _set_steps(numbers: Sequence[int], opened: Opened | None) -> list:
+    """Values for the components of `Steps`."""
+    here = (opened.number, opened.place) if opened else (None, 0)
+    return [
+        render_step(numbers, opened and opened.number, opened.sha256 if opened else ""),
+        *(gr.Button(interactive=find_step(numbers, *here, step) is not None) for step in (-1, 1)),
+    ]
 
 
 def _wire_intake(
@@ -157,19 +181,37 @@ def _wire_intake(
         return [None, made, filters, 0, "", gr.Timer(active=True)]
 
     for giver in givers:
-        outputs = [giver, page.key, page.show, page.page, page.message, page.timer]
-        giver.upload(start, [giver, page.task, page.key], outputs, **QUIET).then(*redraw, **_DRAWING)
+        outputs = [giver, page.steps.key, page.show, page.page, page.message, page.steps.timer]
+        giver.upload(start, [giver, page.task, page.steps.key], outputs, **QUIET).then(*redraw, **_DRAWING)
 
 
-def _wire_opening(lists: Worklists, page: _Page) -> gr.State:
-    opened = gr.State(None)
+def _wire_opening(room: Room, lists: Worklists, page: _Page, redraw: tuple) -> None:
+    """Opens the case of a row, or the one before or after the case opened last."""
 
-    def open_row(key: str | None, last: Opened | None, event: gr.EventData) -> tuple:
+    def list_cases(key: str | None, show: str, order: str) -> list[int]:
+        found = lists.get(key)
+        return list_steps(found, list_readers(load_flags(room.ledger.root), found.task), show, order) if found else []
+
+    def open_case(key: str | None, number: int, numbers: list[int], last: Opened | None) -> list:
         try:
-            task, sha256 = lists.open_case(key, int(event.key))
+            task, sha256 = lists.open_case(key, number)
         except SAYING as error:
-            return gr.skip(), render_error(str(error))
-        return Opened(task, sha256, last.count + 1 if last else 1), ""
+            return [gr.skip(), render_error(str(error)), gr.skip()]
+        place = numbers.index(number) if number in numbers else 0
+        return [Opened(task, sha256, last.count + 1 if last else 1, key or "", number, place), "", place // PAGE]
 
-    page.table.click(open_row, [page.key, opened], [opened, page.message], **QUIET)
-    return opened
+    def open_row(key: str | None, show: str, order: str, last: Opened | None, event: gr.EventData) -> list:
+        return open_case(key, int(event.key), list_cases(key, show, order), last)
+
+    def open_step(step: int, key: str | None, show: str, order: str, last: Opened | None, blinded: bool) -> list:
+        numbers = [] if blinded else list_cases(key, show, order)
+        here = _keep_open(last, key)
+        number = find_step(numbers, here and here.number, here.place if here else 0, step)
+        return [gr.skip()] * 3 if number is None else open_case(key, number, numbers, last)
+
+    inputs, outputs = [page.steps.key, page.show, page.order, page.opened], [page.opened, page.message, page.page]
+    page.table.click(open_row, inputs, outputs, **QUIET).then(*redraw, **_DRAWING)
+    for button, step in ((page.steps.previous, -1), (page.steps.following, 1)):
+        button.click(
+            partial(open_step, step), [*inputs, page.blinded], outputs, **_DRAWING, trigger_mode="multiple"
+        ).then(*redraw, **_DRAWING)

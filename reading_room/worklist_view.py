@@ -7,7 +7,7 @@ from html import escape
 from typing import NamedTuple
 
 from reading_room import tables
-from reading_room.cards import plain
+from reading_room.cards import format_percent, plain
 from reading_room.worklist import DIFFER, Progress, Row, Worklist, choose_rows
 
 PAGE = 40  # rows on one page
@@ -28,11 +28,13 @@ class Choice(NamedTuple):
         show: a filter of `worklist.choose_rows`.
         order: an order of it.
         page: page of the table, the first is 0.
+        opened: number of the case opened last, 0 for none.
     """
 
     show: str = "all"
     order: str = "doubt"
     page: int = 0
+    opened: int = 0
 
 
 class Drawn(NamedTuple):
@@ -82,10 +84,11 @@ def draw_list(
         return Drawn("", empty, "", 0)
     rows = choose_rows(found.rows, flagged, choice.show, choice.order)
     page = tables.shift_page(choice.page, 0, len(rows), PAGE)
+    none = '<p class="sr-none">No case fits this filter.</p>'
     part = rows[page * PAGE : (page + 1) * PAGE]
     return Drawn(
         render_progress(found.progress(), title, found.aside),
-        _render_rows(part, flagged, opens) if rows else '<p class="sr-none">No case fits this filter.</p>',
+        _render_rows(part, flagged, opens, choice.opened) if rows else none,
         tables.render_place(page, PAGE, len(rows)),
         page,
     )
@@ -109,9 +112,12 @@ def _render_seconds(seconds: float) -> str:
     return f"about {round(seconds / 60)} min"
 
 
-def _render_rows(rows: Sequence[Row], flagged: Mapping[str, Sequence[str]], opens: bool) -> str:
+def _render_rows(rows: Sequence[Row], flagged: Mapping[str, Sequence[str]], opens: bool, opened: int) -> str:
     columns = ["Image", "Case", "Consensus", "Disagreement", "Training images", "Flagged by"] + ["Open"] * opens
-    body = [tables.Row(_render_cells(row, flagged.get(row.sha256, ()), opens), str(row.number)) for row in rows]
+    body = [
+        tables.Row(_render_cells(row, flagged.get(row.sha256, ()), opens), str(row.number), row.number == opened)
+        for row in rows
+    ]
     return tables.render_table(columns, body, "Cases of this list", "sr-worklist")
 
 
@@ -123,7 +129,7 @@ def _render_cells(row: Row, readers: Sequence[str], opens: bool) -> list[str]:
     if said is None:
         problem = f"{tables.render_mark('Not read', 'bad')} {escape(row.problem)}"
         return [picture, f"<b>{row.number}</b>", problem, "–", "–", "–", *button * opens]
-    sure = f"{said.probs[said.label]:.0%}".replace("%", " %")
+    sure = format_percent(said.probs[said.label])
     left_out = f"<small class='sr-quiet'>{said.asked - said.answered} unavailable</small>"
     return [
         picture,
@@ -146,3 +152,51 @@ def _render_likeness(like: bool | None) -> str:
     if like is None:
         return tables.render_mark("not known", "quiet")
     return tables.render_mark("like them", "good") if like else tables.render_mark("unlike them", "warn")
+
+
+def list_steps(found: Worklist | None, flagged: Mapping[str, Sequence[str]], show: str, order: str) -> list[int]:
+    """Numbers of a list's cases that can be opened, as the table shows them; none where there is no list."""
+    return [row.number for row in choose_rows(found.rows, flagged, show, order) if row.sha256] if found else []
+
+
+def find_step(numbers: Sequence[int], number: int | None, place: int, step: int) -> int | None:
+    """The case before or after another.
+
+    Args:
+        numbers: from `list_steps`.
+        number: of the case to step from; None for none, then the first comes next.
+        place: where that case stood when it was opened. It counts where the case is not among `numbers` any more (its
+            flag, say, takes it out of the unflagged ones): then the next one has moved up into its place.
+        step: -1 or 1.
+
+    Returns:
+        The number; None where there is none.
+    """
+    if number in numbers:
+        place = numbers.index(number) + step
+    elif step < 0:
+        place = min(place, len(numbers)) - 1
+    return numbers[place] if 0 <= place < len(numbers) else None
+
+
+def render_step(numbers: Sequence[int], number: int | None, sha256: str) -> str:
+    """Which case of the list the first page shows; "" where there is no case to step to.
+
+    Args:
+        numbers: from `list_steps`.
+        number: of the case opened last, or None.
+        sha256: of its image, by which the page knows whether it still shows it.
+    """
+    if not numbers:
+        return ""
+    every = f"{len(numbers)} case{'s' * (len(numbers) > 1)}"
+    if number is None:
+        here = every
+    elif number in numbers:
+        here = f"Case {number} · {numbers.index(number) + 1} of {len(numbers)}"
+    else:
+        here = f"Case {number} · {len(numbers)} other{'s' * (len(numbers) > 1)}"
+    return (
+        f'<p class="sr-step" role="status" data-sha256="{escape(sha256)}"><span class="sr-here">{here}</span>'
+        f"<span hidden>{every}</span></p>"
+    )

@@ -15,10 +15,10 @@ from reading_room import sources, worklists
 from reading_room.intake import Cases, IntakeError
 from reading_room.room import Room
 from reading_room.sources import take_files, unpack
-from reading_room.wiring import build_switches
+from reading_room.wiring import Shared, Steps
 from reading_room.worklist import Progress, Row, choose_rows
 from reading_room.worklist_page import build_worklist_page
-from reading_room.worklist_view import Choice, draw_list, render_progress
+from reading_room.worklist_view import Choice, draw_list, find_step, list_steps, render_progress, render_step
 from reading_room.worklists import Worklists
 from xray_models import phantom
 from xray_models.images import encode_png, from_pixels
@@ -313,12 +313,34 @@ def test_broken_files_are_rows_that_say_why():
     assert "data-action" not in html
 
 
+def test_steps_go_from_case_to_case_as_the_table_shows_them():
+    listed = SimpleNamespace(rows=ROWS)
+    assert list_steps(listed, {}, "all", "disagreement") == [2, 3, 1]  # 4 is broken
+    assert list_steps(listed, {"f": ["Ann"]}, "unflagged", "number") == [1, 3]
+    assert list_steps(None, {}, "all", "doubt") == []
+    numbers = [7, 3, 9]
+    assert [find_step(numbers, None, 0, step) for step in (-1, 1)] == [None, 7]
+    assert [find_step(numbers, 7, 0, step) for step in (-1, 1)] == [None, 3]
+    assert [find_step(numbers, 3, 0, step) for step in (-1, 1)] == [7, 9]  # it moved since it was opened
+    assert [find_step(numbers, 9, 2, step) for step in (-1, 1)] == [3, None]
+    assert [find_step(numbers, 5, 1, step) for step in (-1, 1)] == [7, 3]  # 5 stood second and is filtered out now
+    assert [find_step(numbers, 5, 8, step) for step in (-1, 1)] == [9, None]
+    assert [find_step([], 5, 1, step) for step in (-1, 1)] == [None, None]
+
+
+def test_the_first_page_is_told_which_case_it_shows():
+    assert render_step([], 1, "s") == ""
+    assert render_step([1], None, "").count("1 case<") == 2
+    said = render_step([4, 1], 1, '"s')
+    assert "Case 1 · 2 of 2" in said and "<span hidden>2 cases" in said and 'data-sha256="&quot;s"' in said
+    assert "Case 5 · 1 other<" in render_step([1], 5, "s")
+
+
 def furnish(room):
-    """The room and the first page's switches, as a page is given them."""
-    switches = build_switches(room, room.panels.default())
-    for switch in switches:
-        switch.render()
-    return room, switches
+    """The room, and what the page needs of the first one."""
+    return room, Shared(
+        gr.Dropdown(), gr.Checkbox(), Steps(gr.HTML(), gr.Button(), gr.Button(), gr.BrowserState(), gr.Timer(1))
+    )
 
 
 def test_the_page_stands_in_any_blocks_and_is_closed_where_readers_are_blinded(tmp_path):

@@ -9,6 +9,7 @@ const KEYS = [
     ["F", "Go to the flag form", ["f"], "focusForm"],
     ["Enter", "Save the flag; when reading blinded, lock your reading", ["Enter"], "saveForm"],
     ["U", "Undo the flag saved last", ["u"], "undoFlag"],
+    ["J  K", "Next, previous case of the worklist", ["j", "k"], "stepCase"],
     ["?", "This sheet", ["?"], "help"],
   ]],
   ["Heatmap", [

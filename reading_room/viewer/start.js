@@ -77,6 +77,33 @@ function joinConsensus(viewer) {
   });
 }
 
+/** The worklist says which of its cases was opened; whether that one is still shown, the viewer knows. */
+function joinSteps(viewer) {
+  whenThere("#case-place", (place) => {
+    new MutationObserver(() => viewer.followSteps()).observe(place, { subtree: true, childList: true });
+  });
+}
+
+/** Once a flag is saved, the keys go back to the image: they would be typed into the name or the comment. */
+function joinSaved(viewer) {
+  let seen = null;
+  whenThere("#flag-status", (place) => {
+    new MutationObserver(() => {
+      const saved = place.querySelector(".sr-saved");
+      const field = document.activeElement;
+      if (saved && saved !== seen && field?.matches(TYPING) && field.closest(".sr-form")) viewer.stageBox.focus({ preventScroll: true });
+      seen = saved;
+    }).observe(place, { subtree: true, childList: true });
+  });
+}
+
+/** gradio's lists take Tab for a key to open with, and then lie open over what comes next: they do not get to see it. */
+function keepTabFromLists() {
+  window.addEventListener("keydown", (event) => {
+    if (event.key === "Tab" && event.target.matches?.("input[role=combobox]")) event.stopPropagation();
+  }, true);
+}
+
 /** Calls back with an element of the page, which may be built after the viewer. */
 function whenThere(selector, act, tries = 100) {
   const found = document.querySelector(selector);
@@ -117,6 +144,9 @@ joinButtons(viewer, root);
 joinDrop(viewer);
 joinCards(viewer);
 joinConsensus(viewer);
+joinSteps(viewer);
+joinSaved(viewer);
+keepTabFromLists();
 rememberReader();
 followLink();
 listenToPointers(viewer);

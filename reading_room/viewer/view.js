@@ -55,6 +55,7 @@ class View {
       if (value.state === "case" && document.activeElement?.matches("body, button")) this.stageBox.focus({ preventScroll: true });
     }
     this.case = value;
+    this.followSteps();
     if (value.state !== "case") this.plate = null;
     else if (!same) await this.fetchPlate(value);
     this.redraw();

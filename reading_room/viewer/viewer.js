@@ -49,6 +49,23 @@ class Viewer extends Overlay {
     document.querySelector("#example")?.click();
   }
 
+  /** Opens the worklist's next or previous case. */
+  stepCase(key) {
+    const [selector, end] = key === "j" ? ["#case-next", "This is the list’s last case."] : ["#case-previous", "This is the list’s first case."];
+    const button = document.querySelector(selector);
+    if (!button?.offsetParent) this.say("There is no worklist yet.");
+    else if (button.disabled) this.say(end);
+    else button.click();
+  }
+
+  /** Says which case of the worklist is shown, as long as it is: an image opened by hand is none of them. */
+  followSteps() {
+    const step = document.querySelector("#case-place .sr-step");
+    if (!step) return;
+    const shown = step.dataset.sha256 === (this.case?.sha256 ?? "");
+    for (const text of step.children) text.hidden = (text.className === "sr-here") !== shown;
+  }
+
   /** The form in use: the reader's own reading while the panel is sealed, else the flag. */
   get form() {
     const seen = (id) => document.querySelector(`${id} input`)?.offsetParent;

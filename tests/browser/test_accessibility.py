@@ -147,3 +147,13 @@ def test_the_first_paint_is_in_the_readers_theme(room):
                 early.goto(room[1])
                 assert early.evaluate(GROUND, "body") == ground, (theme, system)
                 context.close()
+
+
+def test_a_list_closes_when_tab_leaves_it(room):
+    with opened(room[1], DESK) as page:
+        for selector in ("#task input", "#method input", "#flag-reason input"):
+            page.locator(selector).focus()
+            page.wait_for_selector("[role=listbox]")
+            page.keyboard.press("Tab")
+            page.wait_for_selector("[role=listbox]", state="detached")
+            assert not page.evaluate("(one) => document.activeElement.matches(one)", selector)

@@ -44,13 +44,29 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
         assert written[-1]["flag_id"] in saved
         assert written[-1]["corrected_label"] == "Nodule"
 
+        here, step = page.locator("#case-place"), page.locator("#case-place .sr-step")
+        first = here.inner_text()
+        assert first.endswith("· 1 of 5")
+        assert page.locator("#case-previous").is_disabled()
+        for key, said in (("j", "· 2 of 5"), ("j", "· 3 of 5"), ("k", "· 2 of 5")):
+            page.keyboard.press(key)
+            here.get_by_text(said).wait_for()
+            page.wait_for_function(
+                "() => secondRead.case.sha256 === document.querySelector('#case-place .sr-step').dataset.sha256"
+            )
+        page.keyboard.press("e")
+        page.wait_for_function("() => document.querySelector('#case-place').innerText.trim() === '5 cases'")
+        assert step.get_attribute("role") == "status"
+        page.keyboard.press("k")
+        here.get_by_text(first).wait_for()
+
         page.get_by_role("tab", name="Review").click()
         page.get_by_role("button", name="Load anew").click()
         page.get_by_role("button", name="Look").first.click()
         page.wait_for_function("id => document.body.innerText.includes(id)", arg=written[-1]["flag_id"])
 
         page.reload()
-        page.wait_for_selector("#cards .sr-card", state="attached")
+        page.locator("#case-place", has_text="5 cases").wait_for()
         page.get_by_role("tab", name="Worklist").click()
         page.wait_for_function("() => document.body.innerText.includes('All read: 6 of 6')")
         assert "JR" in page.get_by_role("tabpanel").locator("tbody").inner_text()
