@@ -31,12 +31,15 @@ class Commitment(NamedTuple):
 class Commitments:
     """Commitments by reader, task and image. A commitment is never changed, so nobody commits in hindsight.
 
+    Nor does anybody who has seen the opinions: what a reader was shown openly is kept here, too.
+
     A reader is known as `readers.name_reader` says: by the log-in, else the browser, else the client's session.
     """
 
     def __init__(self, capacity: int = CAPACITY):
         self.capacity = capacity
         self._kept: OrderedDict[tuple[str, str, str], Commitment] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._lock = threading.Lock()
 
     def lock(self, who: str, task: str, sha256: str, commitment: Commitment, labels: Collection[str]) -> None:
@@ -65,6 +68,18 @@ class Commitments:
                 raise SealedError(f"Your reading of this image is locked as {locked.label}; it cannot be changed.")
             while len(self._kept) > self.capacity:
                 self._kept.popitem(last=False)
+
+    def note_seen(self, who: str, task: str, sha256: str) -> None:
+        """Remembers that a reader was shown the opinions of an image without having committed to a label."""
+        with self._lock:
+            self._seen[who, task, sha256] = None
+            while len(self._seen) > self.capacity:
+                self._seen.popitem(last=False)
+
+    def has_seen(self, who: str, task: str, sha256: str) -> bool:
+        """Whether a reader was shown the opinions of an image before: then nothing of it can be read blinded."""
+        with self._lock:
+            return (who, task, sha256) in self._seen
 
     def get(self, who: str, task: str, sha256: str) -> Commitment | None:
         """The reader's commitment, or None."""

@@ -12,6 +12,8 @@ from xray_models.methods import TITLES
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import Task
 
+SEEN = '<p class="sr-first">Read openly: you have seen what the panel says of this image.</p>'
+
 
 class Layer(NamedTuple):
     """A heatmap on its way to the page.

@@ -48,6 +48,7 @@ class Setting(NamedTuple):
         who: the reader, as `Commitments` knows one.
         blinded: whether the reader reads first.
         check: raises `OvertakenError` once the page has asked for something else.
+        page: the page's session.
     """
 
     task: str
@@ -55,6 +56,7 @@ class Setting(NamedTuple):
     who: str = ""
     blinded: bool = False
     check: Callable[[], None] = lambda: None
+    page: str = ""
 
 
 class Shown(NamedTuple):
@@ -127,10 +129,11 @@ class Desk:
 
     def open_image(self, image: Radiograph, name_hash: str, setting: Setting) -> Iterator[View]:
         """Shows an image and asks the panel; where it is read blinded, only after the reader has committed."""
-        blinded = setting.blinded or self.room.blinded
+        key = (setting.who, setting.task, image.sha256)
+        blinded = (setting.blinded or self.room.blinded) and not self.room.commitments.has_seen(*key)
         shown = Shown(setting.task, image.sha256, time.time(), blinded)
-        if blinded and self.room.commitments.get(setting.who, setting.task, image.sha256) is None:
-            self.room.cases.offer(setting.task, Case(image, name_hash))
+        self.room.cases.offer(setting.task, Case(image, name_hash))  # from now on it can be flagged
+        if blinded and self.room.commitments.get(*key) is None:
             yield self._sealed(image, shown)
             return
         yield from self._ask(Case(image, name_hash), shown, setting)
@@ -172,7 +175,9 @@ class Desk:
         picture = viewer.show_case(image, self.room.plates.offer(image), shown.since)
         slots = [Card(ref.name, layer_note="reading …") for ref in task.models]
         first = self.room.commitments.get(setting.who, shown.task, shown.sha256) if shown.blinded else None
-        locked = cards.render_first(*first) if first else ""
+        locked = cards.render_first(*first) if first else cards.SEEN if setting.blinded and not shown.blinded else ""
+        if not shown.blinded:
+            self.room.commitments.note_seen(setting.who, shown.task, shown.sha256)
 
         def view(reading: Reading | None = None, waiting: int = 0, known: Standing = NOTHING) -> View:
             said = reading.consensus if reading else None
@@ -196,6 +201,10 @@ class Desk:
         for index, card in _draw(panel, image, opinions, setting, features):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield view(reading, known=known)
+
+    def shows(self, shown: Shown | None, task: str, page: str) -> bool:
+        """Whether a page shows an image with a task's panel already, or is about to."""
+        return shown is not None and self.turns.shows(page) == (task, shown.sha256)
 
     def draw_maps(self, shown: Shown | None, setting: Setting) -> Iterator[str]:
         """Draws the heatmaps of the image that is shown by another method; yields the cards."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reading_room.syncing import HubCopy
 
 _IN_TURN: dict[str, Any] = {**QUIET, "concurrency_id": "flags"}  # an undo waits for the flag before it
+CONFIDENCE = 80  # per cent; where the sliders stand for a new image
 _PAUSE = 10.0  # seconds between two looks whether what was saved is on the Hub
 _WITH_REGIONS = "(...sent) => [...sent.slice(0, -1), globalThis.secondRead?.regions ?? '']"
 
@@ -60,7 +61,9 @@ def build_commit_form(task: Task) -> CommitForm:
     with gr.Group(elem_classes="sr-form sr-commit", visible="hidden") as group:
         label = gr.Radio(offer_labels(task), label="Your own reading first: the label is", elem_id="commit-label")
         with gr.Row(equal_height=True):
-            confidence = gr.Slider(0, 100, 80, step=5, label="Your confidence, %", elem_id="commit-confidence", scale=3)
+            confidence = gr.Slider(
+                0, 100, CONFIDENCE, step=5, label="Your confidence, %", elem_id="commit-confidence", scale=3
+            )
             save = gr.Button("Lock my reading", variant="primary", elem_id="commit-save", scale=1, min_width=150)
     return CommitForm(group, label, confidence, save)
 
@@ -70,7 +73,9 @@ def build_flag_form(room: Room, task: str) -> FlagForm:
     with gr.Group(elem_classes="sr-form") as group:
         label = gr.Radio(offer_labels(room.panels.tasks[task]), label="Flag: the label should be", elem_id="flag-label")
         with gr.Row(equal_height=True):
-            confidence = gr.Slider(0, 100, 80, step=5, label="Confidence, %", elem_id="flag-confidence", scale=3)
+            confidence = gr.Slider(
+                0, 100, CONFIDENCE, step=5, label="Confidence, %", elem_id="flag-confidence", scale=3
+            )
             reason = gr.Dropdown(
                 list(REASONS), value=REASONS[0], label="Reason", elem_id="flag-reason", scale=2, min_width=130
             )

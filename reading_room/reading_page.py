@@ -10,6 +10,7 @@ import gradio as gr
 from reading_room import cards
 from reading_room.desk import SAYING, Desk, Setting, Shown, View
 from reading_room.forms import (
+    CONFIDENCE,
     CommitForm,
     build_answer,
     build_commit_form,
@@ -23,6 +24,7 @@ from reading_room.room import Room
 from reading_room.turns import until_overtaken
 from reading_room.viewer import build_viewer
 from reading_room.wiring import FROM_LINK, QUIET, READING, Shared, Steps, build_tasks
+from xray_models.flags import REASONS
 from xray_models.methods import DEFAULT, TITLES
 
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
@@ -41,7 +43,7 @@ class Controls(NamedTuple):
 
 
 class Stand(NamedTuple):
-    """What a reading fills, in the order of `_fill`."""
+    """What a reading fills, in the order of `_fill` and, from the first label on, of `_clear`."""
 
     viewer: gr.HTML
     consensus: gr.HTML
@@ -51,6 +53,13 @@ class Stand(NamedTuple):
     flag_form: gr.Group
     earlier: gr.HTML
     status: gr.HTML
+    own_label: gr.Radio
+    own_confidence: gr.Slider
+    label: gr.Radio
+    confidence: gr.Slider
+    reason: gr.Dropdown
+    comment: gr.Textbox
+    offered: gr.State
 
 
 def build_reading_page(room: Room, task: str) -> tuple[Shared, Callable[[gr.State], None]]:
@@ -92,12 +101,12 @@ def build_reading_page(room: Room, task: str) -> tuple[Shared, Callable[[gr.Stat
             flag = build_flag_form(room, task)
             answer = build_answer()
     controls = Controls(tasks, method, blinded)
-    stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, earlier, answer.status)
-    labels = [flag.label, commit.label]
-    _wire_reading(desk, controls, stand, file, example, labels)
+    entries = (commit.label, commit.confidence, flag.label, flag.confidence, flag.reason, flag.comment, gr.State(task))
+    stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, earlier, answer.status, *entries)
+    _wire_reading(desk, controls, stand, file, example)
     _wire_commit_form(desk, controls, stand, commit)
     wire_flag_form(desk, flag, shown, answer, earlier)
-    return Shared(tasks, blinded, steps), lambda opened: _wire_opening(desk, controls, stand, labels, opened)
+    return Shared(tasks, blinded, steps), lambda opened: _wire_opening(desk, controls, stand, opened)
 
 
 def _build_steps() -> Steps:
@@ -111,71 +120,99 @@ def _build_steps() -> Steps:
 def _take_turn(desk: Desk, request: gr.Request | None, task: str, method: str, blinded: bool = False) -> Setting:
     """How the page is set; whatever it asked for before ends."""
     page = str(request.session_hash or "") if request else ""
-    return Setting(task, method, name_reader(request), blinded, desk.turns.take(page))
+    return Setting(task, method, name_reader(request), blinded, desk.turns.take(page), page)
 
 
-def _show(views: Iterator[View], setting: Setting, before: Sequence[Any] = ()) -> Iterator[list[Any]]:
-    """Views as values for `before`, with these, and the components of `Stand`, until the page asks for another."""
+def _show(
+    desk: Desk, views: Iterator[View], setting: Setting, shown: Shown | None, before: Sequence[Any] = ()
+) -> Iterator[list[Any]]:
+    """Views as values for the components of `Stand`, until the page asks for another.
+
+    Args:
+        desk: the page's.
+        views: what it shows, step by step.
+        setting: how it is set.
+        shown: what it has shown until now.
+        before: values that come first in every step.
+    """
+
+    def fill() -> Iterator[list[Any]]:
+        last = shown
+        for view in views:
+            desk.turns.note(setting.page, setting.check, view.shown and (view.shown.task, view.shown.sha256))
+            yield [*before, *_fill(view), *_clear(desk, last, view.shown)]
+            last = view.shown or last
+
     nothing = [gr.skip()] * (len(before) + len(Stand._fields))
-    return until_overtaken(([*before, *_fill(view)] for view in views), setting.check, nothing)
+    return until_overtaken(fill(), setting.check, nothing)
 
 
 def _fill(view: View) -> list[Any]:
-    """A view as values for the components of `Stand`."""
+    """A view as values for the components of `Stand`, without the entries of the forms."""
     commit, flag = (True, "hidden") if view.sealed else ("hidden", True)
     told = [gr.skip() if text is None else text for text in (view.earlier, view.own)]
     return [*view[:4], gr.update(visible=commit), gr.update(visible=flag), *told]
 
 
-def _wire_reading(
-    desk: Desk, controls: Controls, stand: Stand, file: gr.UploadButton, example: gr.Button, labels: list[gr.Radio]
-) -> None:
-    def renew_labels(task: str) -> list[dict]:
-        return _renew_labels(desk, task, labels)
+def _clear(desk: Desk, last: Shown | None, now: Shown | None) -> list[Any]:
+    """The forms' entries anew for another image or task: what was said of one image must not be saved with the next."""
+    if now is None or (last and last[:2] == now[:2]):
+        return [gr.skip()] * 7
+    same = last is not None and last.task == now.task  # to give the same choices again would not take back a choice
+    label = None if same else gr.update(choices=offer_labels(desk.room.panels.tasks[now.task]), value=None)
+    return [label, CONFIDENCE, label, CONFIDENCE, REASONS[0], "", now.task]
 
-    def read_upload(path: str | None, task: str, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+
+def _wire_reading(desk: Desk, controls: Controls, stand: Stand, file: gr.UploadButton, example: gr.Button) -> None:
+    def renew_labels(task: str, offered: str) -> list:
+        if task == offered:  # a list says so whenever it is left
+            return [gr.skip()] * 3
+        choices = offer_labels(desk.room.panels.tasks[task])
+        return [*[gr.update(choices=choices, value=None)] * 2, task]
+
+    def read_upload(
+        path: str | None, shown: Shown | None, task: str, method: str, blinded: bool, request: gr.Request
+    ) -> Iterator[list]:
         setting = _take_turn(desk, request, task, method, blinded)
-        yield from _show(desk.read_upload(path, setting), setting)
+        yield from _show(desk, desk.read_upload(path, setting), setting, shown)
 
     def read_again(shown: Shown | None, task: str, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+        if desk.shows(shown, task, request.session_hash or ""):
+            yield [gr.skip()] * len(stand)
+            return
         setting = _take_turn(desk, request, task, method, blinded or bool(shown and shown.blinded))
-        yield from _show(desk.read_again(shown, setting), setting)
+        yield from _show(desk, desk.read_again(shown, setting), setting, shown)
 
-    def read_example(method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+    def read_example(shown: Shown | None, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
         setting = _take_turn(desk, request, "phantom", method, blinded)
-        yield from _show(desk.read_example(setting), setting, ["phantom", *renew_labels("phantom")])
+        yield from _show(desk, desk.read_example(setting), setting, shown, ["phantom"])
 
     def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
         setting = _take_turn(desk, request, task, method)
         yield from until_overtaken(desk.draw_maps(shown, setting), setting.check, gr.skip())
 
-    file.upload(read_upload, [file, *controls], list(stand), js=FROM_LINK, **READING)
-    controls.task.input(renew_labels, controls.task, labels, **QUIET).then(
+    file.upload(read_upload, [file, stand.shown, *controls], list(stand), js=FROM_LINK, **READING)
+    labels = [stand.own_label, stand.label, stand.offered]
+    controls.task.input(renew_labels, [controls.task, stand.offered], labels, **QUIET).then(
         read_again, [stand.shown, *controls], list(stand), js=FROM_LINK, **READING
     )
     # not `input`, which a list gives twice for one choice by mouse
     controls.method.change(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
-    outputs = [controls.task, *labels, *stand]
-    example.click(read_example, [controls.method, controls.blinded], outputs, js=FROM_LINK, **READING)
+    sent = [stand.shown, controls.method, controls.blinded]
+    example.click(read_example, sent, [controls.task, *stand], js=FROM_LINK, **READING)
 
 
-def _renew_labels(desk: Desk, task: str, labels: list[gr.Radio]) -> list[dict]:
-    choices = offer_labels(desk.room.panels.tasks[task])
-    return [gr.update(choices=choices, value=None) for _ in labels]
-
-
-def _wire_opening(desk: Desk, controls: Controls, stand: Stand, labels: list[gr.Radio], opened: gr.State) -> None:
-    def open_case(case: Any, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+def _wire_opening(desk: Desk, controls: Controls, stand: Stand, opened: gr.State) -> None:
+    def open_case(case: Any, shown: Shown | None, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
         if case is None:
-            yield [gr.skip()] * (1 + len(labels) + len(stand))
+            yield [gr.skip()] * (1 + len(stand))
             return
         wanted = Shown(case.task, case.sha256, 0.0)
         setting = _take_turn(desk, request, case.task, method, blinded)
-        before = [case.task, *_renew_labels(desk, case.task, labels)]
-        yield from _show(desk.read_again(wanted, setting), setting, before)
+        yield from _show(desk, desk.read_again(wanted, setting), setting, shown, [case.task])
 
-    outputs = [controls.task, *labels, *stand]
-    opened.change(open_case, [opened, controls.method, controls.blinded], outputs, js=FROM_LINK, **READING)
+    sent = [opened, stand.shown, controls.method, controls.blinded]
+    opened.change(open_case, sent, [controls.task, *stand], js=FROM_LINK, **READING)
 
 
 def _wire_commit_form(desk: Desk, controls: Controls, stand: Stand, form: CommitForm) -> None:
@@ -184,9 +221,10 @@ def _wire_commit_form(desk: Desk, controls: Controls, stand: Stand, form: Commit
     ) -> Iterator[list]:
         setting = _take_turn(desk, request, shown.task if shown else "", method, True)
         try:
-            yield from _show(desk.commit(shown, label, confidence / 100, setting), setting)
+            yield from _show(desk, desk.commit(shown, label, confidence / 100, setting), setting, shown)
         except SAYING as error:
-            yield [gr.skip()] * (len(stand) - 1) + [cards.render_error(str(error), "Not locked.")]
+            said = cards.render_error(str(error), "Not locked.")
+            yield [said if part is stand.status else gr.skip() for part in stand]
 
     asked = [stand.shown, form.label, form.confidence, controls.method]
     form.save.click(lock, asked, list(stand), **READING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 CAPACITY = 10_000  # pages remembered; the one that asked least recently goes first
@@ -24,7 +24,7 @@ class Turns:
 
     def __init__(self, capacity: int = CAPACITY):
         self.capacity = capacity
-        self._last: OrderedDict[str, int] = OrderedDict()
+        self._last: OrderedDict[str, tuple[int, Any]] = OrderedDict()  # number of the turn, and what it shows
         self._count = 0
         self._lock = threading.Lock()
 
@@ -39,16 +39,35 @@ class Turns:
         """
         with self._lock:
             self._count += 1
-            mine = self._last[page] = self._count
+            mine = self._count
+            self._last[page] = (mine, None)
             self._last.move_to_end(page)
             while len(self._last) > self.capacity:
                 self._last.popitem(last=False)
 
         def check() -> None:
-            if page and self._last.get(page, mine) != mine:
+            if page and self._last.get(page, (mine,))[0] != mine:
                 raise OvertakenError
 
         return check
+
+    def note(self, page: str, check: Callable[[], None], shown: Any) -> None:
+        """Says what a turn shows; raises `OvertakenError` once a newer one has begun.
+
+        Args:
+            page: the page's session.
+            check: what `take` gave.
+            shown: what `shows` is to answer.
+        """
+        with self._lock:
+            check()
+            if page in self._last:
+                self._last[page] = (self._last[page][0], shown)
+
+    def shows(self, page: str) -> Any:
+        """What a page's last turn shows; None where it shows nothing yet."""
+        with self._lock:
+            return self._last.get(page, (0, None))[1] if page else None
 
 
 def until_overtaken(work: Iterator[_T], check: Callable[[], None], nothing: _T) -> Iterator[_T]:

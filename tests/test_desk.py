@@ -59,6 +59,24 @@ def test_another_readers_reading_does_not_open_the_seal(desk, path):
     assert len(again) == 8  # committed already: opened as before
 
 
+def test_who_has_seen_the_opinions_cannot_read_blinded_any_more(desk, path):
+    list(desk.read_upload(path, Setting("phantom", who="ann")))
+    views = list(desk.read_upload(path, Setting("phantom", who="ann", blinded=True)))
+    assert not any(view.sealed or view.shown.blinded for view in views)
+    assert "Read openly" in views[-1].consensus
+    (view,) = desk.read_upload(path, Setting("phantom", who="bob", blinded=True))
+    assert view.sealed
+
+
+def test_an_image_can_be_flagged_and_asked_for_again_before_its_models_have_answered(desk, path, image):
+    reading = desk.read_upload(path, Setting("phantom"))
+    shown = next(reading).shown
+    assert desk.room.cases.get("phantom", image.sha256).reading is None
+    assert next(desk.read_again(shown, Setting("phantom"))).viewer["state"] == "case"
+    record = {"task": "phantom", "image_sha256": image.sha256, "reader": "Bob", "corrected_label": "Effusion"}
+    assert desk.room.flag(record).startswith("flag-")
+
+
 def test_what_cannot_be_read_is_a_sentence(desk, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("no")

@@ -21,6 +21,21 @@ def test_callers_without_a_page_never_overtake_each_other():
     first()
 
 
+def test_a_page_shows_what_its_last_turn_noted():
+    turns = Turns()
+    first = turns.take("a")
+    turns.note("a", first, "x")
+    assert turns.shows("a") == "x" and turns.shows("b") is None
+    second = turns.take("a")
+    assert turns.shows("a") is None  # it asked for something, and that is not there yet
+    with pytest.raises(OvertakenError):
+        turns.note("a", first, "x")
+    turns.note("a", second, "y")
+    assert turns.shows("a") == "y"
+    turns.note("", turns.take(""), "z")
+    assert turns.shows("") is None
+
+
 def test_a_page_that_was_forgotten_is_not_stopped():
     turns = Turns(capacity=1)
     first = turns.take("a")

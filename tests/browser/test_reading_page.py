@@ -243,3 +243,26 @@ def test_the_other_pages_go_along_with_the_task(untrained, tmp_path, monkeypatch
             page.locator("#models-table", has_text="Models of Other task").wait_for()
     finally:
         app.close()
+
+
+def test_what_was_said_of_one_image_does_not_go_along_to_the_next(room, file, other_file):
+    with opened(room[1], DESK) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        page.locator("#flag-reader input, #flag-reader textarea").fill("Ann")
+        page.locator("#flag-comment input, #flag-comment textarea").fill("of the first")
+        page.locator("#flag-confidence input[type=number]").fill("20")
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("2")
+        page.locator("#method input").focus()  # leaving a list is no choice: nothing is read again or cleared
+        page.keyboard.press("Tab")
+        page.locator("#task input").focus()
+        page.keyboard.press("Tab")
+        page.wait_for_timeout(500)
+        assert page.locator("#flag-label input:checked").count() == 1
+        give_file(page, other_file)
+        page.wait_for_function("() => !document.querySelector('#flag-label input:checked')")
+        wait_for_maps(page)
+        entries = [page.locator(f"#flag-{name} input, #flag-{name} textarea").first for name in ("reader", "comment")]
+        assert [entry.input_value() for entry in entries] == ["Ann", ""]
+        assert page.locator("#flag-confidence input[type=number]").input_value() == "80"
