@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PANEL = "the panel"
 _RESAMPLES, _SEED = 2000, 0
+_FEWEST = 2  # images; one alone is no agreement beyond chance
 _PAPER = {INK: "var(--text)", RULE: "var(--line)", SERIES[0]: "var(--accent)", SERIES[1]: "var(--warn)"}
 
 
@@ -30,7 +31,8 @@ class Kappa(NamedTuple):
         first: a rater.
         second: another.
         images: images that both gave a label to.
-        value: Cohen's kappa in [-1, 1]; None where it is not defined (no image, or one label throughout).
+        value: Cohen's kappa in [-1, 1]; None where it is not defined (fewer than two images, or one
+            label throughout).
         low: 2.5th percentile over resampled images, or None.
         high: 97.5th percentile.
     """
@@ -123,8 +125,8 @@ def _cross(first: pd.Series, second: pd.Series, labels: Sequence[str]) -> np.nda
 
 def _compare(first: str, second: str, counts: np.ndarray) -> Kappa:
     images = int(counts.sum())
-    if not images:
-        return Kappa(first, second, 0, None, None, None)
+    if images < _FEWEST:
+        return Kappa(first, second, images, None, None, None)
     value = cohen_kappa(counts[None])[0]
     if np.isnan(value):
         return Kappa(first, second, images, None, None, None)

@@ -128,8 +128,10 @@ def _render_map(card: Card, name: str) -> str:
 def _render_opinion(opinion: Opinion) -> str:
     label = f'<p class="sr-label">{plain(opinion.label or "")}</p>'
     kept = opinion.prediction_set
-    said = "" if kept is None else f"Not ruled out: {', '.join(map(plain, kept)) or 'none clearly; it is unsure'}"
-    return f'{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{said}</p>'
+    said = f"Not ruled out: {', '.join(map(plain, kept))}" if kept else "No label is clear enough"
+    return (
+        f'{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{"" if kept is None else said}</p>'
+    )
 
 
 def _render_tag(opinion: Opinion | None) -> str:

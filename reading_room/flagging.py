@@ -37,7 +37,7 @@ def save_flag(desk: Desk, shown: Shown | None, fields: Mapping[str, Any], region
         who: the reader.
     """
     if shown is None:
-        return Saved(cards.render_error("There is no image to flag. Read one first.", "Not saved."))
+        return Saved(cards.render_error("There is no image to flag. Read one first.", "Not saved:"))
     record = {
         "task": shown.task,
         "image_sha256": shown.sha256,
@@ -52,7 +52,7 @@ def save_flag(desk: Desk, shown: Shown | None, fields: Mapping[str, Any], region
             record |= blinded_fields(first)
         flag_id = desk.room.flag(record | dict(fields), who)
     except SAYING as error:
-        return Saved(cards.render_error(str(error), "Not saved."))
+        return Saved(cards.render_error(str(error), "Not saved:"))
     return Saved(cards.render_saved(flag_id, str(fields["corrected_label"]), _tell_where(desk, flag_id)), flag_id)
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from reading_room import flagging
+from reading_room.blinding import SealedError
 from reading_room.desk import SAYING, Desk, Shown
 from reading_room.readers import find_login, name_reader, show_login
 from reading_room.room import Room
-from reading_room.wiring import QUIET, download_as
+from reading_room.wiring import FROM_LINK, QUIET, download_as
 from xray_models.flags import REASONS
 from xray_models.tasks import Task
 
@@ -80,12 +81,19 @@ def build_flag_form(room: Room, task: str) -> FlagForm:
                 list(REASONS), value=REASONS[0], label="Reason", elem_id="flag-reason", scale=2, min_width=130
             )
             reader = gr.Textbox(
-                label="Reader", placeholder="name or initials", elem_id="flag-reader", scale=2, min_width=110
+                label="Reader",
+                placeholder="name or initials",
+                elem_id="flag-reader",
+                max_lines=1,
+                max_length=80,
+                scale=2,
+                min_width=110,
             )
         with gr.Row(equal_height=True):
             comment = gr.Textbox(
                 label="Comment (nothing of the patient)",
                 elem_id="flag-comment",
+                max_lines=3,
                 max_length=4000,
                 scale=4,
                 min_width=180,
@@ -111,7 +119,9 @@ def offer_labels(task: Task) -> list[tuple[str, str]]:
     return [(label.replace("_", " "), label) for label in task.labels]
 
 
-def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, earlier: gr.HTML) -> None:
+def wire_flag_form(
+    desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, earlier: gr.HTML, blinded: gr.Checkbox
+) -> None:
     """Joins the flag form to the ledger: save by button or Enter, undo, and the table as a download."""
 
     def save_flag(  # noqa: PLR0913 - gradio passes one argument a component
@@ -142,8 +152,10 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, 
         said = flagging.undo_flag(desk, shown, last, who)
         return said, said, flagging.show_earlier(desk, shown, who)
 
-    def export() -> str:
+    def export(blinded: bool) -> str:
         try:
+            if blinded:
+                raise SealedError("The table of flags holds opinions. It is given out while you do not read blinded.")
             return desk.room.export()
         except SAYING as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -156,7 +168,7 @@ def wire_flag_form(desk: Desk, form: FlagForm, shown: gr.State, answer: Answer, 
     undone = answer.undo.click(undo_flag, [shown, answer.last], said, **_IN_TURN)
     if desk.room.hub_copy:
         wire_following(desk.room.hub_copy, answer.status, answer.notice, [saved, undone])
-    form.download.click(export, None, form.table, **QUIET).success(
+    form.download.click(export, blinded, form.table, js=FROM_LINK, **QUIET).success(
         None, form.table, None, js=download_as("flags.csv", "text/csv"), api_visibility="private"
     )
 

@@ -105,7 +105,7 @@ def build_reading_page(room: Room, task: str) -> tuple[Shared, Callable[[gr.Stat
     stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, earlier, answer.status, *entries)
     _wire_reading(desk, controls, stand, file, example)
     _wire_commit_form(desk, controls, stand, commit)
-    wire_flag_form(desk, flag, shown, answer, earlier)
+    wire_flag_form(desk, flag, shown, answer, earlier, blinded)
     return Shared(tasks, blinded, steps), lambda opened: _wire_opening(desk, controls, stand, opened)
 
 

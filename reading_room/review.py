@@ -161,8 +161,17 @@ def adjudicate(ledger: Ledger, task: Task, sha256: str, label: str, reader: str,
 
 
 def answer(room: Room, flag_id: str, verdict: str, reader: str, comment: str = "") -> list[str]:
-    """`decide` for a flag of any task."""
-    row = find_flag(load_flags(room.ledger.root), flag_id)
+    """`decide` for a flag of any task; raises `FlagError` where another label of its image is accepted already."""
+    flags = load_flags(room.ledger.root)
+    row = find_flag(flags, flag_id)
+    same = (flags["task"] == row["task"]) & (flags["image_sha256"] == row["image_sha256"])
+    other = flags[same & (flags["verdict"] == "accepted") & (flags["corrected_label"] != row["corrected_label"])]
+    if verdict == "accepted" and len(other):
+        label = other["corrected_label"].iloc[0].replace("_", " ")
+        raise FlagError(
+            f"Another flag of this image is accepted, with the label {label}. Reject that one first, or settle the "
+            "label between readers."
+        )
     return decide(room.ledger, room.panels.tasks[row["task"]], flag_id, verdict, reader, comment)
 
 

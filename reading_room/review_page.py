@@ -89,7 +89,6 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> None:
         with gr.Column(scale=5, min_width=320, elem_classes="sr-beside"):
             detail = gr.HTML(_NOTHING, elem_id="review-detail", js_on_load=_SCROLL)
             form, verdict = _build_verdict()
-    _wire_list(room, filters, (number, chosen, written, blinded), (table, place))
     for button, step in ((before, -1), (after, 1)):
         button.click(_stepping(step), number, number, **QUIET)
     gr.on([filter.input for filter in filters], lambda: 0, None, number, **QUIET)
@@ -98,12 +97,14 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> None:
     _wire_verdict(room, verdict, chosen, written)
     known = review.load_flags(room.ledger.root)["task"]
     first = str(known.iloc[0]) if len(known) and known.iloc[0] in room.panels.tasks else room.panels.default()
-    with gr.Accordion("Agreement between readers and models", open=False, elem_id="review-agreement"):
-        _build_agreement(room, tasks[1:], first)
-    with gr.Accordion("Export", open=False, elem_id="review-out"):
-        _build_exports(room, tasks[1:], first)
-    with gr.Accordion("What would retraining change?", open=False, elem_id="review-retraining"):
-        _build_retraining(room, tasks[1:], first)
+    with gr.Column(elem_id="review-more") as more:  # full of opinions, as the flags are
+        with gr.Accordion("Agreement between readers and models", open=False, elem_id="review-agreement"):
+            _build_agreement(room, tasks[1:], first)
+        with gr.Accordion("Export", open=False, elem_id="review-out"):
+            _build_exports(room, tasks[1:], first)
+        with gr.Accordion("What would retraining change?", open=False, elem_id="review-retraining"):
+            _build_retraining(room, tasks[1:], first, blinded)
+    _wire_list(room, filters, (number, chosen, written, blinded), (table, place), more)
 
 
 def _stepping(step: int) -> Callable[[int], int]:
@@ -114,9 +115,21 @@ def _build_verdict() -> tuple[gr.Group, _Verdict]:
     with gr.Group(visible=False, elem_classes="sr-form", elem_id="review-form") as form:
         with gr.Row(equal_height=True):
             reader = gr.Textbox(
-                label="You decide as", placeholder="name or initials", elem_id="review-me", min_width=140
+                label="You decide as",
+                placeholder="name or initials",
+                elem_id="review-me",
+                max_lines=1,
+                max_length=80,
+                min_width=140,
             )
-            comment = gr.Textbox(label="Why (nothing of the patient)", elem_id="review-why", scale=2, min_width=180)
+            comment = gr.Textbox(
+                label="Why (nothing of the patient)",
+                elem_id="review-why",
+                max_lines=3,
+                max_length=4000,
+                scale=2,
+                min_width=180,
+            )
         with gr.Row(equal_height=True):
             accept = gr.Button("Accept the flag", variant="primary", elem_id="review-accept", min_width=130)
             reject = gr.Button("Reject the flag", elem_id="review-reject", min_width=130)
@@ -128,12 +141,12 @@ def _build_verdict() -> tuple[gr.Group, _Verdict]:
     return form, _Verdict(reader, comment, accept, reject, label, settle, message)
 
 
-def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple) -> None:
+def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple, more: gr.Column) -> None:
     """Draws the flags when the page is opened, and whenever a filter, the page, the choice or the ledger changes."""
 
     def draw(task: str, reader: str, label: str, status: str, page: int, chosen: str, _: int, blinded: bool) -> list:
         if blinded:
-            return [_SEALED, "", page, gr.skip(), gr.skip()]
+            return [_SEALED, "", page, gr.skip(), gr.skip(), gr.Column(visible=False)]
         flags = review.load_flags(room.ledger.root, withdrawn=True)
         wanted = review.filter_flags(flags, Wanted(task, reader or "", label or "", status))
         page = tables.shift_page(page, 0, len(wanted), review_view.PAGE)
@@ -141,9 +154,10 @@ def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple) -> No
         labels = [("All labels", ""), *((n.replace("_", " "), n) for n in sorted(set(flags["corrected_label"])))]
         place = tables.render_place(page, review_view.PAGE, len(wanted))
         html = review_view.render_flags(wanted, page, chosen)
-        return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels)]
+        return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels), gr.Column(visible=True)]
 
-    gr.on(None, draw, [*filters, *states], [*shown, states[0], filters.reader, filters.label], js=FROM_LINK, **QUIET)
+    outputs = [*shown, states[0], filters.reader, filters.label, more]
+    gr.on(None, draw, [*filters, *states], outputs, js=FROM_LINK, **QUIET)
 
 
 def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> None:
@@ -164,10 +178,10 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
         undecided = not row["decides"] and row["verdict"] != "withdrawn"
         return [html, gr.Group(visible=undecided), gr.Radio(labels, value=None)]
 
-    def choose(event: gr.EventData) -> tuple[str, str]:
-        return event.key, ""
+    def choose(event: gr.EventData) -> tuple[str, str, str]:
+        return event.key, "", ""
 
-    table.click(choose, None, [chosen, verdict.message], **QUIET)
+    table.click(choose, None, [chosen, verdict.message, verdict.comment], **QUIET)
     events = [chosen.change, written.change, blinded.change]
     gr.on(events, show, [*states], [detail, form, verdict.label], js=FROM_LINK, **QUIET)
 
@@ -175,7 +189,10 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
 def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.State) -> None:
     def settle(flag_id: str, label: str | None, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
         me = find_login(request) or reader
-        return _say(room, lambda: review.settle(room, flag_id, label or "", me, comment), count)
+        if not label:
+            said = render_error("Choose the label that the image shall have.", "Not saved:")
+            return said, said, gr.skip(), gr.skip()
+        return _say(room, lambda: review.settle(room, flag_id, label, me, comment), count)
 
     def deciding(verdict: str) -> Callable:
         def decide(flag_id: str, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
@@ -185,7 +202,7 @@ def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.Stat
         return decide
 
     notice = gr.State("")
-    outputs = [form.message, notice, written]
+    outputs = [form.message, notice, written, form.comment]
     sent = [form.reader, form.comment, written]
     events = [
         button.click(deciding(verdict), [chosen, *sent], outputs, **QUIET)
@@ -201,12 +218,12 @@ def _say(room: Room, work: Callable[[], list[str]], count: int) -> tuple:
     try:
         made = work()
     except SAYING as error:
-        said = render_error(str(error), "Not saved.")
-        return said, said, gr.skip()
+        said = render_error(str(error), "Not saved:")
+        return said, said, gr.skip(), gr.skip()
     rows = f"{len(made)} rows" if len(made) > 1 else made[0]
     where = room.hub_copy.render(made[-1]) if room.hub_copy else ""
     said = f'<p class="sr-saved" role="status">Saved · {rows}{where}</p>'
-    return said, said, count + 1
+    return said, said, count + 1, ""
 
 
 def _build_agreement(room: Room, tasks: list, first: str) -> None:
@@ -255,13 +272,13 @@ def _build_exports(room: Room, tasks: list, first: str) -> None:
         button.click(work, given, outputs, **QUIET).success(None, text, None, js=script, api_visibility="private")
 
 
-def _build_retraining(room: Room, tasks: list, first: str) -> None:
+def _build_retraining(room: Room, tasks: list, first: str, blinded: gr.Checkbox) -> None:
     def list_names(task: str) -> list[tuple[str, str]]:
         return [(title_of(ref.name), ref.name) for ref in room.panels.tasks[task].models]
 
-    def draw(task: str, model: str | None) -> str:
+    def draw(task: str, model: str | None, blinded: bool) -> str:
         known = room.panels.tasks[task]
-        if not model or model not in dict(list_names(task)).values():
+        if blinded or not model or model not in dict(list_names(task)).values():
             return ""
         commands = relabels.list_commands(known, model, room.ledger.root, relabels.find_data(known))
         standing = relabels.list_relabels(review.load_flags(room.ledger.root), task)
@@ -279,4 +296,4 @@ def _build_retraining(room: Room, tasks: list, first: str) -> None:
         return gr.update(choices=names, value=names[0][1] if names else None)
 
     task.input(show_models, task, model, **QUIET)
-    gr.on(None, draw, [task, model], result, **QUIET)
+    gr.on(None, draw, [task, model, blinded], result, js=FROM_LINK, **QUIET)

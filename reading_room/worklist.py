@@ -141,7 +141,7 @@ class Worklist:
                 yield number, str(error)
 
     def _add(self, batch: Sequence[tuple[int, Radiograph | str]], panel: Panel) -> None:
-        known = {row.sha256: row for row in self._rows if row.reading}
+        known = {row.sha256: row for row in reversed(self._rows) if row.reading}  # the first that showed a picture
         fresh = {image.sha256: image for _, image in batch if isinstance(image, Radiograph)}
         asked = [image for sha256, image in fresh.items() if sha256 not in known]
         readings = dict(zip((image.sha256 for image in asked), panel.read_many(asked), strict=True))

@@ -130,23 +130,34 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
         key: str | None, show: str, order: str, number: int, drawn: tuple | None, opened: Opened | None, blinded: bool
     ) -> list:
         if blinded:
-            return ["", _SEALED, "", number, None, *_set_steps([], None), gr.Timer(active=False)]
+            return ["", _SEALED, "", number, None, *_set_steps([], None), gr.skip(), gr.Timer(active=False)]
         found = lists.get(key)
         flags = load_flags(room.ledger.root)
         opened = _keep_open(opened, key)
         state = (key, show, order, number, found and (found.state, len(found.rows)), len(flags), opened)
         rest = gr.Timer(active=bool(found and found.active))
         if state == drawn:
-            return [gr.skip()] * 8 + [rest]
+            return [gr.skip()] * 9 + [rest]
         flagged = list_readers(flags, found.task) if found else {}
         title = room.panels.tasks[found.task].title if found else ""
         made = draw_list(found, title, flagged, Choice(show, order, number, opened.number if opened else 0), opens)
         steps = _set_steps(list_steps(found, flagged, show, order) if opens else [], opened)
         kept = (*state[:3], made.page, *state[4:])
-        return [made.progress, made.table, made.place, made.page, kept, *steps, rest]
+        known = drawn is not None and drawn[0] == key
+        filters = gr.skip() if known or not found else gr.Dropdown(list_filters(room.panels.tasks[found.task].labels))
+        return [made.progress, made.table, made.place, made.page, kept, *steps, filters, rest]
 
     inputs = [page.steps.key, page.show, page.order, page.page, page.drawn, page.opened, page.blinded]
-    outputs = [page.progress, page.table, page.place, page.page, page.drawn, *page.steps[:3], page.steps.timer]
+    outputs = [
+        page.progress,
+        page.table,
+        page.place,
+        page.page,
+        page.drawn,
+        *page.steps[:3],
+        page.show,
+        page.steps.timer,
+    ]
     gr.on([page.steps.timer.tick, page.blinded.change], draw, inputs, outputs, **_DRAWING)
     for control in (page.show, page.order):
         control.input(lambda: 0, None, page.page, **QUIET).then(draw, inputs, outputs, **_DRAWING)
@@ -177,8 +188,7 @@ def _wire_intake(
             made = lists.start(paths, task, replaces=key)
         except SAYING as error:
             return [None, gr.skip(), gr.skip(), gr.skip(), render_error(str(error)), gr.skip()]
-        filters = gr.Dropdown(list_filters(room.panels.tasks[task].labels), value="all")
-        return [None, made, filters, 0, "", gr.Timer(active=True)]
+        return [None, made, "all", 0, "", gr.Timer(active=True)]
 
     for giver in givers:
         outputs = [giver, page.steps.key, page.show, page.page, page.message, page.steps.timer]

@@ -84,7 +84,8 @@ def draw_list(
         return Drawn("", empty, "", 0)
     rows = choose_rows(found.rows, flagged, choice.show, choice.order)
     page = tables.shift_page(choice.page, 0, len(rows), PAGE)
-    none = '<p class="sr-none">No case fits this filter.</p>'
+    waits = found.active and not found.rows
+    none = f'<p class="sr-none">{"Reading the first images …" if waits else "No case fits this filter."}</p>'
     part = rows[page * PAGE : (page + 1) * PAGE]
     return Drawn(
         render_progress(found.progress(), title, found.aside),

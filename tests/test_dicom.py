@@ -47,6 +47,7 @@ def test_metadata_holds_short_codes_only():
         "photometric_interpretation": "MONOCHROME2",
         "spacing_mm": (0.2, 0.2),
     }
+    assert read(ImagerPixelSpacing=[0.2, 0.2]).metadata["spacing_at_detector"] is True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         radiograph = read(BodyPartExamined="Chest of Jane", Modality="A" * 17, PixelSpacing=[0, 0.2])

@@ -184,6 +184,17 @@ def test_no_ledger_is_no_flag(tmp_path):
     assert "No flag" in review_view.render_flags(review.load_flags(tmp_path / "none"), 0)
 
 
+def test_two_labels_of_one_image_are_not_both_accepted(ledger):
+    room = SimpleNamespace(ledger=ledger, panels=SimpleNamespace(tasks={"phantom": TASK}))
+    first, second = add(ledger, IMAGES[0], "Normal", "AB"), add(ledger, IMAGES[0], "Effusion", "CD")
+    review.answer(room, first, "accepted", "Chief")
+    with pytest.raises(FlagError, match="with the label Normal. Reject that one first"):
+        review.answer(room, second, "accepted", "Chief")
+    review.answer(room, second, "rejected", "Chief")
+    review.answer(room, add(ledger, IMAGES[0], "Normal", "EF"), "accepted", "Chief")  # one label, twice
+    assert in_training(ledger) == {IMAGES[0].sha256: "Normal"}
+
+
 # --- agreement ---
 
 
@@ -207,6 +218,8 @@ def test_kappa_is_not_made_up():
     said = pd.DataFrame({"x": ["a", "a", None], "y": ["a", "a", "b"], "z": [None, None, "b"]})
     found = {(k.first, k.second): k for k in agreements.compare_raters(said, ["a", "b"])}
     assert found["x", "y"].value is None and found["x", "y"].images == 2
+    alone = pd.DataFrame({"x": ["a"], "y": ["b"]})
+    assert agreements.compare_raters(alone, ["a", "b"]) == [agreements.Kappa("x", "y", 1, None, None, None)]
     assert found["x", "z"] == agreements.Kappa("x", "z", 0, None, None, None)
     assert "not defined" in review_view.render_kappas(list(found.values()))
 

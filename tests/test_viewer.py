@@ -24,6 +24,7 @@ def test_a_case_says_what_is_known_and_nothing_of_the_patient():
         "bits": 16,
         "window": None,
         "spacing": [0.2, 0.1],
+        "detector": False,
         "sha256": image.sha256,
         "opened": 2.5,
         "facts": "DICOM · 50 × 40 · 16 bit · DX · PA",

@@ -159,13 +159,14 @@ def wait(found, seconds=60):
 
 def test_a_list_is_read_ranked_and_opened(lists, room, tmp_path):
     files = {f"DOE{k}.png": png(k, phantom.LABELS[k % 4]) for k in range(11)} | {"notes.txt": b"hello"}
-    key = lists.start([zip_of({**files, "again.png": files["DOE3.png"]}, tmp_path / "z.zip")], "phantom")
+    again = dict.fromkeys(("again.png", *(f"later{k}.png" for k in range(10))), files["DOE3.png"])
+    key = lists.start([zip_of({**files, **again}, tmp_path / "z.zip")], "phantom")
     found = lists.get(key)
     wait(found)
     assert found.state == "done"
-    assert [row.number for row in found.rows] == list(range(1, 14))
+    assert [row.number for row in found.rows] == list(range(1, 24))
     assert found.rows[11].problem.startswith("The file is not an image")
-    assert (found.rows[12].twin, found.rows[12].reading) == (4, found.rows[3].reading)
+    assert [(row.twin, row.reading) for row in found.rows[12:]] == [(4, found.rows[3].reading)] * 11
     ranked = choose_rows(found.rows, {}, "all", "disagreement")
     amounts = [row.consensus.disagreement for row in ranked if row.consensus]
     assert amounts == sorted(amounts, reverse=True)
@@ -177,7 +178,7 @@ def test_a_list_is_read_ranked_and_opened(lists, room, tmp_path):
     html = draw_list(found, "T", {sha256: ["A<B"]}, Choice(), opens=True).table
     assert "DOE" not in html
     assert "A&lt;B" in html
-    assert html.count('data-action="open"') == 12
+    assert html.count('data-action="open"') == 22
 
 
 def test_the_readings_are_the_panels_own(lists, room, tmp_path):
@@ -299,7 +300,7 @@ def test_progress_says_how_long_and_what_was_left_aside():
 
 def test_a_page_holds_few_rows_and_one_too_far_is_mended():
     many = SimpleNamespace(rows=[row(k) for k in range(1, 101)], progress=lambda: Progress("done", 100, 100, None))
-    many.aside = 0
+    many.aside, many.active = 0, False
     drawn = draw_list(many, "T", {}, Choice(page=9), opens=False)
     assert drawn.page == 2
     assert drawn.table.count("<tr") == 1 + 20
@@ -307,7 +308,9 @@ def test_a_page_holds_few_rows_and_one_too_far_is_mended():
 
 
 def test_broken_files_are_rows_that_say_why():
-    found = SimpleNamespace(rows=[Row(1, problem="<b>")], progress=lambda: Progress("done", 1, 1, None), aside=0)
+    found = SimpleNamespace(
+        rows=[Row(1, problem="<b>")], progress=lambda: Progress("done", 1, 1, None), aside=0, active=False
+    )
     html = draw_list(found, "T", {}, Choice(), opens=True).table
     assert "Not read</span> &lt;b&gt;" in html
     assert "data-action" not in html

@@ -264,4 +264,6 @@ def _read_metadata(ds: Dataset) -> dict[str, Any]:
     }
     if spacing := _read_spacing(ds):
         kept["spacing_mm"] = spacing
+        if not ds.get("PixelSpacing"):
+            kept["spacing_at_detector"] = True
     return kept

@@ -65,8 +65,8 @@ def show_case(image: Radiograph, address: str, opened: float) -> dict[str, Any]:
 
     Returns:
         Plain data: `pixels` (address), `height`, `width`, `bits`, `window` (the file's, in stored values, or None
-        where the pixels are as the file shows them), `spacing` (mm a row and a column, or None), `sha256`, `facts`
-        and `warnings`. Nothing of the patient.
+        where the pixels are as the file shows them), `spacing` (mm a row and a column, or None), `detector` (whether
+        that is measured at the detector), `sha256`, `facts` and `warnings`. Nothing of the patient.
     """
     height, width = image.pixels.shape
     known = [str(image.metadata[key]) for key in ("modality", "body_part", "view") if image.metadata.get(key)]
@@ -79,6 +79,7 @@ def show_case(image: Radiograph, address: str, opened: float) -> dict[str, Any]:
         "bits": image.bits if image.stored is None else 16,
         "window": _show_window(image.stored),
         "spacing": None if spacing is None else [float(step) for step in spacing],
+        "detector": bool(image.metadata.get("spacing_at_detector")),
         "sha256": image.sha256,
         "opened": opened,
         "facts": " · ".join([image.format, f"{width} × {height}", f"{image.bits} bit", *known]),

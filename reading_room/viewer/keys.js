@@ -52,6 +52,7 @@ function belongsElsewhere(event) {
   const { target, key } = event;
   if (!(target instanceof Element)) return false;
   if (target.isContentEditable || target.matches(TYPING)) return true;
+  if (target.matches("[type=radio]:checked")) return false; // it has nothing left to do with Space, and no arrows
   if (target.matches("input")) return key === " " ? target.type !== "range" : ARROWS.includes(key) && !event.altKey;
   return target.closest("button, a, summary") !== null && (key === " " || key === "Enter");
 }
@@ -67,8 +68,9 @@ function listenToKeys(viewer, isActive) {
   const actions = new Map();
   for (const [, rows] of KEYS) for (const [, , keys, action, argument] of rows) for (const key of keys) actions.set(key, [action, argument]);
   const listen = (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || !isActive(event) || belongsElsewhere(event)) return;
-    if (event.altKey && !ARROWS.includes(event.key)) return;
+    if (event.defaultPrevented || event.metaKey || !isActive(event) || belongsElsewhere(event)) return;
+    const composed = event.getModifierState("AltGraph"); // how brackets are typed on many keyboards: it is Ctrl and Alt, too
+    if (!composed && (event.ctrlKey || (event.altKey && !ARROWS.includes(event.key)))) return;
     const found = actions.get(nameKey(event));
     if (!found || (event.repeat && [" ", "Enter"].includes(event.key))) return;
     if (viewer[found[0]](found[1] ?? event.key, event) !== false) event.preventDefault();

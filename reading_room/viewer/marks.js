@@ -4,11 +4,11 @@ const SVG = "http://www.w3.org/2000/svg";
 
 class Marks {
   constructor(svg, say) {
-    Object.assign(this, { svg, say, boxes: [], rulers: [], chosen: -1, spacing: null, size: [0, 0], ratio: 1 });
+    Object.assign(this, { svg, say, boxes: [], rulers: [], chosen: -1, spacing: null, detector: false, size: [0, 0], ratio: 1 });
   }
 
-  reset(width, height, spacing) {
-    Object.assign(this, { boxes: [], rulers: [], chosen: -1, spacing, size: [width, height] });
+  reset({ width, height, spacing, detector }) {
+    Object.assign(this, { boxes: [], rulers: [], chosen: -1, spacing: spacing ?? null, detector: Boolean(detector), size: [width, height] });
   }
 
   /** The boxes as the flag takes them. */
@@ -64,7 +64,8 @@ class Marks {
   lengthOf([x0, y0], [x1, y1]) {
     if (!this.spacing) return `${Math.hypot(x1 - x0, y1 - y0).toFixed(0)} px (no spacing in the file)`;
     const [row, column] = this.spacing;
-    return `${Math.hypot((x1 - x0) * column, (y1 - y0) * row).toFixed(1)} mm`;
+    const length = Math.hypot((x1 - x0) * column, (y1 - y0) * row).toFixed(1);
+    return this.detector ? `${length} mm at the detector` : `${length} mm`; // there, what lies before it is enlarged
   }
 
   /**

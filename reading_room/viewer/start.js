@@ -39,13 +39,19 @@ function joinButtons(viewer, root) {
   }
 }
 
-/** A file dropped on the image goes the same way as a chosen one. */
+/**
+ * A file dropped on this page goes the same way as a chosen one. One dropped beside a field that takes files does nothing:
+ * the browser would open it in place of the page.
+ */
 function joinDrop(viewer) {
-  viewer.stageBox.addEventListener("dragover", (event) => event.preventDefault());
-  viewer.stageBox.addEventListener("drop", (event) => {
+  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
+    const taken = event.defaultPrevented;
     event.preventDefault();
     const input = document.querySelector(".sr-head input[type=file]");
-    if (!input || !event.dataTransfer.files.length) return;
+    if (taken || !input || !viewer.root.offsetParent || !event.dataTransfer.files.length) return;
     input.files = event.dataTransfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   });
@@ -59,6 +65,8 @@ function joinCards(viewer) {
     viewer.stopBlinking();
     if (viewer.map.on && viewer.map.model === card.dataset.model) viewer.hideMap();
     else viewer.showMap(card.dataset.model);
+    const { top, bottom } = viewer.stageBox.getBoundingClientRect();
+    if (bottom < 0.5 * (bottom - top)) viewer.stageBox.scrollIntoView({ block: "start", behavior: "smooth" }); // a phone
   });
   whenThere("#cards", (cards) => {
     new MutationObserver(() => viewer.followCards()).observe(cards, { subtree: true, childList: true, attributes: true });

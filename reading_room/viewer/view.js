@@ -48,7 +48,7 @@ class View {
     this.role("facts").textContent = value.facts ?? "";
     this.role("warnings").replaceChildren(...(value.warnings ?? []).map((text) => Object.assign(document.createElement("li"), { textContent: text })));
     const same = this.plate && value.pixels === this.case?.pixels;
-    if (!same || value.opened !== this.case.opened) this.marks.reset(value.width, value.height, value.spacing ?? null);
+    if (value.sha256 !== this.case?.sha256) this.marks.reset(value);
     if (value.opened !== this.case?.opened) {
       this.hideMap();
       this.endBeside();

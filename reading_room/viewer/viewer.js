@@ -78,7 +78,7 @@ class Viewer extends Overlay {
     const radio = radios[Number(key) - 1];
     if (!radio) return false;
     radio.click();
-    radio.focus({ preventScroll: true });
+    this.say(`Label ${radio.value}`); // the focus stays, and with it the keys of the image
   }
 
   focusForm() {

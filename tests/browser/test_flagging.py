@@ -118,6 +118,7 @@ def see_tables_closed(page):
         page.wait_for_function(
             "id => document.querySelector(id)?.innerText.includes('while you read blinded')", arg=table
         )
+    assert not page.locator("#review-out, #review-agreement, #review-retraining").count()
 
 
 def test_blinded_no_earlier_flag_is_on_the_wire_before_the_commitment(room, file, image):
