@@ -7,7 +7,9 @@ look at the images -> `metrics.json`, `predictions.csv`, `worklist.csv`, `faults
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import logging
 from collections.abc import Iterable
 from contextlib import nullcontext
 from io import BytesIO
@@ -37,8 +39,10 @@ from xray_models import datasets
 from xray_models.arrays import cache_folder
 from xray_models.images import Radiograph, to_display
 from xray_models.panel import Panel
+from xray_models.seen import find_seen
 from xray_models.tasks import Task
 
+_log = logging.getLogger(__name__)
 _THUMBNAIL = 160  # pixels of the longer side
 
 
@@ -94,12 +98,16 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
     task = choose_models(task, options.models)
     panel = load_panel(task, engine=options.compute)
     manifest = datasets.open_dataset(task, options.data)
+    left_out = manifest.faults
+    if options.split == "test":
+        manifest, seen = leave_out_seen(manifest, panel)
+        left_out = pd.concat([left_out, seen], ignore_index=True)
     rows = manifest.part(options.split)
     if rows.empty:
         raise datasets.DataError(
             f"The {options.split} split has no image; the data set has {len(manifest.rows)}. Try --split all."
         )
-    early = manifest.faults.rename(columns={"path": "image"})
+    early = left_out.rename(columns={"path": "image"})
     early["image"] = [relative(path, manifest.folder) for path in early["image"]]
     if options.engine == "ray":
         folder = None if options.no_cache else cache_folder()
@@ -110,6 +118,47 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
             cases, late = collect_cases(panel, rows, manifest.folder, cache)
         table, unavailable = tabulate(task, cases), find_unavailable(cases)
     return Material(table, pd.concat([early, late], ignore_index=True), unavailable, panel, manifest)
+
+
+def leave_out_seen(manifest: datasets.Manifest, panel: Panel) -> tuple[datasets.Manifest, pd.DataFrame]:
+    """Takes out of the test split what a model of the panel was made with, and near-copies of that.
+
+    The split is dealt from the images that are there: with one more or less, or after a training on the publisher's
+    split, test images may be among those that a model learned from.
+
+    Args:
+        manifest: the data set.
+        panel: whose models know what they were made with.
+
+    Returns:
+        The data set, in which such images count as training images; and these images: path, label, reason.
+
+    Raises:
+        DataError: when no test image is left.
+    """
+    rows = manifest.rows
+    tested = (rows["split"] == "test").to_numpy()
+    models = pd.Series("", index=rows.index)
+    for name, member in panel.checkpoints.items():
+        if member.seen:
+            groups = rows.loc[find_seen(rows, member.seen), "group"]
+            models[tested & rows["group"].isin(groups).to_numpy()] += f", {name}"
+    known = (models != "").to_numpy()
+    if known.any() and known.sum() == tested.sum():
+        raise datasets.DataError(
+            f"All {tested.sum():,} test images were used to train or calibrate a model of this panel: no figure would "
+            "mean anything. Choose other models with --models, or other data with --data."
+        )
+    if known.any():
+        _log.warning(
+            "%d of %d test images are left out: models of this panel were trained or calibrated on them or on "
+            "near-copies of them; faults.csv lists them",
+            known.sum(),
+            tested.sum(),
+        )
+    reasons = "used to make " + models[known].str.removeprefix(", ")
+    moved = dataclasses.replace(manifest, rows=rows.assign(split=rows["split"].where(~known, "train")))
+    return moved, rows.loc[known, ["path", "label"]].assign(reason=reasons)
 
 
 def _score_files(task: Task, options: argparse.Namespace) -> Material:

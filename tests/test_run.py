@@ -1,15 +1,17 @@
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from evaluation import run
-from xray_models import phantom
+from evaluation import judging, run
+from xray_models import datasets, phantom
 from xray_models.images import read_image
 from xray_models.panel import Panel
+from xray_models.seen import note_seen
 from xray_models.tasks import ModelRef
 
 
@@ -196,3 +198,50 @@ def test_missing_data_is_explained(task, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "load_task", lambda name: task)
     assert run.main(["--task", "phantom", "--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
     assert "There is no data for task 'phantom'" in capsys.readouterr().err
+
+
+# --- what a model was made with ---
+
+
+@pytest.fixture
+def taught(task, data):
+    """A panel of which one model was made with the first two test images."""
+    manifest = datasets.open_dataset(task, data)
+    panel = SimpleNamespace(checkpoints=dict(Panel.load(task).checkpoints))
+    test = manifest.rows[manifest.rows["split"] == "test"]
+    seen = note_seen(test.iloc[:2].assign(split="train"), named=False)
+    panel.checkpoints["simple_cnn"] = dataclasses.replace(panel.checkpoints["simple_cnn"], seen=seen)
+    return manifest, panel, test
+
+
+def test_what_a_model_was_made_with_does_not_test_it(taught, caplog):
+    manifest, panel, test = taught
+    moved, left_out = judging.leave_out_seen(manifest, panel)
+    assert list(left_out["path"]) == list(test["path"][:2])
+    assert set(left_out["reason"]) == {"used to make simple_cnn"}
+    assert list(moved.part("test")["path"]) == list(test["path"][2:])
+    assert len(moved.rows) == len(manifest.rows)
+    assert f"2 of {len(test)} test images are left out" in caplog.text
+
+
+def test_a_near_copy_of_what_a_model_was_made_with_does_not_test_it_either(taught):
+    manifest, panel, test = taught
+    group = manifest.rows["group"].where(manifest.rows["path"] != test["path"].iloc[2], test["group"].iloc[0])
+    joined = dataclasses.replace(manifest, rows=manifest.rows.assign(group=group))
+    _, left_out = judging.leave_out_seen(joined, panel)
+    assert list(left_out["path"]) == list(test["path"][:3])
+
+
+def test_models_that_know_every_test_image_are_not_judged(taught):
+    manifest, panel, test = taught
+    seen = note_seen(test.assign(split="train"))
+    panel.checkpoints["resnet18"] = dataclasses.replace(panel.checkpoints["resnet18"], seen=seen)
+    with pytest.raises(datasets.DataError, match=f"All {len(test)} test images"):
+        judging.leave_out_seen(manifest, panel)
+
+
+def test_models_that_do_not_know_what_they_were_made_with_are_judged_on_all(taught):
+    manifest, panel, test = taught
+    panel.checkpoints["simple_cnn"] = dataclasses.replace(panel.checkpoints["simple_cnn"], seen={})
+    moved, left_out = judging.leave_out_seen(manifest, panel)
+    assert len(left_out) == 0 and len(moved.part("test")) == len(test)

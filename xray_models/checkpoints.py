@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Checkpoint:
         spec: the input that it takes.
         conformal: probability from which a label belongs to the prediction set; None where not fitted.
         reference: what is in distribution; None where not fitted.
+        seen: the images that it was made with, as `seen.note_seen` notes them; empty where that is not known.
         fast: its parts with bodies that an engine runs (`engine.build_engine`), without gradients; None for torch.
     """
 
@@ -54,6 +56,7 @@ class Checkpoint:
     spec: InputSpec
     conformal: float | None
     reference: Reference | None
+    seen: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     fast: Parts | FusedParts | None = None
 
     @property
@@ -135,10 +138,10 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
     ).eval()
     task.check_labels(list_labels(model), f"model {ref.name!r}")
     info = getattr(model.config, "second_read", None) or {}
-    reference = None
+    reference, arrays = None, {}
     if (folder / "reference.safetensors").is_file() and "ood_distance" in info:
-        embeddings = load_arrays(folder / "reference.safetensors")["embeddings"].astype(np.float32)
-        reference = Reference(embeddings, info["ood_distance"])
+        arrays = load_arrays(folder / "reference.safetensors")
+        reference = Reference(arrays.pop("embeddings").astype(np.float32), info["ood_distance"])
     return Checkpoint(
         name=ref.name,
         revision=ref.revision or hash_weights(folder),
@@ -147,6 +150,7 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
         spec=read_spec(model, folder),
         conformal=info.get("conformal_threshold"),
         reference=reference,
+        seen=arrays,
     )
 
 

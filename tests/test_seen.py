@@ -1,0 +1,39 @@
+import numpy as np
+import pandas as pd
+
+from xray_models.seen import find_seen, note_seen
+
+
+def rows(*images):
+    return pd.DataFrame(images, columns=["path", "sha256", "split"])
+
+
+MADE = rows(
+    ("/a/COVID/COVID-1.png", "p1", "train"),
+    ("/a/COVID/COVID-2.png", "p2", "validation"),
+    ("/a/COVID/COVID-3.png", "p3", "test"),
+    ("/a/x/1.png", "p4", "train"),
+    ("/a/y/1.png", "p5", "test"),
+)
+
+
+def test_an_image_is_known_by_its_pixels_or_its_name():
+    seen = note_seen(MADE)
+    assert find_seen(MADE, seen).tolist() == [True, True, False, True, False]
+    other = rows(("/b/COVID-1.jpg", "q1", "test"), ("/b/COVID-9.jpg", "p2", "test"), ("/b/COVID-3.jpg", "q3", "test"))
+    assert find_seen(other, seen).tolist() == [True, True, False]
+
+
+def test_a_name_that_is_not_an_images_own_tells_nothing():
+    seen = note_seen(MADE)
+    assert find_seen(rows(("/b/1.png", "q", "test")), seen).tolist() == [False]
+    drawn = note_seen(MADE, named=False)
+    assert find_seen(rows(("/b/COVID-1.png", "q", "test"), ("/b/z.png", "p1", "test")), drawn).tolist() == [False, True]
+    assert len(note_seen(rows(("/a/007.png", "p", "train")))["seen_names"]) == 0
+
+
+def test_what_is_kept_gives_no_name_away():
+    seen = note_seen(MADE)
+    assert {kept.dtype for kept in seen.values()} == {np.dtype("uint64")}
+    assert [len(kept) for kept in seen.values()] == [3, 2]
+    assert find_seen(MADE.iloc[:0], seen).tolist() == []
