@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,33 @@ def test_wrong_commands_are_sentences(words, says, phantoms, tmp_path, capsys):
     data = [] if "--data" in words else ["--data", str(phantoms)]
     assert train.main([*words, *data, "--out", str(tmp_path / "m")]) == 2
     assert says in capsys.readouterr().err
+
+
+def keep_few(phantoms, folder, label, count):
+    """A copy of the phantoms with few images of a label."""
+    shutil.copytree(phantoms, folder)
+    for path in sorted((folder / label).iterdir())[count:]:
+        path.unlink()
+    return folder
+
+
+def test_a_label_without_a_test_image_does_not_cost_the_training(phantoms, tmp_path, caplog):
+    data, out = keep_few(phantoms, tmp_path / "data", "Effusion", 3), tmp_path / "m"
+    out.mkdir()
+    (out / "README.md").write_text("an older model's")
+    assert train.main([*SMALL, "--data", str(data), "--out", str(out)]) == 0
+    text = (out / "config.json").read_text()
+    test = json.loads(text)["second_read"]["test"]
+    assert test["support"]["Effusion"] == 0 and test["sensitivity"]["Effusion"] is None
+    assert 0 <= test["auroc"] <= 1 and "NaN" not in text
+    assert "no test image has the label Effusion" in caplog.text
+    assert (out / "model.safetensors").is_file() and not (out / "README.md").exists()
+
+
+def test_a_label_without_a_training_image_is_refused(phantoms, tmp_path, capsys):
+    data = keep_few(phantoms, tmp_path / "data", "Effusion", 0)
+    assert train.main([*SMALL, "--data", str(data), "--out", str(tmp_path / "m")]) == 2
+    assert "No training image has the label Effusion" in capsys.readouterr().err
 
 
 def test_a_trained_model_answers_in_a_panel(trained, image):

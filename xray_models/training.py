@@ -68,11 +68,20 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     if ref.architecture == "fusion":
         name_sources(model, task)
     save_checkpoint(model, spec, options.out, fitted, reference)
-    card = render_card(task, model.config.second_read)
-    (options.out / "README.md").write_text(card, encoding="utf-8")
+    _write_card(task, model.config.second_read, options.out / "README.md")
     plot_curves(trainer.state.log_history, options.out / CURVES)
     shutil.rmtree(options.out / PROGRESS, ignore_errors=True)
     return fitted["test"]
+
+
+def _write_card(task: Task, info: dict[str, Any], path: Path) -> None:
+    """Writes the model's card, or, where its figures are not all defined, none: an older one is of another model."""
+    missing = [label for label, count in info["test"]["support"].items() if not count]
+    if missing:
+        _log.warning("no card is written: its figures need test images of every label; none has %s", ", ".join(missing))
+        path.unlink(missing_ok=True)
+        return
+    path.write_text(render_card(task, info), encoding="utf-8")
 
 
 def run_stages(
