@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xray_models import datasets, phantom, train
+from xray_models import datasets, phantom, train, training
 from xray_models.architectures import build_model
 from xray_models.checkpoints import load_checkpoint
 from xray_models.flags import Flag, Ledger
@@ -99,6 +99,26 @@ def test_a_killed_training_goes_on_to_the_same_end(trained, phantoms, tmp_path):
     assert train.main([*SMALL, "--data", str(phantoms), "--out", str(out), "--resume"]) == 0
     first, resumed = (load_file(folder / "model.safetensors") for folder in (trained, out))
     assert all(torch.equal(first[name], resumed[name]) for name in first)
+
+
+def test_only_the_last_training_is_gone_on_with_and_by_its_own_recipe(phantoms, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "m"
+    words = [*SMALL, "--data", str(phantoms), "--out", str(out)]
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "calibrate", stop)
+        for more in (["--batch-size", "4", "--seed", "1"], ["--epochs", "1"]):
+            with pytest.raises(KeyboardInterrupt):
+                train.main([*words, *more])
+    assert [path.name for path in out.glob(".training/all/checkpoint-*")] == ["checkpoint-2"]
+    assert train.main([*words, "--resume", "--epochs", "1", "--learning-rate", "0.5", "--seed", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "seed 0 then, 1 now; learning_rate 0.002 then, 0.5 now" in said
+    assert train.main([*words, "--resume", "--epochs", "1"]) == 0
+    assert not (out / ".training").exists()
 
 
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):

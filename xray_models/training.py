@@ -24,7 +24,7 @@ from xray_models.finishing import calibrate
 from xray_models.fusing import build_fusion, name_sources
 from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits
-from xray_models.progress import PROGRESS, last_progress
+from xray_models.progress import PROGRESS, last_progress, open_progress
 from xray_models.tasks import ModelRef, Recipe, Task
 from xray_models.teaching import Teacher, load_teacher
 from xray_models.trainer import RecipeTrainer, build_trainer, freeze_body
@@ -54,6 +54,8 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         started_from = find_source(ref.architecture[4:]).name
     counts = {split: len(images.labels) for split, images in sets.items()}
     _log.info("%s images; started from %s", counts, started_from)
+    same = {"task": task.name, "architecture": ref.architecture, "seed": options.seed, "images": counts}
+    open_progress(options.out / PROGRESS, same | dataclasses.asdict(recipe), options.resume)
     trainer = run_stages(model, sets, recipe, options, load_teacher(task, recipe, spec))
     trainer.accelerator.end_training()  # or a process that leaves with its threads at work may be aborted
     if not trainer.is_world_process_zero():
