@@ -1,11 +1,14 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests.test_flags import TASK, flag, load_as_data_set
 from xray_models.flags import Ledger, read_flags
 from xray_models.images import from_pixels
+from xray_models.layouts import DataError
 from xray_models.relabels import apply_relabels, settle_flags
 from xray_models.rows import from_cell
 
@@ -36,6 +39,25 @@ def test_relabels_reach_training_but_never_the_test_images(tmp_path, image):
     assert Path(out["path"].iloc[2]).is_file()
     rows.loc[0, "split"] = "test"
     assert apply_relabels(rows, tmp_path, TASK)["label"].iloc[0] == "Normal"
+
+
+def test_a_flagged_image_that_cannot_be_read_is_left_out(tmp_path, image, caplog):
+    rows = pd.DataFrame({"path": ["a"], "label": ["Normal"], "sha256": ["b" * 64], "group": [0], "split": ["train"]})
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    (ledger.folder / f"{image.sha256}.png").unlink()
+    assert apply_relabels(rows, tmp_path, TASK)["path"].tolist() == ["a"]
+    assert f"the flagged image {ledger.folder / image.sha256}.png" in caplog.text
+
+
+def test_a_ledger_that_is_not_there_and_labels_that_are_no_more_are_refused(tmp_path, image):
+    rows = pd.DataFrame({"path": ["a"], "label": "Normal", "sha256": image.sha256, "group": 0, "split": "train"})
+    with pytest.raises(DataError, match="There are no flags in .*none"):
+        apply_relabels(rows, tmp_path / "none", TASK)
+    flag_id = Ledger(tmp_path).append(flag(image, corrected_label="Nodule"), image, TASK)
+    renamed = dataclasses.replace(TASK, labels=("Normal", "Lump"), positive=())
+    with pytest.raises(DataError, match=rf"{flag_id} \(Nodule\). Valid: Normal, Lump"):
+        apply_relabels(rows, tmp_path, renamed)
 
 
 def test_what_was_accepted_and_then_rejected_is_rejected(tmp_path, image):

@@ -154,6 +154,8 @@ def test_flags_are_learned_from(phantoms, tmp_path):
         ),
         (["--task", "phantom", "--model", "simple_cnn", "--epochs", "0"], "epochs is 0"),
         (["--task", "covid", "--model", "simple_cnn", "--data", "/nowhere"], "There is no data"),
+        (["--task", "phantom", "--model", "simple_cnn", "--flags", "/nowhere"], "There are no flags in /nowhere"),
+        (["--task", "phantom", "--model", "resnet18", "--weights", "/nowhere"], "There is no folder /nowhere"),
     ],
 )
 def test_wrong_commands_are_sentences(words, says, phantoms, tmp_path, capsys):

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from xray_models import datasets
 from xray_models.augment import POLICIES
 from xray_models.images import InputSpec, normalise
+from xray_models.relabels import apply_relabels, check_ledger
 from xray_models.tasks import Recipe, Task, choose
 
 _log = logging.getLogger(__name__)
@@ -91,22 +92,35 @@ def load_splits(
     Raises:
         DataError: when the data are missing, a split has no image, or a label none to learn from.
     """
+    if flags is not None:
+        check_ledger(flags)
     rows = datasets.open_dataset(task, data).rows
     if flags is not None:
-        from xray_models.relabels import apply_relabels
-
         rows = apply_relabels(rows, flags, task)
     _check_splits(task, rows)
     number = {label: index for index, label in enumerate(task.labels)}
     sets = {}
     for split in _SPLITS:
-        part = rows[rows["split"] == split]
-        arrays = datasets.load_arrays(part["path"], spec)
+        part, arrays = _decode(rows[rows["split"] == split], spec)
         labels = part["label"].map(number).to_numpy()
         sets[split] = ImageSet(arrays.pixels, labels, spec, recipe.augment if split == "train" else "none", seed)
     if recipe.balance == "copies":
         sets["train"].raise_minorities()
     return sets
+
+
+def _decode(part: pd.DataFrame, spec: InputSpec) -> tuple[pd.DataFrame, datasets.Arrays]:
+    """Decodes a split's images; those that cannot be brought to the input's size are left out."""
+    arrays = datasets.load_arrays(part["path"], spec)
+    if not any(arrays.faults):
+        return part, arrays
+    for path, fault in zip(part["path"], arrays.faults, strict=True):
+        if fault:
+            _log.warning("left out: %s: %s", path, fault)
+    part = part[[not fault for fault in arrays.faults]]
+    if part.empty:
+        raise datasets.DataError(f"None of the {len(arrays.faults)} images of a split can be used: {arrays.faults[0]}")
+    return part, datasets.load_arrays(part["path"], spec)
 
 
 def _check_splits(task: Task, rows: pd.DataFrame) -> None:
