@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from xray_models.flags import WITHDRAWN, read_flags
@@ -62,8 +63,9 @@ def apply_relabels(rows: pd.DataFrame, root: str | Path, task: Task) -> pd.DataF
         task: only its flags are applied.
 
     Returns:
-        The rows with new labels, and flagged images that the data set does not hold as training images. Those that
-        cannot be read are left out.
+        The rows with new labels, and flagged images that the data set does not hold as training images; one that is a
+        near-copy of an image in it goes with that image. Those that cannot be read, and near-copies of test images,
+        are left out.
 
     Raises:
         DataError: when the folder holds no flags, or a flag gives a label that the task does not have.
@@ -92,7 +94,28 @@ def apply_relabels(rows: pd.DataFrame, root: str | Path, task: Task) -> pd.DataF
             "split": "train",
         }
     )
+    if len(added) and task.split.group != "none":
+        added = _join_copies(rows, added)
     return pd.concat([rows, added], ignore_index=True)
+
+
+def _join_copies(rows: pd.DataFrame, added: pd.DataFrame) -> pd.DataFrame:
+    """Gives near-copies of the data set's images the group and split of these; leaves out those of test images."""
+    from xray_models.datasets import THUMBNAIL, load_arrays
+    from xray_models.grouping import find_near_copies, join_groups
+
+    count = len(rows)
+    thumbnails = np.concatenate([load_arrays(part["path"], THUMBNAIL).pixels for part in (rows, added)])
+    groups = [*map(str, rows["group"]), *[""] * len(added)]
+    joined = join_groups(len(groups), find_near_copies(thumbnails).pairs, groups)
+    strictest = rows["split"].map({"test": 0, "validation": 1, "train": 2}).sort_values(kind="stable").index
+    home = rows.assign(joined=joined[:count]).loc[strictest].drop_duplicates("joined").set_index("joined")
+    own = pd.Series(joined[count:], index=added.index)
+    group = own.map(home["group"]).fillna(own + rows["group"].max() + 1).astype(int)
+    added = added.assign(group=group, split=own.map(home["split"]).fillna("train"))
+    kept = added["split"] != "test"
+    _log.info("%d of %d flagged images left out: near-copies of test images", (~kept).sum(), len(added))
+    return added[kept]
 
 
 def _keep_readable(added: pd.DataFrame) -> pd.DataFrame:
