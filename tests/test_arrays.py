@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from xray_models.arrays import load_arrays
-from xray_models.images import InputSpec, read_image, to_uint8
+from xray_models.images import InputSpec, encode_png, from_pixels, read_image, to_uint8
 from xray_models.layouts import DataError
 
 
@@ -31,6 +31,14 @@ def test_a_changed_file_is_decoded_anew_and_a_missing_one_named(phantoms, tmp_pa
     gone = load_arrays([str(file)], spec)
     assert gone.sha256 == [""]
     assert "cannot be opened" in gone.faults[0]
+
+
+def test_a_picture_that_no_model_can_take_is_a_fault(phantoms, tmp_path):
+    (tmp_path / "long.png").write_bytes(encode_png(from_pixels(np.eye(3, 30_000, dtype=np.uint8))))
+    paths = [str(tmp_path / "long.png"), str(next(phantoms.glob("Nodule/*.png")))]
+    arrays = load_arrays(paths, InputSpec(height=224, width=224, fit="crop"))
+    assert "too long and thin" in arrays.faults[0] and arrays.sha256[0] == ""
+    assert not arrays.faults[1] and arrays.pixels[1].any()
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no blocks")

@@ -28,8 +28,8 @@ class Arrays:
 
     Attributes:
         pixels: (N, H, W) uint8, a read-only memory map; rows of unreadable files are zero.
-        sha256: (N,) names of the pictures; "" where a file could not be read.
-        faults: (N,) reason why a file could not be read; "" where it could.
+        sha256: (N,) names of the pictures; "" where a file could not be read and resized.
+        faults: (N,) reason why a file could not; "" where it could.
     """
 
     pixels: np.ndarray
@@ -116,9 +116,9 @@ def _fill(pixels: np.memmap, paths: list[str], spec: InputSpec) -> dict[str, lis
     def decode(index: int) -> tuple[str, str]:
         try:
             radiograph = read_image(paths[index])
+            pixels[index] = to_uint8(radiograph, spec)
         except ImageError as error:
             return "", str(error)
-        pixels[index] = to_uint8(radiograph, spec)
         return radiograph.sha256, ""
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
