@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -218,3 +219,15 @@ def test_the_publishers_cut_off_jpegs_are_refused_or_listed(published, tmp_path)
     manifest = datasets.open_dataset(task, tmp_path)
     assert len(manifest.rows) == 3
     assert len(manifest.faults) == 59
+
+
+def test_what_is_no_file_among_the_images_is_left_out(phantoms, tmp_path):
+    """A link that leads to itself, and a pipe that nobody fills."""
+    data = shutil.copytree(phantoms, tmp_path / "data")
+    (data / "Normal" / "loop.png").symlink_to("loop.png")
+    os.mkfifo(data / "Normal" / "pipe.png")
+    manifest = datasets.open_dataset(load_task("phantom"), data)
+    assert len(manifest.rows) == 60
+    faults = {Path(row.path).name: row.reason for row in manifest.faults.itertuples()}
+    assert set(faults) == {"loop.png", "pipe.png"}
+    assert "pipe" in faults["pipe.png"] and "cannot be opened" in faults["loop.png"]

@@ -79,6 +79,11 @@ def _stamp(path: str) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
+def _is_special(path: str) -> bool:
+    """Whether a path is there and is no file: to read a pipe would wait for whoever fills it, for ever."""
+    return Path(path).exists() and not Path(path).is_file()
+
+
 def _decode(paths: list[str], spec: InputSpec, folder: Path) -> None:
     """Decodes into a folder beside `folder`, then renames it: a cache is whole or absent."""
     shape = (len(paths), spec.height, spec.width)
@@ -114,6 +119,8 @@ def _fill(pixels: np.memmap, paths: list[str], spec: InputSpec) -> dict[str, lis
     """Decodes into `pixels`; returns the pictures' names and the faults."""
 
     def decode(index: int) -> tuple[str, str]:
+        if _is_special(paths[index]):
+            return "", "It is no file, but a pipe, socket or device. Take it out of the folder."
         try:
             radiograph = read_image(paths[index])
             pixels[index] = to_uint8(radiograph, spec)

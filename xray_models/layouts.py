@@ -133,10 +133,18 @@ def _list_files(folder: Path, label: str, official: str = "") -> list[Listed]:
     if inner:
         _log.warning("%s: not read: the folders in it (%s)", folder, _shorten(inner))
     return [
-        Listed(str(path.resolve()), label, official)
+        Listed(_follow(path), label, official)
         for path in visible
         if not path.is_dir() and path.suffix.lower() not in _BESIDE
     ]
+
+
+def _follow(path: Path) -> str:
+    """A file's path with links followed; as it is where they lead nowhere."""
+    try:
+        return str(path.resolve())
+    except (OSError, RuntimeError):  # links that lead to each other
+        return str(path.absolute())
 
 
 def _find_start(task: Task, folder: Path, below: str, expected: Sequence[str]) -> Path:
