@@ -12,6 +12,7 @@ from PIL import Image
 
 from xray_models import datasets, phantom
 from xray_models.datasets import DataError, Twins, count_twins
+from xray_models.grouping import NearCopies
 from xray_models.tasks import TaskError, load_task
 
 
@@ -164,6 +165,15 @@ def test_the_publishers_split_counts_its_twins_and_cuts_validation_from_train(sc
     assert held["label"].value_counts().to_dict() == dict.fromkeys(task.labels, 1)  # 15 % of ten
     again = datasets.open_dataset(task, folder, split="official").rows
     assert (again["split"] == rows["split"]).all()
+
+
+def test_an_official_train_has_what_was_cut_off_as_validation():
+    rows = pd.DataFrame({"official": ["train", "train", "test", "test"], "group": [0, 1, 0, 2]})
+    rows["split"] = ["validation", *rows["official"][1:]]
+    copies = NearCopies(np.array([[0, 2]]), np.array([False]))
+    manifest = datasets.Manifest(rows, rows[:0], Path(), copies, "official")
+    assert count_twins(manifest) == Twins(test=2, related=1, copies=1)
+    assert count_twins(dataclasses.replace(manifest, kind="grouped")) == Twins(test=2, related=0, copies=0)
 
 
 def test_a_task_may_ask_for_the_publishers_split(scans):

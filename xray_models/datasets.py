@@ -60,12 +60,14 @@ class Manifest:
         faults: files left out: path, label, reason.
         folder: the data folder.
         copies: near-copies among the rows, by their place; none where grouping is off.
+        kind: "grouped", or "official" where the split is the publisher's.
     """
 
     rows: pd.DataFrame
     faults: pd.DataFrame
     folder: Path
     copies: NearCopies = NO_COPIES
+    kind: str = "grouped"
 
     def part(self, split: str) -> pd.DataFrame:
         """Returns the rows of "train", "validation", "test" or "all"."""
@@ -155,7 +157,7 @@ def open_dataset(
     rows = found[good].drop(columns="reason").reset_index(drop=True)
     rows["group"], copies = _group(task, rows, arrays.pixels[good.to_numpy()])
     rows["split"] = _divide(task, rows, kind)
-    manifest = Manifest(rows, faults, folder, copies)
+    manifest = Manifest(rows, faults, folder, copies, kind)
     if kind == "official":
         twins = count_twins(manifest)
         _log.warning("of %d test images %d have a twin in train, %d of them a near-copy", *twins)
@@ -192,9 +194,13 @@ def _divide(task: Task, rows: pd.DataFrame, kind: str) -> np.ndarray:
 
 
 def count_twins(manifest: Manifest) -> Twins:
-    """Counts the test images that have a twin in train: none in a grouped split, many in some official ones."""
+    """Counts the test images that have a twin in train: none in a grouped split, many in some official ones.
+
+    An official train is the publisher's, with the images that were cut from it as validation.
+    """
     rows, pairs = manifest.rows, manifest.copies.pairs
-    test, train = (rows["split"] == "test").to_numpy(), (rows["split"] == "train").to_numpy()
+    split = rows["official" if manifest.kind == "official" else "split"]
+    test, train = (split == "test").to_numpy(), (split == "train").to_numpy()
     related = test & rows["group"].isin(rows["group"][train]).to_numpy()
     both = np.concatenate([pairs, pairs[:, ::-1]])
     copied = np.unique(both[test[both[:, 0]] & train[both[:, 1]], 0])
