@@ -124,11 +124,11 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     """Searches rate, dropout and batch size; prints the table, and keeps it as `search.csv` in the model's folder."""
     from xray_models.search import Plan, search_recipes  # Optuna takes a second to import
 
+    plan = Plan(options.search, options.trials, options.seed)
     set_seed(options.seed)
     weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
     _, spec = _build(task, ref, recipe, weights)
     sets = load_splits(task, recipe, spec, options.data, options.flags, options.seed)
-    plan = Plan(options.search, options.trials, options.seed)
     table = search_recipes(
         lambda changed: _build(task, ref, changed, weights)[0], sets, recipe, options.out / PROGRESS, plan
     )
