@@ -241,3 +241,13 @@ def test_what_is_no_file_among_the_images_is_left_out(phantoms, tmp_path):
     faults = {Path(row.path).name: row.reason for row in manifest.faults.itertuples()}
     assert set(faults) == {"loop.png", "pipe.png"}
     assert "pipe" in faults["pipe.png"] and "cannot be opened" in faults["loop.png"]
+
+
+def test_a_task_opens_plain_folders_too(tmp_path):
+    task = load_task("covid")
+    for k, label in enumerate(task.labels):
+        for i in range(8):
+            picture(tmp_path / label / f"{i}.png", 100 * k + i)
+    rows = datasets.open_dataset(task, tmp_path).rows
+    assert rows["label"].value_counts().to_dict() == dict.fromkeys(task.labels, 8)
+    assert set(rows["split"]) == {"train", "validation", "test"}

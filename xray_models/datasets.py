@@ -29,7 +29,7 @@ from xray_models.arrays import Arrays, cache_folder, load_arrays
 from xray_models.exports import PREFIX, export_hub
 from xray_models.grouping import NO_COPIES, NearCopies, find_near_copies, join_groups, split_groups
 from xray_models.images import InputSpec
-from xray_models.layouts import LAYOUTS, DataError, Listed, name_below, relabel
+from xray_models.layouts import LAYOUTS, DataError, Listed, list_images, name_below, relabel
 from xray_models.tasks import SPLIT_KINDS, Task, choose
 
 __all__ = [
@@ -125,7 +125,8 @@ def open_dataset(
 
     Args:
         task: the task whose `dataset` and `split` apply.
-        given: the data folder, or `hub:owner/name`; None for the default of `data_folder`.
+        given: the data folder, or `hub:owner/name`; None for the default of `data_folder`. Folders `<label>/` or
+            `<split>/<label>/` serve every task.
         split: "grouped" or "official" (the publisher's); "" for what the task says.
         relabels: CSV with `file_name` and `label` of files to label anew; None for what the task says.
 
@@ -136,7 +137,7 @@ def open_dataset(
     kind = choose("split", split or task.split.kind, SPLIT_KINDS)
     folder = data_folder(task, given)
     layout = choose("dataset.layout", "hub_export" if _is_on_hub(given) else task.dataset.layout, LAYOUTS)
-    found = pd.DataFrame(LAYOUTS[layout](task, folder), columns=list(Listed._fields))
+    found = pd.DataFrame(list_images(task, folder, layout), columns=list(Listed._fields))
     if found.empty:
         raise DataError(f"{folder} has the right folders, but no image in any of them.")
     found = found.sort_values("path", ignore_index=True)
