@@ -1,7 +1,12 @@
+import errno
+import os
+
 import numpy as np
+import pytest
 
 from xray_models.arrays import load_arrays
-from xray_models.images import InputSpec, read_image, to_uint8
+from xray_models.images import InputSpec, encode_png, from_pixels, read_image, to_uint8
+from xray_models.layouts import DataError
 
 
 def test_arrays_are_what_a_model_gets_and_are_cached(phantoms):
@@ -26,3 +31,37 @@ def test_a_changed_file_is_decoded_anew_and_a_missing_one_named(phantoms, tmp_pa
     gone = load_arrays([str(file)], spec)
     assert gone.sha256 == [""]
     assert "cannot be opened" in gone.faults[0]
+
+
+def test_a_picture_that_no_model_can_take_is_a_fault(phantoms, tmp_path):
+    (tmp_path / "long.png").write_bytes(encode_png(from_pixels(np.eye(3, 30_000, dtype=np.uint8))))
+    paths = [str(tmp_path / "long.png"), str(next(phantoms.glob("Nodule/*.png")))]
+    arrays = load_arrays(paths, InputSpec(height=224, width=224, fit="crop"))
+    assert "too long and thin" in arrays.faults[0] and arrays.sha256[0] == ""
+    assert not arrays.faults[1] and arrays.pixels[1].any()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no blocks")
+def test_a_cache_without_room_is_said_before_anything_is_decoded(phantoms, tmp_path, monkeypatch):
+    """Writing to a memory map without blocks behind it would end the process."""
+    asked = []
+
+    def refuse(_, start, size):
+        asked.append((start, size))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    paths = [str(path) for path in sorted(phantoms.glob("Nodule/*.png"))[:5]]
+    folder = tmp_path / "second-read" / "arrays"
+    with pytest.raises(DataError, match=f"need 10,240 bytes in {folder}.*No space left.*XDG_CACHE_HOME"):
+        load_arrays(paths, InputSpec(height=64, width=32))
+    assert asked[0][0] == 0 and asked[0][1] > 10_240
+    assert not list(folder.iterdir())
+
+
+def test_a_cache_that_cannot_be_made_is_a_sentence(phantoms, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(DataError, match="XDG_CACHE_HOME"):
+        load_arrays([str(next(phantoms.glob("Nodule/*.png")))], InputSpec(height=64, width=32))

@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from xray_models import datasets, phantom
 from xray_models.datasets import DataError, Twins, count_twins
+from xray_models.grouping import NearCopies
 from xray_models.tasks import TaskError, load_task
 
 
@@ -165,6 +167,15 @@ def test_the_publishers_split_counts_its_twins_and_cuts_validation_from_train(sc
     assert (again["split"] == rows["split"]).all()
 
 
+def test_an_official_train_has_what_was_cut_off_as_validation():
+    rows = pd.DataFrame({"official": ["train", "train", "test", "test"], "group": [0, 1, 0, 2]})
+    rows["split"] = ["validation", *rows["official"][1:]]
+    copies = NearCopies(np.array([[0, 2]]), np.array([False]))
+    manifest = datasets.Manifest(rows, rows[:0], Path(), copies, "official")
+    assert count_twins(manifest) == Twins(test=2, related=1, copies=1)
+    assert count_twins(dataclasses.replace(manifest, kind="grouped")) == Twins(test=2, related=0, copies=0)
+
+
 def test_a_task_may_ask_for_the_publishers_split(scans):
     task, folder = scans
     task = dataclasses.replace(task, split=dataclasses.replace(task.split, kind="official"))
@@ -218,3 +229,25 @@ def test_the_publishers_cut_off_jpegs_are_refused_or_listed(published, tmp_path)
     manifest = datasets.open_dataset(task, tmp_path)
     assert len(manifest.rows) == 3
     assert len(manifest.faults) == 59
+
+
+def test_what_is_no_file_among_the_images_is_left_out(phantoms, tmp_path):
+    """A link that leads to itself, and a pipe that nobody fills."""
+    data = shutil.copytree(phantoms, tmp_path / "data")
+    (data / "Normal" / "loop.png").symlink_to("loop.png")
+    os.mkfifo(data / "Normal" / "pipe.png")
+    manifest = datasets.open_dataset(load_task("phantom"), data)
+    assert len(manifest.rows) == 60
+    faults = {Path(row.path).name: row.reason for row in manifest.faults.itertuples()}
+    assert set(faults) == {"loop.png", "pipe.png"}
+    assert "pipe" in faults["pipe.png"] and "cannot be opened" in faults["loop.png"]
+
+
+def test_a_task_opens_plain_folders_too(tmp_path):
+    task = load_task("covid")
+    for k, label in enumerate(task.labels):
+        for i in range(8):
+            picture(tmp_path / label / f"{i}.png", 100 * k + i)
+    rows = datasets.open_dataset(task, tmp_path).rows
+    assert rows["label"].value_counts().to_dict() == dict.fromkeys(task.labels, 8)
+    assert set(rows["split"]) == {"train", "validation", "test"}

@@ -1,10 +1,13 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
+from xray_models import datasets
 from xray_models.images import InputSpec, normalise
-from xray_models.imagesets import ImageSet
-from xray_models.tasks import TaskError
+from xray_models.imagesets import ImageSet, load_splits
+from xray_models.tasks import TaskError, load_task
 
 SPEC = InputSpec(32, 32)
 
@@ -46,3 +49,17 @@ def test_minorities_are_raised_by_varied_copies():
 def test_an_unknown_policy_is_refused():
     with pytest.raises(TaskError, match="Did you mean 'radiograph'"):
         make("radiographs")
+
+
+def test_a_file_that_is_gone_is_left_out(phantoms, tmp_path, monkeypatch, caplog):
+    """Not a black image with a label."""
+    data = shutil.copytree(phantoms, tmp_path / "data")
+    task = load_task("phantom")
+    manifest = datasets.open_dataset(task, data)
+    gone = manifest.part("train")["path"][3]
+    monkeypatch.setattr(datasets, "open_dataset", lambda *_: manifest)
+    (data / gone).unlink()
+    train = load_splits(task, task.recipe, SPEC, data)["train"]
+    assert len(train) == len(manifest.part("train")) - 1 == len(train.labels)
+    assert train.pixels.any(axis=(1, 2)).all()
+    assert f"left out: {gone}" in caplog.text

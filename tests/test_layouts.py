@@ -1,9 +1,18 @@
 import logging
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from xray_models.layouts import LAYOUTS, DataError, list_fracatlas, list_label_folders, list_split_folders, relabel
+from xray_models.layouts import (
+    LAYOUTS,
+    DataError,
+    list_fracatlas,
+    list_images,
+    list_label_folders,
+    list_split_folders,
+    relabel,
+)
 from xray_models.tasks import load_task, load_tasks
 
 
@@ -103,6 +112,39 @@ def test_a_wrong_folder_says_what_was_found_and_where_to_look(tmp_path):
     assert str(tmp_path / "download" / "v2" / "chest_xray") in str(error.value)
     with pytest.raises(DataError, match="seem to be in .*v2/chest_xray:"):
         list_split_folders(task, tmp_path / "download" / "v2" / "chest_xray" / "train")
+
+
+@pytest.mark.parametrize("name", ["bone", "brain", "covid", "fracture", "pneumonia"])
+def test_plain_folders_serve_every_task(name, tmp_path, caplog):
+    task = load_task(name)
+    plain, split = tmp_path / "plain", tmp_path / "split"
+    for label in task.labels:
+        touch(plain, f"{label}/1.png")
+        touch(split, f"train/{label}/1.png", f"val/{label}/2.png", f"test/{label}/3.png", f"masks/{label}/1.png")
+    listed = list_images(task, plain, task.dataset.layout)
+    assert {(file.label, file.official) for file in listed} == {(label, "") for label in task.labels}
+    listed = list_images(task, split, task.dataset.layout)
+    found = {(Path(file.path).relative_to(split.resolve()).as_posix(), file.label, file.official) for file in listed}
+    assert found == {
+        (f"{theirs}/{label}/{number}.png", label, ours)
+        for label in task.labels
+        for number, theirs, ours in ((1, "train", "train"), (2, "val", "validation"), (3, "test", "test"))
+    }
+    assert "read as folders <" in caplog.text
+
+
+def test_what_fits_no_layout_is_told_by_its_own_and_masks_are_no_images(tmp_path):
+    task = load_task("covid")
+    touch(tmp_path, *(f"{label}/masks/1.png" for label in task.labels))
+    with pytest.raises(DataError, match="expected the folders COVID/images.*found COVID/"):
+        list_images(task, tmp_path, task.dataset.layout)
+    touch(tmp_path, *(f"{label}/images/1.png" for label in task.labels[1:]))
+    with pytest.raises(DataError, match="expected the folders COVID/images"):
+        list_images(task, tmp_path, task.dataset.layout)
+    pneumonia, splits = load_task("pneumonia"), tmp_path / "chest_xray"
+    touch(splits, *(f"{split}/{label}/1.jpeg" for split in ("train", "test") for label in pneumonia.labels))
+    with pytest.raises(DataError, match="seem to be in .*chest_xray: give that folder"):
+        list_images(pneumonia, splits / "train", pneumonia.dataset.layout)
 
 
 def test_a_missing_label_is_not_passed_over(tmp_path):

@@ -225,3 +225,19 @@ def test_the_panel_and_the_pipeline_give_the_same_probabilities(task):
             ours = next(opinion.probs for opinion in reading.opinions if opinion.model == name)
             assert max(abs(ours[label] - theirs[label]) for label in ours) <= limit, name
         assert checkpoint.model.dtype == torch.float32
+
+
+def test_an_image_that_one_model_cannot_take_costs_the_others_nothing(untrained, image):
+    panel = Panel.load(untrained, device="cpu")
+    cropping, *others = panel.members
+    spec = dataclasses.replace(cropping.spec, height=224, width=224, fit="crop")
+    panel.members = (dataclasses.replace(cropping, spec=spec), *others)
+    thin = from_pixels(np.eye(3, 30_000, dtype=np.uint8))
+    first, odd, last = panel.read_many([image, thin, image])
+    assert [opinion.status for opinion in odd.opinions] == ["unavailable", "ok", "ok"]
+    assert "too long and thin" in odd.opinions[0].reason
+    alone = panel.read(image)
+    for reading in (first, last):
+        assert [opinion.status for opinion in reading.opinions] == ["ok"] * 3
+        for ours, its in zip(reading.opinions, alone.opinions, strict=True):
+            assert ours.probs == pytest.approx(its.probs, abs=1e-5)

@@ -1,11 +1,16 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
+from PIL import Image
 
 from tests.test_flags import TASK, flag, load_as_data_set
+from xray_models import phantom
 from xray_models.flags import Ledger, read_flags
-from xray_models.images import from_pixels
+from xray_models.images import from_pixels, read_image
+from xray_models.layouts import DataError
 from xray_models.relabels import apply_relabels, settle_flags
 from xray_models.rows import from_cell
 
@@ -36,6 +41,47 @@ def test_relabels_reach_training_but_never_the_test_images(tmp_path, image):
     assert Path(out["path"].iloc[2]).is_file()
     rows.loc[0, "split"] = "test"
     assert apply_relabels(rows, tmp_path, TASK)["label"].iloc[0] == "Normal"
+
+
+def test_a_flagged_image_that_cannot_be_read_is_left_out(tmp_path, image, caplog):
+    rows = pd.DataFrame({"path": ["a"], "label": ["Normal"], "sha256": ["b" * 64], "group": [0], "split": ["train"]})
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    (ledger.folder / f"{image.sha256}.png").unlink()
+    assert apply_relabels(rows, tmp_path, TASK)["path"].tolist() == ["a"]
+    assert f"the flagged image {ledger.folder / image.sha256}.png" in caplog.text
+
+
+def test_a_copy_of_a_test_image_never_reaches_training(tmp_path, caplog):
+    """Under another sha256 and without a name, as exported anew: other copies go with their image."""
+    caplog.set_level("INFO", "xray_models")
+    ledger, rows = Ledger(tmp_path / "flags"), []
+    for number, split in enumerate(("train", "validation", "test", "none")):
+        pixels = phantom.draw_phantom("Nodule", seed=number, size=160).pixels
+        picture = Image.fromarray(pixels)
+        picture.save(tmp_path / f"{split}.png")
+        picture.save(tmp_path / f"{split}.jpg", quality=80)
+        if split != "none":
+            row = {"path": str(tmp_path / f"{split}.png"), "label": "Nodule", "official": "", "sha256": split}
+            rows.append(row | {"group": number + 10, "split": split})
+        exported = read_image(tmp_path / f"{split}.jpg")
+        ledger.append(flag(exported, corrected_label="Normal"), exported, TASK)
+    grouped = dataclasses.replace(TASK, split=dataclasses.replace(TASK.split, group="auto"))
+    out = apply_relabels(pd.DataFrame(rows), tmp_path / "flags", grouped)
+    assert out["split"].tolist() == ["train", "validation", "test", "train", "validation", "train"]
+    assert out["group"].tolist()[:5] == [10, 11, 12, 10, 11] and out["group"].iloc[5] > 12
+    assert out["label"].tolist()[3:] == ["Normal"] * 3
+    assert "1 of 4 flagged images left out: near-copies of test images" in caplog.text
+
+
+def test_a_ledger_that_is_not_there_and_labels_that_are_no_more_are_refused(tmp_path, image):
+    rows = pd.DataFrame({"path": ["a"], "label": "Normal", "sha256": image.sha256, "group": 0, "split": "train"})
+    with pytest.raises(DataError, match="There are no flags in .*none"):
+        apply_relabels(rows, tmp_path / "none", TASK)
+    flag_id = Ledger(tmp_path).append(flag(image, corrected_label="Nodule"), image, TASK)
+    renamed = dataclasses.replace(TASK, labels=("Normal", "Lump"), positive=())
+    with pytest.raises(DataError, match=rf"{flag_id} \(Nodule\). Valid: Normal, Lump"):
+        apply_relabels(rows, tmp_path, renamed)
 
 
 def test_what_was_accepted_and_then_rejected_is_rejected(tmp_path, image):

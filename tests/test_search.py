@@ -37,3 +37,8 @@ def test_a_search_ranks_what_it_tried(kind, tmp_path, monkeypatch):
 def test_an_unknown_search_is_refused():
     with pytest.raises(TaskError, match="Valid: grid, optuna"):
         search.Plan("random")
+
+
+def test_a_search_without_trials_is_refused():
+    with pytest.raises(TaskError, match="trials is 0; a search needs at least 1"):
+        search.Plan("grid", trials=0)

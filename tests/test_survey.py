@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,6 +91,26 @@ def test_the_command_prints_and_writes_what_is_there(folder, tmp_path, capsys):
         "sheet_healthy.png",
     }
     assert len(pd.read_csv(out / "manifest.csv")) == 20
+
+
+def test_a_label_without_images_has_no_sheet(folder, tmp_path, capsys):
+    data, out = shutil.copytree(folder, tmp_path / "data"), tmp_path / "out"
+    for path in (data / "beyond repair").iterdir():
+        path.unlink()
+    assert survey.main(["--task", "bone", "--data", str(data), "--out", str(out)]) == 0
+    assert "14 images in" in capsys.readouterr().out
+    sheets = {path.name for path in out.glob("sheet_*.png")}
+    assert sheets == {"sheet_fractured.png", "sheet_healthy.png"} and (out / "copies.png").is_file()
+
+
+def test_the_text_is_printed_before_anything_is_drawn(folder, tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(survey, "write_survey", stop)
+    with pytest.raises(KeyboardInterrupt):
+        survey.main(["--task", "bone", "--data", str(folder), "--out", str(tmp_path)])
+    assert "20 images in" in capsys.readouterr().out
 
 
 def test_counts_are_in_the_order_of_the_task(folder):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xray_models import datasets, phantom, train
+from xray_models import datasets, phantom, train, training
 from xray_models.architectures import build_model
 from xray_models.checkpoints import load_checkpoint
 from xray_models.flags import Flag, Ledger
@@ -100,6 +101,26 @@ def test_a_killed_training_goes_on_to_the_same_end(trained, phantoms, tmp_path):
     assert all(torch.equal(first[name], resumed[name]) for name in first)
 
 
+def test_only_the_last_training_is_gone_on_with_and_by_its_own_recipe(phantoms, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "m"
+    words = [*SMALL, "--data", str(phantoms), "--out", str(out)]
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "calibrate", stop)
+        for more in (["--batch-size", "4", "--seed", "1"], ["--epochs", "1"]):
+            with pytest.raises(KeyboardInterrupt):
+                train.main([*words, *more])
+    assert [path.name for path in out.glob(".training/all/checkpoint-*")] == ["checkpoint-2"]
+    assert train.main([*words, "--resume", "--epochs", "1", "--learning-rate", "0.5", "--seed", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "seed 0 then, 1 now; learning_rate 0.002 then, 0.5 now" in said
+    assert train.main([*words, "--resume", "--epochs", "1"]) == 0
+    assert not (out / ".training").exists()
+
+
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
     for step, text in ((5, '{"epoch": 1}'), (10, '{"epo')):
         folder = tmp_path / f"checkpoint-{step}"
@@ -132,13 +153,45 @@ def test_flags_are_learned_from(phantoms, tmp_path):
             "Did you mean 'radiograph'",
         ),
         (["--task", "phantom", "--model", "simple_cnn", "--epochs", "0"], "epochs is 0"),
+        ([*SMALL, "--search", "grid", "--trials", "0"], "trials is 0"),
+        ([*SMALL, "--head", "dense", "--batch-size", "1"], "Raise --batch-size"),
+        ([*SMALL, "--learning-rate", "inf"], "After epoch 1 the model's logits are not finite"),
         (["--task", "covid", "--model", "simple_cnn", "--data", "/nowhere"], "There is no data"),
+        (["--task", "phantom", "--model", "simple_cnn", "--flags", "/nowhere"], "There are no flags in /nowhere"),
+        (["--task", "phantom", "--model", "resnet18", "--weights", "/nowhere"], "There is no folder /nowhere"),
     ],
 )
 def test_wrong_commands_are_sentences(words, says, phantoms, tmp_path, capsys):
     data = [] if "--data" in words else ["--data", str(phantoms)]
     assert train.main([*words, *data, "--out", str(tmp_path / "m")]) == 2
     assert says in capsys.readouterr().err
+
+
+def keep_few(phantoms, folder, label, count):
+    """A copy of the phantoms with few images of a label."""
+    shutil.copytree(phantoms, folder)
+    for path in sorted((folder / label).iterdir())[count:]:
+        path.unlink()
+    return folder
+
+
+def test_a_label_without_a_test_image_does_not_cost_the_training(phantoms, tmp_path, caplog):
+    data, out = keep_few(phantoms, tmp_path / "data", "Effusion", 3), tmp_path / "m"
+    out.mkdir()
+    (out / "README.md").write_text("an older model's")
+    assert train.main([*SMALL, "--data", str(data), "--out", str(out)]) == 0
+    text = (out / "config.json").read_text()
+    test = json.loads(text)["second_read"]["test"]
+    assert test["support"]["Effusion"] == 0 and test["sensitivity"]["Effusion"] is None
+    assert 0 <= test["auroc"] <= 1 and "NaN" not in text
+    assert "no test image has the label Effusion" in caplog.text
+    assert (out / "model.safetensors").is_file() and not (out / "README.md").exists()
+
+
+def test_a_label_without_a_training_image_is_refused(phantoms, tmp_path, capsys):
+    data = keep_few(phantoms, tmp_path / "data", "Effusion", 0)
+    assert train.main([*SMALL, "--data", str(data), "--out", str(tmp_path / "m")]) == 2
+    assert "No training image has the label Effusion" in capsys.readouterr().err
 
 
 def test_a_trained_model_answers_in_a_panel(trained, image):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xray_models.images import ImageError, InputSpec, read_image, to_uint8
+from xray_models.layouts import DataError
 
 _FORMAT = 1  # of the cached arrays; raise it when their making changes
 
@@ -26,8 +28,8 @@ class Arrays:
 
     Attributes:
         pixels: (N, H, W) uint8, a read-only memory map; rows of unreadable files are zero.
-        sha256: (N,) names of the pictures; "" where a file could not be read.
-        faults: (N,) reason why a file could not be read; "" where it could.
+        sha256: (N,) names of the pictures; "" where a file could not be read and resized.
+        faults: (N,) reason why a file could not; "" where it could.
     """
 
     pixels: np.ndarray
@@ -50,6 +52,9 @@ def load_arrays(paths: Iterable[str], spec: InputSpec) -> Arrays:
 
     Returns:
         The arrays, in the order of the paths.
+
+    Raises:
+        DataError: when the cache has no room for them.
     """
     paths = list(paths)
     folder = cache_folder() / "arrays" / _cache_key(paths, spec)
@@ -74,28 +79,57 @@ def _stamp(path: str) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
+def _is_special(path: str) -> bool:
+    """Whether a path is there and is no file: to read a pipe would wait for whoever fills it, for ever."""
+    return Path(path).exists() and not Path(path).is_file()
+
+
 def _decode(paths: list[str], spec: InputSpec, folder: Path) -> None:
     """Decodes into a folder beside `folder`, then renames it: a cache is whole or absent."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent))
     shape = (len(paths), spec.height, spec.width)
-    pixels = np.lib.format.open_memmap(draft / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+    draft = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent))
+        pixels = _allocate(draft / "pixels.npy", shape)
+        index = _fill(pixels, paths, spec)
+        (draft / "index.json").write_text(json.dumps(index), encoding="utf-8")
+        draft.rename(folder)
+    except OSError as error:
+        if not folder.is_dir():  # else another process was first
+            raise DataError(
+                f"The decoded images need {math.prod(shape):,} bytes in {folder.parent}, which refuses: "
+                f"{error.strerror or error}. Make room there, or name another folder in XDG_CACHE_HOME."
+            ) from error
+    finally:
+        if draft:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _allocate(file: Path, shape: tuple[int, int, int]) -> np.memmap:
+    """A memory map whose blocks are on the disk: to write where there are none would end the process."""
+    pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # not on every system
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return pixels
+
+
+def _fill(pixels: np.memmap, paths: list[str], spec: InputSpec) -> dict[str, list[str]]:
+    """Decodes into `pixels`; returns the pictures' names and the faults."""
 
     def decode(index: int) -> tuple[str, str]:
+        if _is_special(paths[index]):
+            return "", "It is no file, but a pipe, socket or device. Take it out of the folder."
         try:
             radiograph = read_image(paths[index])
+            pixels[index] = to_uint8(radiograph, spec)
         except ImageError as error:
             return "", str(error)
-        pixels[index] = to_uint8(radiograph, spec)
         return radiograph.sha256, ""
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         progress = tqdm(pool.map(decode, range(len(paths))), "decoding", len(paths), unit="image", disable=None)
         done = list(progress)
     pixels.flush()
-    index = {"sha256": [name for name, _ in done], "faults": [fault for _, fault in done]}
-    (draft / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    try:
-        draft.rename(folder)
-    except OSError:  # another process was first
-        shutil.rmtree(draft)
+    return {"sha256": [name for name, _ in done], "faults": [fault for _, fault in done]}

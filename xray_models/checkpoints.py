@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,9 @@ def save_checkpoint(
 ) -> None:
     """Writes a model's folder, without its card.
 
+    All is written beside what the folder holds and takes its place at once, its config last: a folder without one
+    counts as missing, so that no model ever answers with another one's thresholds.
+
     Args:
         model: trained, calibrated, its weights rounded.
         spec: the input that it was trained on.
@@ -93,6 +97,15 @@ def save_checkpoint(
         "ood_distance": reference.threshold,
         "ood_references": len(reference.embeddings),
     }
+    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as made:
+        draft = Path(made)
+        _write_files(model, spec, draft, reference)
+        (folder / "config.json").unlink(missing_ok=True)
+        for path in sorted(draft.iterdir(), key=lambda path: path.name == "config.json"):
+            path.replace(folder / path.name)
+
+
+def _write_files(model: PreTrainedModel, spec: InputSpec, folder: Path, reference: Reference) -> None:
     model.config.architectures = [type(model).__name__]
     model.config.dtype = torch.float32  # stored in half, computed in single precision
     model.config.save_pretrained(folder)

@@ -29,7 +29,7 @@ from xray_models.arrays import Arrays, cache_folder, load_arrays
 from xray_models.exports import PREFIX, export_hub
 from xray_models.grouping import NO_COPIES, NearCopies, find_near_copies, join_groups, split_groups
 from xray_models.images import InputSpec
-from xray_models.layouts import LAYOUTS, DataError, Listed, name_below, relabel
+from xray_models.layouts import LAYOUTS, DataError, Listed, list_images, name_below, relabel
 from xray_models.tasks import SPLIT_KINDS, Task, choose
 
 __all__ = [
@@ -60,12 +60,14 @@ class Manifest:
         faults: files left out: path, label, reason.
         folder: the data folder.
         copies: near-copies among the rows, by their place; none where grouping is off.
+        kind: "grouped", or "official" where the split is the publisher's.
     """
 
     rows: pd.DataFrame
     faults: pd.DataFrame
     folder: Path
     copies: NearCopies = NO_COPIES
+    kind: str = "grouped"
 
     def part(self, split: str) -> pd.DataFrame:
         """Returns the rows of "train", "validation", "test" or "all"."""
@@ -123,7 +125,8 @@ def open_dataset(
 
     Args:
         task: the task whose `dataset` and `split` apply.
-        given: the data folder, or `hub:owner/name`; None for the default of `data_folder`.
+        given: the data folder, or `hub:owner/name`; None for the default of `data_folder`. Folders `<label>/` or
+            `<split>/<label>/` serve every task.
         split: "grouped" or "official" (the publisher's); "" for what the task says.
         relabels: CSV with `file_name` and `label` of files to label anew; None for what the task says.
 
@@ -134,7 +137,7 @@ def open_dataset(
     kind = choose("split", split or task.split.kind, SPLIT_KINDS)
     folder = data_folder(task, given)
     layout = choose("dataset.layout", "hub_export" if _is_on_hub(given) else task.dataset.layout, LAYOUTS)
-    found = pd.DataFrame(LAYOUTS[layout](task, folder), columns=list(Listed._fields))
+    found = pd.DataFrame(list_images(task, folder, layout), columns=list(Listed._fields))
     if found.empty:
         raise DataError(f"{folder} has the right folders, but no image in any of them.")
     found = found.sort_values("path", ignore_index=True)
@@ -155,7 +158,7 @@ def open_dataset(
     rows = found[good].drop(columns="reason").reset_index(drop=True)
     rows["group"], copies = _group(task, rows, arrays.pixels[good.to_numpy()])
     rows["split"] = _divide(task, rows, kind)
-    manifest = Manifest(rows, faults, folder, copies)
+    manifest = Manifest(rows, faults, folder, copies, kind)
     if kind == "official":
         twins = count_twins(manifest)
         _log.warning("of %d test images %d have a twin in train, %d of them a near-copy", *twins)
@@ -192,9 +195,13 @@ def _divide(task: Task, rows: pd.DataFrame, kind: str) -> np.ndarray:
 
 
 def count_twins(manifest: Manifest) -> Twins:
-    """Counts the test images that have a twin in train: none in a grouped split, many in some official ones."""
+    """Counts the test images that have a twin in train: none in a grouped split, many in some official ones.
+
+    An official train is the publisher's, with the images that were cut from it as validation.
+    """
     rows, pairs = manifest.rows, manifest.copies.pairs
-    test, train = (rows["split"] == "test").to_numpy(), (rows["split"] == "train").to_numpy()
+    split = rows["official" if manifest.kind == "official" else "split"]
+    test, train = (split == "test").to_numpy(), (split == "train").to_numpy()
     related = test & rows["group"].isin(rows["group"][train]).to_numpy()
     both = np.concatenate([pairs, pairs[:, ::-1]])
     copied = np.unique(both[test[both[:, 0]] & train[both[:, 1]], 0])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import softmax
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
+from sklearn.metrics import confusion_matrix, roc_auc_score
 from transformers import PreTrainedModel
 
 from xray_models import calibration
@@ -77,21 +77,34 @@ def calibrate(
 
 
 def _test_metrics(probs: np.ndarray, labels: np.ndarray, names: Sequence[str], conformal: float) -> dict[str, Any]:
+    """Means over labels are of those that occur; what is not defined for want of images is None."""
     predicted = probs.argmax(axis=1)
     matrix = confusion_matrix(labels, predicted, labels=range(len(names)))
     hits, actual, called = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
     negatives = matrix.sum() - actual
     sets = probs >= conformal
-    score = probs if len(names) > 2 else probs[:, 1]
     return {
         "accuracy": float((predicted == labels).mean()),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
-        "auroc": float(roc_auc_score(labels, score, multi_class="ovr")),
+        "balanced_accuracy": float((hits[actual > 0] / actual[actual > 0]).mean()),
+        "auroc": _mean_auroc(probs, labels),
         "nll": float(-np.log(np.maximum(probs[np.arange(len(labels)), labels], 1e-12)).mean()),
         "ece": calibration.calibration_error(probs, labels),
         "coverage": float(sets[np.arange(len(labels)), labels].mean()),
         "set_size": float(sets.sum(axis=1).mean()),
         "support": {name: int(actual[k]) for k, name in enumerate(names)},
-        "sensitivity": {name: float(hits[k] / actual[k]) for k, name in enumerate(names)},
-        "specificity": {name: float(1 - (called[k] - hits[k]) / negatives[k]) for k, name in enumerate(names)},
+        "sensitivity": {name: _share(hits[k], actual[k]) for k, name in enumerate(names)},
+        "specificity": {name: _share(negatives[k] - called[k] + hits[k], negatives[k]) for k, name in enumerate(names)},
     }
+
+
+def _mean_auroc(probs: np.ndarray, labels: np.ndarray) -> float | None:
+    """Mean area of each label that occurs against the rest; with two labels, that of the second."""
+    present = np.unique(labels)
+    if len(present) < 2:
+        return None
+    columns = present[-1:] if probs.shape[1] == 2 else present
+    return float(np.mean([roc_auc_score(labels == k, probs[:, k]) for k in columns]))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import Dataset, Sampler
 
 from xray_models import datasets
 from xray_models.augment import POLICIES
 from xray_models.images import InputSpec, normalise
+from xray_models.relabels import apply_relabels, check_ledger
 from xray_models.tasks import Recipe, Task, choose
+
+_log = logging.getLogger(__name__)
+_SPLITS = ("train", "validation", "test")
 
 
 class ImageSet(Dataset):
@@ -84,25 +90,54 @@ def load_splits(
         seed: of the augmentation.
 
     Raises:
-        DataError: when the data are missing, or a split has no image.
+        DataError: when the data are missing, a split has no image, or a label none to learn from.
     """
+    if flags is not None:
+        check_ledger(flags)
     rows = datasets.open_dataset(task, data).rows
     if flags is not None:
-        from xray_models.relabels import apply_relabels
-
         rows = apply_relabels(rows, flags, task)
+    _check_splits(task, rows)
     number = {label: index for index, label in enumerate(task.labels)}
     sets = {}
-    for split in ("train", "validation", "test"):
-        part = rows[rows["split"] == split]
-        if part.empty:
-            raise datasets.DataError(f"The {split} split has no image; the data set has {len(rows)} in all.")
-        arrays = datasets.load_arrays(part["path"], spec)
+    for split in _SPLITS:
+        part, arrays = _decode(rows[rows["split"] == split], spec)
         labels = part["label"].map(number).to_numpy()
         sets[split] = ImageSet(arrays.pixels, labels, spec, recipe.augment if split == "train" else "none", seed)
     if recipe.balance == "copies":
         sets["train"].raise_minorities()
     return sets
+
+
+def _decode(part: pd.DataFrame, spec: InputSpec) -> tuple[pd.DataFrame, datasets.Arrays]:
+    """Decodes a split's images; those that cannot be brought to the input's size are left out."""
+    arrays = datasets.load_arrays(part["path"], spec)
+    if not any(arrays.faults):
+        return part, arrays
+    for path, fault in zip(part["path"], arrays.faults, strict=True):
+        if fault:
+            _log.warning("left out: %s: %s", path, fault)
+    part = part[[not fault for fault in arrays.faults]]
+    if part.empty:
+        raise datasets.DataError(f"None of the {len(arrays.faults)} images of a split can be used: {arrays.faults[0]}")
+    return part, datasets.load_arrays(part["path"], spec)
+
+
+def _check_splits(task: Task, rows: pd.DataFrame) -> None:
+    """Refuses a split without images, and a label without any to learn from; warns of one that cannot be judged."""
+    for split in _SPLITS:
+        part = rows[rows["split"] == split]
+        if part.empty:
+            raise datasets.DataError(f"The {split} split has no image; the data set has {len(rows)} in all.")
+        missing = ", ".join(label for label in task.labels if label not in set(part["label"]))
+        if missing and split == "train":
+            raise datasets.DataError(
+                f"No training image has the label {missing}; the training images have "
+                f"{', '.join(sorted(set(part['label'])))}. A model learns a label from images: add some of it, or "
+                "train a task whose `labels:` in hub_configs leave it out."
+            )
+        if missing:
+            _log.warning("no %s image has the label %s: the model cannot be judged by it there", split, missing)
 
 
 class BalancedSampler(Sampler[int]):

@@ -25,6 +25,10 @@ class DataError(ValueError):
     """A data set that is missing or laid out differently; the message says what was found and expected."""
 
 
+class LayoutError(DataError):
+    """A folder that is laid out in another way, and is no part of one that is laid out as expected."""
+
+
 class Listed(NamedTuple):
     """One image file of a data set.
 
@@ -108,6 +112,42 @@ LAYOUTS: dict[str, Callable[[Task, Path], list[Listed]]] = {
 }
 
 
+def list_images(task: Task, folder: Path, layout: str) -> list[Listed]:
+    """Lists a data set by one of `LAYOUTS`, or, where it does not fit, as `<label>/*` or `<split>/<label>/*`.
+
+    Raises:
+        DataError: when neither fits; says what was found and what the layout expects.
+    """
+    try:
+        return LAYOUTS[layout](task, folder)
+    except LayoutError:
+        files = _list_plain(task, folder)
+        if not files:
+            raise
+        how = "<split>/<label>/" if files[0].official else "<label>/"
+        _log.warning("%s is not laid out as %s ships it: read as folders %s", folder, task.dataset.source, how)
+        return files
+
+
+def _list_plain(task: Task, folder: Path) -> list[Listed]:
+    """`<label>/*`, or `<split>/<label>/*` with train and test; nothing unless every label has files."""
+    parts = {folder: ""}
+    if not _holds(folder, task.labels):
+        named = {path: _OFFICIAL.get(path.name.lower(), "") for path in _list_folders(folder)}
+        parts = {path: ours for path, ours in named.items() if ours}
+        whole = {ours for path, ours in parts.items() if _holds(path, task.labels)}
+        if not {"train", "test"} <= whole:
+            return []
+    files = [
+        file
+        for part, ours in parts.items()
+        for label in task.labels
+        if (part / label).is_dir()
+        for file in _list_files(part / label, label, ours)
+    ]
+    return files if {file.label for file in files} == set(task.labels) else []
+
+
 def find_images(folder: Path) -> list[Path]:
     """Every file of a folder, at whatever depth, but hidden ones and texts beside the images.
 
@@ -133,10 +173,18 @@ def _list_files(folder: Path, label: str, official: str = "") -> list[Listed]:
     if inner:
         _log.warning("%s: not read: the folders in it (%s)", folder, _shorten(inner))
     return [
-        Listed(str(path.resolve()), label, official)
+        Listed(_follow(path), label, official)
         for path in visible
         if not path.is_dir() and path.suffix.lower() not in _BESIDE
     ]
+
+
+def _follow(path: Path) -> str:
+    """A file's path with links followed; as it is where they lead nowhere."""
+    try:
+        return str(path.resolve())
+    except (OSError, RuntimeError):  # links that lead to each other
+        return str(path.absolute())
 
 
 def _find_start(task: Task, folder: Path, below: str, expected: Sequence[str]) -> Path:
@@ -149,7 +197,8 @@ def _find_start(task: Task, folder: Path, below: str, expected: Sequence[str]) -
     found = sorted(path.name + "/" * path.is_dir() for path in nearest.iterdir() if not path.name.startswith("."))
     near = next((place for place in _look_around(folder) if _holds(place, expected)), None)
     hint = f" They seem to be in {near}: give that folder instead." if near else ""
-    raise DataError(
+    kind = DataError if near in folder.resolve().parents else LayoutError
+    raise kind(
         f"{nearest} is not laid out as {task.dataset.source} ships it: expected the folders "
         f"{', '.join(expected)}; found {_shorten(found, 12) or 'nothing'}.{hint}"
     )

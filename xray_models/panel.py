@@ -20,7 +20,7 @@ import torch
 
 from xray_models.checkpoints import Checkpoint, load_checkpoint
 from xray_models.fusing import share_weights
-from xray_models.images import InputSpec, Radiograph, normalise, to_uint8
+from xray_models.images import ImageError, InputSpec, Radiograph, normalise, to_uint8
 from xray_models.readings import Opinion, Reading, agree, describe_image
 from xray_models.tasks import ModelRef, Task, TaskError, choose, load_task
 from xray_models.workers import WORKERS, ahead
@@ -51,15 +51,17 @@ class Batch:
     Attributes:
         images: the batch.
         inputs: what was prepared, (B, C, h, w) by input spec.
-        planes: what is being resized, parts of (B, h, w) uint8 by the spec's geometry: specs differ in mean and std
-            alone, as a rule.
+        planes: what is being resized, parts of B planes (h, w) uint8 by the spec's geometry: specs differ in mean and
+            std alone, as a rule. In the place of one that has no such plane stands the reason.
+        faults: these reasons by input spec and place in the batch; a black input stands for such an image.
         embeddings: what the models before gave, (B, D) by model name.
         features: what their bodies gave, by model name; None where nobody wants them.
     """
 
     images: Sequence[Radiograph]
     inputs: dict[InputSpec, torch.Tensor] = dataclasses.field(default_factory=dict)
-    planes: dict[InputSpec, list[Future[np.ndarray]]] = dataclasses.field(default_factory=dict)
+    planes: dict[InputSpec, list[Future[list[np.ndarray | str]]]] = dataclasses.field(default_factory=dict)
+    faults: dict[InputSpec, dict[int, str]] = dataclasses.field(default_factory=dict)
     embeddings: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     features: dict[str, Any] | None = None
 
@@ -71,11 +73,16 @@ class Batch:
             self.planes[geometry] = [WORKERS.start(functools.partial(_resize, part, geometry)) for part in parts]
 
     def prepare(self, spec: InputSpec) -> torch.Tensor:
-        """The batch as a model with this spec takes it."""
+        """The batch as a model with this spec takes it; raises `ImageError` when none of its images can be resized."""
         if spec not in self.inputs:
             self.resize([spec])
-            planes = [part.result() for part in self.planes[_geometry(spec)]]
-            self.inputs[spec] = normalise(np.concatenate(planes), spec)
+            planes = [plane for part in self.planes[_geometry(spec)] for plane in part.result()]
+            faults = {place: plane for place, plane in enumerate(planes) if isinstance(plane, str)}
+            if len(faults) == len(planes):
+                raise ImageError(faults[0])
+            black = np.zeros((spec.height, spec.width), np.uint8)
+            shown = [black if isinstance(plane, str) else plane for plane in planes]
+            self.inputs[spec], self.faults[spec] = normalise(np.stack(shown), spec), faults
         return self.inputs[spec]
 
 
@@ -83,8 +90,15 @@ def _geometry(spec: InputSpec) -> InputSpec:
     return dataclasses.replace(spec, mean=(0.0,), std=(1.0,))
 
 
-def _resize(images: Sequence[Radiograph], spec: InputSpec) -> np.ndarray:
-    return np.stack([to_uint8(image, spec) for image in images])
+def _resize(images: Sequence[Radiograph], spec: InputSpec) -> list[np.ndarray | str]:
+    """A plane for each image, or the reason why there is none."""
+    planes: list[np.ndarray | str] = []
+    for image in images:
+        try:
+            planes.append(to_uint8(image, spec))
+        except Exception as error:  # noqa: BLE001 - the edge: one odd image must not silence a model for the others
+            planes.append(_first_line(error))
+    return planes
 
 
 class Panel:
@@ -229,7 +243,13 @@ class Panel:
             reason = _first_line(error)
             _log.warning("model %s of task %s is unavailable: %s", member.name, self.task.name, reason)
             return [_unavailable(member.name, reason, member.revision)] * count
-        return [_form_opinion(self.task, member, outputs, index) for index in range(count)]
+        faults = batch.faults.get(member.spec, {})
+        return [
+            _unavailable(member.name, faults[index], member.revision)
+            if index in faults
+            else _form_opinion(self.task, member, outputs, index)
+            for index in range(count)
+        ]
 
     @torch.no_grad()
     def _run(self, member: Checkpoint, batch: Batch) -> Outputs:

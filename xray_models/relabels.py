@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from xray_models.flags import WITHDRAWN, read_flags
+from xray_models.layouts import DataError
 from xray_models.tasks import Task
+
+_log = logging.getLogger(__name__)
 
 
 def settle_flags(flags: pd.DataFrame) -> pd.DataFrame:
@@ -41,6 +46,14 @@ def _look_up(ids: pd.Series, known: pd.Series) -> pd.Series:
     return ids.map(known).astype(object).where(ids.isin(known.index), "")
 
 
+def check_ledger(root: str | Path) -> None:
+    """Raises `DataError` unless a folder holds flags."""
+    if not any(Path(root).glob("*/metadata.csv")):
+        raise DataError(
+            f"There are no flags in {root}: no */metadata.csv. Name the folder that dashboard.py has for --flags."
+        )
+
+
 def apply_relabels(rows: pd.DataFrame, root: str | Path, task: Task) -> pd.DataFrame:
     """Applies a ledger's relabels to a manifest: those of its flags that stand, as `settle_flags` says.
 
@@ -50,14 +63,27 @@ def apply_relabels(rows: pd.DataFrame, root: str | Path, task: Task) -> pd.DataF
         task: only its flags are applied.
 
     Returns:
-        The rows with new labels, and flagged images that the data set does not hold as training images.
+        The rows with new labels, and flagged images that the data set does not hold as training images; one that is a
+        near-copy of an image in it goes with that image. Those that cannot be read, and near-copies of test images,
+        are left out.
+
+    Raises:
+        DataError: when the folder holds no flags, or a flag gives a label that the task does not have.
     """
+    check_ledger(root)
     flags = settle_flags(read_flags(root))
     last = flags[flags["stands"] & (flags["task"] == task.name)].set_index("image_sha256")
+    unknown = last[~last["corrected_label"].isin(task.labels)]
+    if len(unknown):
+        named = ", ".join(f"{row.flag_id} ({row.corrected_label})" for row in unknown.itertuples())
+        raise DataError(
+            f"Flags in {root} give labels that task {task.name!r} does not have: {named}. Valid: "
+            f"{', '.join(task.labels)}. Flag these images anew, or reject the flags."
+        )
     rows = rows.copy()
     open_rows = (rows["split"] != "test") & rows["sha256"].isin(last.index)
     rows.loc[open_rows, "label"] = rows.loc[open_rows, "sha256"].map(last["corrected_label"])
-    added = last[~last.index.isin(rows["sha256"])].reset_index()
+    added = _keep_readable(last[~last.index.isin(rows["sha256"])].reset_index())
     added = pd.DataFrame(
         {
             "path": added["path"],
@@ -68,4 +94,37 @@ def apply_relabels(rows: pd.DataFrame, root: str | Path, task: Task) -> pd.DataF
             "split": "train",
         }
     )
+    if len(added) and task.split.group != "none":
+        added = _join_copies(rows, added)
     return pd.concat([rows, added], ignore_index=True)
+
+
+def _join_copies(rows: pd.DataFrame, added: pd.DataFrame) -> pd.DataFrame:
+    """Gives near-copies of the data set's images the group and split of these; leaves out those of test images."""
+    from xray_models.datasets import THUMBNAIL, load_arrays
+    from xray_models.grouping import find_near_copies, join_groups
+
+    count = len(rows)
+    thumbnails = np.concatenate([load_arrays(part["path"], THUMBNAIL).pixels for part in (rows, added)])
+    groups = [*map(str, rows["group"]), *[""] * len(added)]
+    joined = join_groups(len(groups), find_near_copies(thumbnails).pairs, groups)
+    strictest = rows["split"].map({"test": 0, "validation": 1, "train": 2}).sort_values(kind="stable").index
+    home = rows.assign(joined=joined[:count]).loc[strictest].drop_duplicates("joined").set_index("joined")
+    own = pd.Series(joined[count:], index=added.index)
+    group = own.map(home["group"]).fillna(own + rows["group"].max() + 1).astype(int)
+    added = added.assign(group=group, split=own.map(home["split"]).fillna("train"))
+    kept = added["split"] != "test"
+    _log.info("%d of %d flagged images left out: near-copies of test images", (~kept).sum(), len(added))
+    return added[kept]
+
+
+def _keep_readable(added: pd.DataFrame) -> pd.DataFrame:
+    from xray_models.datasets import THUMBNAIL, load_arrays  # flags are settled without them
+
+    if added.empty:
+        return added
+    faults = load_arrays(added["path"], THUMBNAIL).faults
+    for path, fault in zip(added["path"], faults, strict=True):
+        if fault:
+            _log.warning("left out: the flagged image %s: %s", path, fault)
+    return added[[not fault for fault in faults]]

@@ -12,7 +12,7 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from xray_models.imagesets import ImageSet
-from xray_models.tasks import Recipe, choose
+from xray_models.tasks import Recipe, TaskError, choose
 from xray_models.trainer import build_trainer
 
 GRID: dict[str, tuple[float, ...]] = {
@@ -40,6 +40,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         choose("search", self.kind, SEARCHES)
+        if self.trials < 1:
+            raise TaskError(f"trials is {self.trials}; a search needs at least 1.")
 
 
 def search_recipes(

@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         survey = take_survey(task, manifest)
     except (TaskError, DataError, ImageError) as error:
         return refuse(error)
+    sys.stdout.write(f"{render_text(survey)}\n")
+    sys.stdout.flush()
     write_survey(survey, options.out)
-    sys.stdout.write(f"{render_text(survey)}\n{options.out}\n")
+    sys.stdout.write(f"{options.out}\n")
     return 0

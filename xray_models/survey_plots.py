@@ -47,7 +47,8 @@ def draw_survey(survey: Survey, out: Path) -> None:
 
         for label in survey.task.labels:
             own = survey.manifest.rows[labels == label]
-            draw_sheet(own["path"], label).savefig(out / f"sheet_{_plain(label)}.png", dpi=_DOTS)
+            if len(own):
+                draw_sheet(own["path"], label).savefig(out / f"sheet_{_plain(label)}.png", dpi=_DOTS)
         clusters = find_clusters(survey.manifest)
         if clusters:
             draw_clusters(survey.manifest.rows, clusters).savefig(out / "copies.png", dpi=_DOTS)

@@ -93,6 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from xray_models.datasets import DataError, data_folder
 
     try:
+        if options.weights and not options.weights.is_dir():
+            raise DataError(
+                f"There is no folder {options.weights} of ImageNet weights. Correct --weights or XRAY_WEIGHTS, or "
+                "leave both out to start from random weights."
+            )
         if task.dataset.layout != "phantom":
             data_folder(task, options.data)  # says at once when there is none
         with HEAVY_IMPORTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import os
@@ -99,11 +100,20 @@ class RecipeTrainer(Trainer):
         return BalancedSampler(self.labels, self.args.seed)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluates the moving average where there is one."""
-        if self.average is None:
-            return super().evaluate(*args, **kwargs)
-        with self.average.in_place():
-            return super().evaluate(*args, **kwargs)
+        """Evaluates the moving average where there is one.
+
+        Raises:
+            TaskError: when training has diverged before any epoch was worth keeping.
+        """
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            metrics = super().evaluate(*args, **kwargs)
+        lost = not math.isfinite(metrics["eval_log_loss"]) and self.state.best_model_checkpoint is None
+        if lost and not self.state.is_hyper_param_search:
+            raise TaskError(
+                f"After epoch {self.state.epoch:.0f} the model's logits are not finite: training has diverged at a "
+                f"learning rate of {self.args.learning_rate:g}. Lower --learning-rate."
+            )
+        return metrics
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Loads weights by way of `from_pretrained`, every key of them.
@@ -206,7 +216,7 @@ def build_trainer(
         teacher: whose opinions the model learns, besides the labels.
 
     Raises:
-        TaskError: when the recipe logs to a package that is not installed.
+        TaskError: when the recipe logs to a package that is not installed, or its batches are too small.
     """
     if recipe.log != "none" and importlib.util.find_spec(recipe.log) is None:
         raise TaskError(f"log is {recipe.log!r}, which is not installed here: pip install {recipe.log}")
@@ -221,9 +231,20 @@ def build_trainer(
         recipe=recipe,
         teacher=teacher,
     )
+    if trainer.args.per_device_train_batch_size == 1 and isinstance(model, PreTrainedModel):
+        _check_norms(model, recipe)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Progress())
     return trainer
+
+
+def _check_norms(model: PreTrainedModel, recipe: Recipe) -> None:
+    """Refuses batches of one image for a model with a batch norm behind its pooling."""
+    if any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        raise TaskError(
+            f"batch_size is {recipe.batch_size}, one image at a time for each process; this model's head has a batch "
+            "norm, which needs at least 2. Raise --batch-size."
+        )
 
 
 def _prepare(model: PreTrainedModel) -> PreTrainedModel:

@@ -24,7 +24,7 @@ from xray_models.finishing import calibrate
 from xray_models.fusing import build_fusion, name_sources
 from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits
-from xray_models.progress import PROGRESS, last_progress
+from xray_models.progress import PROGRESS, last_progress, open_progress
 from xray_models.tasks import ModelRef, Recipe, Task
 from xray_models.teaching import Teacher, load_teacher
 from xray_models.trainer import RecipeTrainer, build_trainer, freeze_body
@@ -54,6 +54,8 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         started_from = find_source(ref.architecture[4:]).name
     counts = {split: len(images.labels) for split, images in sets.items()}
     _log.info("%s images; started from %s", counts, started_from)
+    same = {"task": task.name, "architecture": ref.architecture, "seed": options.seed, "images": counts}
+    open_progress(options.out / PROGRESS, same | dataclasses.asdict(recipe), options.resume)
     trainer = run_stages(model, sets, recipe, options, load_teacher(task, recipe, spec))
     trainer.accelerator.end_training()  # or a process that leaves with its threads at work may be aborted
     if not trainer.is_world_process_zero():
@@ -68,11 +70,20 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     if ref.architecture == "fusion":
         name_sources(model, task)
     save_checkpoint(model, spec, options.out, fitted, reference)
-    card = render_card(task, model.config.second_read)
-    (options.out / "README.md").write_text(card, encoding="utf-8")
+    _write_card(task, model.config.second_read, options.out / "README.md")
     plot_curves(trainer.state.log_history, options.out / CURVES)
     shutil.rmtree(options.out / PROGRESS, ignore_errors=True)
     return fitted["test"]
+
+
+def _write_card(task: Task, info: dict[str, Any], path: Path) -> None:
+    """Writes the model's card, or, where its figures are not all defined, none: an older one is of another model."""
+    missing = [label for label, count in info["test"]["support"].items() if not count]
+    if missing:
+        _log.warning("no card is written: its figures need test images of every label; none has %s", ", ".join(missing))
+        path.unlink(missing_ok=True)
+        return
+    path.write_text(render_card(task, info), encoding="utf-8")
 
 
 def run_stages(
@@ -113,11 +124,11 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     """Searches rate, dropout and batch size; prints the table, and keeps it as `search.csv` in the model's folder."""
     from xray_models.search import Plan, search_recipes  # Optuna takes a second to import
 
+    plan = Plan(options.search, options.trials, options.seed)
     set_seed(options.seed)
     weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
     _, spec = _build(task, ref, recipe, weights)
     sets = load_splits(task, recipe, spec, options.data, options.flags, options.seed)
-    plan = Plan(options.search, options.trials, options.seed)
     table = search_recipes(
         lambda changed: _build(task, ref, changed, weights)[0], sets, recipe, options.out / PROGRESS, plan
     )
