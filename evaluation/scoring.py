@@ -147,7 +147,7 @@ def _describe_pairs(table: Table, intervals: Mapping[Any, Interval]) -> list[dic
 def _compare_answers(table: Table, a: str, b: str) -> float:
     both = _both(table, a, b)
     first, second = (table.answers[name].predicted[both] == table.truth[both] for name in (a, b))
-    return compare_mcnemar(first, second) if both.any() else np.nan
+    return compare_mcnemar(first, second, table.groups[both]) if both.any() else np.nan
 
 
 def _compare_areas(table: Table, a: str, b: str) -> float:

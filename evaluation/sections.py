@@ -152,8 +152,8 @@ def _comparisons(scores: Mapping[str, Any]) -> list[Section]:
     )
     heads = ("Pair", "Accuracy, points", "p (McNemar)", "Holm", "AUROC", "p (DeLong)", "Holm")
     tests = Grid(
-        "Differences on the same images. Holm: p-values for all pairs together; read these when you look for the "
-        "pairs that differ.",
+        "Differences on the same images. Both tests and the intervals count groups, so images of one patient are not "
+        "independent. Holm: p-values for all pairs together; read these when you look for the pairs that differ.",
         heads,
         rows,
     )

@@ -70,7 +70,7 @@ def _compare_best(scores: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _compare_models(scores: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Which models do not differ in accuracy, as far as these images can tell (McNemar, corrected by Holm)."""
+    """Which models do not differ in accuracy, as far as these images can tell (McNemar over groups, Holm)."""
     alike = [
         f"{pair['a']} and {pair['b']} (p = {pair['holm_p']:.2f})"
         for pair in scores["pairs"]

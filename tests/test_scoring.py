@@ -103,7 +103,7 @@ def test_pairs_are_compared_on_the_same_images(judged):
             expected = models[0][metric]["value"] - models[1][metric]["value"]
             assert pair[f"{metric}_difference"]["value"] == pytest.approx(expected, abs=2e-6)
         right = [found.predicted == table.truth for found in (a, b)]
-        assert pair["mcnemar_p"] == pytest.approx(compare_mcnemar(*right), abs=1e-6)
+        assert pair["mcnemar_p"] == pytest.approx(compare_mcnemar(*right, table.groups), abs=1e-6)
         truth = table.truth[:, None] == np.arange(4)
         expected = compare_delong(a.probs, b.probs, truth, table.groups)
         assert pair["delong_p"] == pytest.approx(expected, abs=1e-6)
@@ -148,6 +148,7 @@ def test_copies_in_a_group_do_not_make_models_differ_more():
     }
     copied = finish(once.truth[copies], copies, answers, once.labels)
     first, second = (score(table, 400, 0)["pairs"][0] for table in (once, copied))
+    assert second["mcnemar_p"] == first["mcnemar_p"]
     assert second["delong_p"] == pytest.approx(first["delong_p"], rel=0.05)
     for key in ("accuracy_difference", "auroc_difference"):
         widths = [pair[key]["high"] - pair[key]["low"] for pair in (first, second)]
