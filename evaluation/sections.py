@@ -82,7 +82,8 @@ def _models(scores: Mapping[str, Any]) -> Section:
             grid(
                 probabilities,
                 "Probabilities. Brier score, calibration error and log loss: lower is better. Coverage: how often the "
-                "prediction set holds the truth; the consensus’ set is the union of the models’.",
+                "prediction set holds the truth; the consensus’ set is the union of the models’. Chance alone makes a "
+                "calibration error, the more the fewer images; its interval may lie above a true error near 0.",
             ),
         ),
     )

@@ -69,6 +69,16 @@ def bootstrap(measure: Measure, groups: np.ndarray, resamples: int, seed: int = 
     }
 
 
+def reflect(interval: Interval) -> Interval:
+    """Turns a percentile interval of an error that is never below 0 into the basic one (Davison & Hinkley, 1997).
+
+    Chance pushes such an error up, and that of a resample once more; so the bounds change sides around the value.
+    They are cut at 0, and widened to the value where they miss it.
+    """
+    value, low, high = interval
+    return Interval(value, np.maximum(np.minimum(2 * value - high, value), 0), np.maximum(2 * value - low, value))
+
+
 def _percentiles(draws: np.ndarray) -> tuple[Any, Any]:
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     with warnings.catch_warnings():
