@@ -163,7 +163,8 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
     Rows of the model `consensus` are skipped: the consensus is formed again, from all models in the files.
 
     Args:
-        paths: CSV files with the columns image, group, label, model, revision, predicted, p:<label>….
+        paths: CSV files with the columns image, group, label, model, revision, predicted, p:<label>…. An image
+            whose group is empty is a group of its own.
         task: its labels are the valid ones.
 
     Raises:
@@ -225,7 +226,7 @@ def _read_rows(path: Path, task: Task) -> pd.DataFrame:
     _check_rows(path, (total - 1).abs() <= _TOLERANCE, f"its probabilities must sum to 1 within {_TOLERANCE}")
     predicted = probs.to_numpy()[np.arange(len(rows)), rows["predicted"].map(task.labels.index).to_numpy(dtype=int)]
     _check_rows(path, probs.max(axis=1) <= predicted + 1e-6, "predicted is not its most probable label")
-    return rows.assign(**probs)
+    return rows.assign(**probs, group=rows["group"].where(rows["group"].str.strip() != "", rows["image"]))
 
 
 def _check_rows(path: Path, good: pd.Series, problem: str) -> None:

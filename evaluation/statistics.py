@@ -59,9 +59,12 @@ def bootstrap(measure: Measure, groups: np.ndarray, resamples: int, seed: int = 
         seed: of the draws.
 
     Returns:
-        An interval for each name. Undefined resamples are left out; where all are, the bounds are NaN.
+        An interval for each name. Undefined resamples are left out; where all are, the bounds are NaN, as where
+        there are fewer than two groups, which tell nothing of how much groups differ.
     """
     values = measure(None)
+    if len(np.unique(groups)) < 2:
+        return {name: Interval(value, *[value * np.nan] * 2) for name, value in values.items()}
     blocks = [measure(weights) for weights in resample_groups(groups, resamples, seed)]
     return {
         name: Interval(value, *_percentiles(np.concatenate([block[name] for block in blocks])))

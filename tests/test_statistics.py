@@ -88,6 +88,14 @@ def test_undefined_resamples_are_left_out():
     assert np.isnan([found["none"].low[1], found["none"].high[1]]).all()
 
 
+@pytest.mark.parametrize("count", [1, 20])
+def test_one_group_tells_nothing_of_how_groups_differ(count):
+    values = np.arange(count, dtype=float)
+    value, low, high = bootstrap(mean(values), np.zeros(count), 50)["mean"]
+    assert value == values.mean()
+    assert np.isnan([low, high]).all()
+
+
 def test_mcnemar_equals_the_binomial_tail():
     first = np.array([True] * 10 + [False] * 2 + [True] * 30)
     second = np.array([False] * 10 + [True] * 2 + [True] * 30)
