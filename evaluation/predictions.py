@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from xray_models.readings import Consensus, Opinion, agree
-from xray_models.tasks import Task
+from xray_models.tasks import CONSENSUS, Task
 
-CONSENSUS = "consensus"
 _TOLERANCE = 1e-3  # by which probabilities may miss a sum of 1
 _KEYS = ("image", "group", "label", "model", "revision", "predicted")
 
