@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def render_text(task: Task, audit: Audit) -> str:
     """An audit as lines for a terminal: the main numbers, then the alarms."""
+    from evaluation.shortcuts import FEWEST
     from evaluation.traits import FAMILIES
 
     found = audit.found
@@ -44,6 +45,9 @@ def render_text(task: Task, audit: Audit) -> str:
         for name, entry in {**found["shortcuts"], "margins": found["margins"]}.items()
         if entry["clearest"]
     ]
+    if found["unjudged"]:
+        few = ", ".join(found["unjudged"])
+        lines.append(f"Not judged for shortcuts, with fewer than {FEWEST} groups: {few}")
     alarms = [f"! {alarm}" for alarm in found["alarms"]] or ["No alarm"]
     return "\n".join([*lines, *alarms])
 
