@@ -177,6 +177,7 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
     if not twice.empty:
         first = twice.iloc[0]
         raise PredictionError(f"Model {first['model']!r} has two rows for image {first['image']!r}. Keep one.")
+    _check_revisions(rows)
     for column in ("label", "group"):
         several = rows.groupby("image")[column].nunique()
         if (several > 1).any():
@@ -200,6 +201,17 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
         first = part.iloc[0]
         cases.append(Case(str(image), first["group"], first["label"], opinions, agree(task, opinions)))
     return cases
+
+
+def _check_revisions(rows: pd.DataFrame) -> None:
+    """Raises for a model that answers at two revisions: its figures would be those of no one model."""
+    for model, given in rows.groupby("model")["revision"]:
+        if given.nunique() > 1:
+            first, second = sorted(given.unique())[:2]
+            raise PredictionError(
+                f"Model {model!r} answers at two revisions, {first!r} and {second!r}. Keep one, or give each a name "
+                "of its own."
+            )
 
 
 def _read_rows(path: Path, task: Task) -> pd.DataFrame:

@@ -100,6 +100,7 @@ BROKEN = {
     "two rows for image 'x/0.png'": lambda rows: pd.concat([rows, rows.iloc[:1]]),
     "'x/1.png' has more than one label": change("label", "Nodule"),
     "'x/1.png' has more than one group": change("group", "other"),
+    "Model 'b' answers at two revisions, '1' and '2'": change("revision", "2"),
     "hold no prediction": lambda rows: rows.assign(model="consensus"),
 }
 

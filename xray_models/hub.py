@@ -59,7 +59,8 @@ def push_model(api: HfApi, task: Task, ref: ModelRef, owner: str, public: bool =
     Raises:
         HubError: when the folder is not fit to be uploaded, the repository's visibility is another, or the Hub refuses.
     """
-    repo = f"{owner}/{task.name}-{ref.name}".replace("_", "-")
+    name = f"{task.name}-{ref.name}".replace("_", "-")
+    repo = f"{owner}/{name}"
     files = compose_files(task, ref)
     address = create_repository(api, repo, public=public)
 
