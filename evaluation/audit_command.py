@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xray_models.commands import refuse
+from xray_models.commands import check_out, refuse
 from xray_models.tasks import SPLIT_KINDS, Task, TaskError, load_task
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def render_text(task: Task, audit: Audit) -> str:
     """An audit as lines for a terminal: the main numbers, then the alarms."""
+    from evaluation.shortcuts import FEWEST
     from evaluation.traits import FAMILIES
 
     found = audit.found
@@ -44,6 +45,9 @@ def render_text(task: Task, audit: Audit) -> str:
         for name, entry in {**found["shortcuts"], "margins": found["margins"]}.items()
         if entry["clearest"]
     ]
+    if found["unjudged"]:
+        few = ", ".join(found["unjudged"])
+        lines.append(f"Not judged for shortcuts, with fewer than {FEWEST} groups: {few}")
     alarms = [f"! {alarm}" for alarm in found["alarms"]] or ["No alarm"]
     return "\n".join([*lines, *alarms])
 
@@ -96,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         task = load_task(options.task)
+        check_out(options.out)
     except TaskError as error:
         return refuse(error)
     from xray_models.datasets import DataError, open_dataset  # pandas and scipy take a second to import

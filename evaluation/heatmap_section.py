@@ -65,7 +65,10 @@ def _summarise(found: Mapping[str, Any], located: Mapping[str, Any]) -> str:
         parts.append(f"No model’s {_name_method(found)} maps are shown to find what matters to it better than chance.")
     if faithful and others:
         parts.append(f"That is not shown for {_join(others)}: their maps should not be trusted to explain them.")
-    kept = [name for name, model in models.items() if not model["sanity"]["passed"]]
+    flat = [name for name, model in models.items() if model["sanity"]["correlation"]["value"] is None]
+    if flat:
+        parts.append(f"The maps of {_join(flat)} are flat: they show no place at all.")
+    kept = [name for name, model in models.items() if name not in flat and not model["sanity"]["passed"]]
     if kept:
         parts.append(f"A random network draws maps much like those of {_join(kept)}, which speaks against them.")
     if located:
@@ -107,7 +110,8 @@ def _tabulate_faith(models: Mapping[str, Any]) -> Grid:
         ]
         lost = "lost, as it should be" if model["sanity"]["passed"] else "kept"
         correlation = set_interval(model["sanity"]["correlation"])
-        rows.append((name, *cells, Cell(correlation.text, f"{correlation.small}; {lost}")))
+        known = f"{correlation.small}; {lost}" if correlation.small else "not known"
+        rows.append((name, *cells, Cell(correlation.text, known)))
     caption = (
         "Area under the named label’s probability. Insertion shows the image bit by bit over a blurred one (higher is "
         "better), deletion greys it bit by bit (lower is better), the most important pixels first (Petsiuk et al., "

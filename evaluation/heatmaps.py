@@ -55,7 +55,8 @@ def judge_heatmaps(
         "unavailable", "regions" ("finding", "lungs" or ""), "chance_overlap", "models" and "agreement". A
         model has "insertion", "deletion", "insertion_random", "deletion_random" (areas, as intervals with n),
         "gain" (how much better than random order, the mean of both), "curves" (the areas' mean curves), "sanity"
-        ("correlation", "passed", "blank"), "regions" (how many), and where there are any "pointing", "energy",
+        ("correlation", not known where all the model's own maps are flat, "passed", "blank"), "regions" (how
+        many), and where there are any "pointing", "energy",
         "pointing_chance", "energy_chance", "pointing_middle", "energy_middle" (a map that always points to
         the middle), once for all and once each under "small" and "large", and "energy_gain" (beyond the better
         of chance and middle). A pair has "correlation" and "overlap", on the images where both name the same
@@ -181,7 +182,7 @@ def _describe(records: Records, found: Mapping[tuple[str, str], Any], name: str)
     entry["curves"] = {measure: [round(float(score), 6) for score in mean] for measure, mean in means.items()}
     entry["sanity"] = {
         "correlation": sanity,
-        "passed": bool(abs(sanity["value"]) < LOST),
+        "passed": sanity["value"] is not None and bool(abs(sanity["value"]) < LOST),
         "blank": records.blank[name],
     }
     entry["regions"] = found[name, "pointing"]["n"] if (name, "pointing") in found else 0

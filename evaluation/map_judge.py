@@ -127,7 +127,8 @@ class Judge:
             randomised = self._explain(self._randomise(stage.at), image, label, stage.item)
             lost = faith.correlate_ranks(own, faith.shrink_map(randomised.values))
             records.blank[self.member.name] += int(np.ptp(randomised.values) == 0)
-            records.numbers[self.member.name, "sanity"][stage.at] = np.nan_to_num(lost)
+            empty = np.isnan(lost) and np.ptp(own) > 0  # the random network's map is, which has nothing of the own
+            records.numbers[self.member.name, "sanity"][stage.at] = 0.0 if empty else lost
         return label, own
 
     def _explain(self, member: Checkpoint, image: torch.Tensor, label: int, item: Item) -> _Map:

@@ -24,6 +24,7 @@ import numpy as np
 Metric = Callable[..., Any]
 METRICS: dict[str, Metric] = {}
 LABEL_METRICS: dict[str, Metric] = {}
+REFLECTED = frozenset({"ece"})  # errors that resampling pushes up; `statistics.reflect` makes their intervals
 _BINS = 15
 _SMALLEST = 1e-12  # probability below which the log loss does not grow any more
 
@@ -200,8 +201,9 @@ def brier(sample: Sample) -> np.ndarray:
 def ece(sample: Sample) -> np.ndarray:
     """Expected calibration error, in [0, 1], as `xray_models.calibration.calibration_error` defines it.
 
-    Resamples keep the bins of the whole sample. The error is never below 0, so chance pushes that of a
-    resample up, and the interval of a well calibrated model lies rather high.
+    Resamples keep the bins of the whole sample. The error is never below 0, so chance pushes it up, and that of a
+    resample once more; its interval is therefore reflected. What chance adds to the value itself stays: of 600
+    images, 95 % intervals held a true error of 0.05 in 9 cases of 10, one of 0.02 in 8, and one of 0.001 in 4.
     """
     confidence, correct = sample.probs.max(axis=1), sample.predicted == sample.labels
     gaps = np.zeros((len(correct), min(_BINS, len(correct))), dtype=sample.weights.dtype)

@@ -107,7 +107,8 @@ def _draw_intervals(axes: Axes, models: Mapping[str, Any]) -> None:
     for place, name in enumerate(names):
         found = models[name]["accuracy"]
         colour = INK if name == CONSENSUS else SERIES[0]
-        axes.plot([100 * found["low"], 100 * found["high"]], [place, place], color=colour, linewidth=2)
+        bounds = [np.nan if found[end] is None else 100 * found[end] for end in ("low", "high")]
+        axes.plot(bounds, [place, place], color=colour, linewidth=2)
         axes.plot(100 * found["value"], place, "o", color=colour, markersize=6)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from xray_models.readings import Consensus, Opinion, agree
-from xray_models.tasks import Task
+from xray_models.tasks import CONSENSUS, Task
 
-CONSENSUS = "consensus"
 _TOLERANCE = 1e-3  # by which probabilities may miss a sum of 1
 _KEYS = ("image", "group", "label", "model", "revision", "predicted")
 
@@ -163,7 +162,8 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
     Rows of the model `consensus` are skipped: the consensus is formed again, from all models in the files.
 
     Args:
-        paths: CSV files with the columns image, group, label, model, revision, predicted, p:<label>….
+        paths: CSV files with the columns image, group, label, model, revision, predicted, p:<label>…. An image
+            whose group is empty is a group of its own.
         task: its labels are the valid ones.
 
     Raises:
@@ -177,6 +177,7 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
     if not twice.empty:
         first = twice.iloc[0]
         raise PredictionError(f"Model {first['model']!r} has two rows for image {first['image']!r}. Keep one.")
+    _check_revisions(rows)
     for column in ("label", "group"):
         several = rows.groupby("image")[column].nunique()
         if (several > 1).any():
@@ -202,6 +203,17 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
     return cases
 
 
+def _check_revisions(rows: pd.DataFrame) -> None:
+    """Raises for a model that answers at two revisions: its figures would be those of no one model."""
+    for model, given in rows.groupby("model")["revision"]:
+        if given.nunique() > 1:
+            first, second = sorted(given.unique())[:2]
+            raise PredictionError(
+                f"Model {model!r} answers at two revisions, {first!r} and {second!r}. Keep one, or give each a name "
+                "of its own."
+            )
+
+
 def _read_rows(path: Path, task: Task) -> pd.DataFrame:
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -225,7 +237,7 @@ def _read_rows(path: Path, task: Task) -> pd.DataFrame:
     _check_rows(path, (total - 1).abs() <= _TOLERANCE, f"its probabilities must sum to 1 within {_TOLERANCE}")
     predicted = probs.to_numpy()[np.arange(len(rows)), rows["predicted"].map(task.labels.index).to_numpy(dtype=int)]
     _check_rows(path, probs.max(axis=1) <= predicted + 1e-6, "predicted is not its most probable label")
-    return rows.assign(**probs)
+    return rows.assign(**probs, group=rows["group"].where(rows["group"].str.strip() != "", rows["image"]))
 
 
 def _check_rows(path: Path, good: pd.Series, problem: str) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import refuse, show_command
+from xray_models.commands import check_out, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.tasks import TaskError, load_task
@@ -107,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         task = load_task(options.task)
+        check_out(options.out)
     except TaskError as error:
         return refuse(error)
     from evaluation.predictions import PredictionError

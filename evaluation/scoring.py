@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
-from evaluation.metrics import LABEL_METRICS, METRICS, confusion, mean_of, measure
+from evaluation.metrics import LABEL_METRICS, METRICS, REFLECTED, confusion, mean_of, measure
 from evaluation.operating import RULES, Points, choose_points, judge_points
 from evaluation.predictions import Answers, Table
-from evaluation.statistics import Interval, bootstrap, compare_delong, compare_mcnemar, correct_holm
+from evaluation.statistics import Interval, bootstrap, compare_delong, compare_mcnemar, correct_holm, reflect
 
 _DIGITS = 6
 
@@ -147,7 +147,7 @@ def _describe_pairs(table: Table, intervals: Mapping[Any, Interval]) -> list[dic
 def _compare_answers(table: Table, a: str, b: str) -> float:
     both = _both(table, a, b)
     first, second = (table.answers[name].predicted[both] == table.truth[both] for name in (a, b))
-    return compare_mcnemar(first, second) if both.any() else np.nan
+    return compare_mcnemar(first, second, table.groups[both]) if both.any() else np.nan
 
 
 def _compare_areas(table: Table, a: str, b: str) -> float:
@@ -170,7 +170,10 @@ def _count_differing(table: Table, a: str, b: str) -> dict[str, int]:
 def _describe(table: Table, name: str, intervals: Mapping[Any, Interval]) -> dict[str, Any]:
     """One model's entry under `models`."""
     answers = table.answers[name]
-    entry: dict[str, Any] = {metric: _plain(intervals[name, metric]) for metric in METRICS}
+    entry: dict[str, Any] = {
+        metric: _plain(reflect(intervals[name, metric]) if metric in REFLECTED else intervals[name, metric])
+        for metric in METRICS
+    }
     for metric in LABEL_METRICS:
         columns = zip(*intervals[name, metric], strict=True)
         entry[metric] = {k: _plain(Interval(*column)) for k, column in zip(table.labels, columns, strict=True)}

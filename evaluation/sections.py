@@ -82,7 +82,8 @@ def _models(scores: Mapping[str, Any]) -> Section:
             grid(
                 probabilities,
                 "Probabilities. Brier score, calibration error and log loss: lower is better. Coverage: how often the "
-                "prediction set holds the truth; the consensus’ set is the union of the models’.",
+                "prediction set holds the truth; the consensus’ set is the union of the models’. Chance alone makes a "
+                "calibration error, the more the fewer images; its interval may lie above a true error near 0.",
             ),
         ),
     )
@@ -152,8 +153,8 @@ def _comparisons(scores: Mapping[str, Any]) -> list[Section]:
     )
     heads = ("Pair", "Accuracy, points", "p (McNemar)", "Holm", "AUROC", "p (DeLong)", "Holm")
     tests = Grid(
-        "Differences on the same images. Holm: p-values for all pairs together; read these when you look for the "
-        "pairs that differ.",
+        "Differences on the same images. Both tests and the intervals count groups, so images of one patient are not "
+        "independent. Holm: p-values for all pairs together; read these when you look for the pairs that differ.",
         heads,
         rows,
     )

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest, chi2, norm
+from scipy.stats import norm
 
 LEVEL = 0.95
-EXACT_BELOW = 25  # images where only one of two models is right, from which McNemar's test is approximate
 _BLOCK = 4_000_000  # weights that are held in memory at once
 
 
@@ -60,14 +59,27 @@ def bootstrap(measure: Measure, groups: np.ndarray, resamples: int, seed: int = 
         seed: of the draws.
 
     Returns:
-        An interval for each name. Undefined resamples are left out; where all are, the bounds are NaN.
+        An interval for each name. Undefined resamples are left out; where all are, the bounds are NaN, as where
+        there are fewer than two groups, which tell nothing of how much groups differ.
     """
     values = measure(None)
+    if len(np.unique(groups)) < 2:
+        return {name: Interval(value, *[value * np.nan] * 2) for name, value in values.items()}
     blocks = [measure(weights) for weights in resample_groups(groups, resamples, seed)]
     return {
         name: Interval(value, *_percentiles(np.concatenate([block[name] for block in blocks])))
         for name, value in values.items()
     }
+
+
+def reflect(interval: Interval) -> Interval:
+    """Turns a percentile interval of an error that is never below 0 into the basic one (Davison & Hinkley, 1997).
+
+    Chance pushes such an error up, and that of a resample once more; so the bounds change sides around the value.
+    They are cut at 0, and widened to the value where they miss it.
+    """
+    value, low, high = interval
+    return Interval(value, np.maximum(np.minimum(2 * value - high, value), 0), np.maximum(2 * value - low, value))
 
 
 def _percentiles(draws: np.ndarray) -> tuple[Any, Any]:
@@ -78,29 +90,33 @@ def _percentiles(draws: np.ndarray) -> tuple[Any, Any]:
     return low, high
 
 
-def compare_mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Tests whether two models are right equally often on the same images (McNemar, 1947).
+def compare_mcnemar(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """Tests whether two models are right equally often on the same images (McNemar, 1947), group by group.
 
-    Only the images count where one of them is right and the other wrong. Fewer than 25 of them: the exact
-    binomial test, which rejects too seldom rather than too often. From 25 on: the chi-squared test with
-    Edwards' (1948) continuity correction. Images are taken as independent; where groups hold many images, the
-    bootstrap interval of the difference is the safer judge.
+    What a group adds is the number of its images where only the first is right, less the number where only the
+    second is. Were the two alike, each group's sum could as well have the other sign. The p-value is the share of
+    all ways to sign the groups whose total lies at least as far from 0 as the one observed. It is exact for any
+    number of groups; with many it nears the chi-squared test of Durkalski et al. (2003), and with one image a
+    group it is McNemar's exact binomial test. It rejects too seldom rather than too often.
 
     Args:
         first: (N,) bool, where the first model is right.
         second: (N,) bool, where the second is.
+        groups: (N,) group of each image; None where each is a group of its own.
 
     Returns:
-        The two-sided p-value; 1 where the two are right on the same images.
+        The two-sided p-value; 1 where the two are right equally often in every group.
     """
-    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-    discordant = only_first + only_second
-    if discordant == 0:
-        return 1.0
-    if discordant < EXACT_BELOW:
-        return float(binomtest(only_first, discordant).pvalue)
-    distance = max(abs(only_first - only_second) - 1, 0)
-    return float(chi2.sf(distance**2 / discordant, 1))
+    _, member = np.unique(np.arange(len(first)) if groups is None else groups, return_inverse=True)
+    gaps = np.bincount(member, first.astype(int) - second).astype(int)
+    total = np.abs(gaps).sum()
+    size = 2 * total + 1  # how many values the signed sum could have
+    angles = 2 * np.pi * np.arange(size) / size
+    wave = np.ones(size)  # the sum's characteristic function: its inverse transform is how likely each value is
+    for gap, times in zip(*np.unique(np.abs(gaps), return_counts=True), strict=True):
+        wave *= np.cos(gap * angles) ** times
+    likely = np.fft.fftshift(np.fft.ifft(wave).real)
+    return float(np.clip(likely[np.abs(np.arange(-total, total + 1)) >= abs(gaps.sum())].sum(), 0, 1))
 
 
 def compare_delong(first: np.ndarray, second: np.ndarray, truth: np.ndarray, groups: np.ndarray | None = None) -> float:

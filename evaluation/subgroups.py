@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def read_metadata(path: Path, table: Table) -> pd.DataFrame:
     """Reads a CSV with a column `image` and one column for each way to divide the images.
 
     Args:
-        path: of the CSV; `image` as in `predictions.csv`, or the file's name alone.
+        path: of the CSV; `image` as in `predictions.csv`, or the file's name alone where only one image bears it.
         table: the answers.
 
     Returns:
@@ -35,7 +36,8 @@ def read_metadata(path: Path, table: Table) -> pd.DataFrame:
         are cut into bands: a column `age` at 18, 40 and 65, others at their quartiles.
 
     Raises:
-        PredictionError: when the file cannot be read, has no such column, or names none of the images.
+        PredictionError: when the file cannot be read, has no such column, names none of the images, or names one
+            by a bare name that several bear.
     """
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -53,6 +55,13 @@ def read_metadata(path: Path, table: Table) -> pd.DataFrame:
     names = list(table.images)
     if not known.index.isin(names).any():
         names = [Path(name).name for name in names]
+        twins = [name for name, count in Counter(names).items() if count > 1 and name in known.index]
+        if twins:
+            first = table.images[names.index(twins[0])]
+            raise PredictionError(
+                f"{path} has a row for image {twins[0]!r}, a bare name that {names.count(twins[0])} of the evaluated "
+                f"images bear. Write the path as in predictions.csv, for instance {first!r}."
+            )
     if not known.index.isin(names).any():
         raise PredictionError(
             f"{path} names none of the evaluated images. Its first is {rows['image'].iloc[0]!r}; the evaluation's "

@@ -29,6 +29,8 @@ TITLES = {
     "set_size": "Labels per set",
 }
 
+UNKNOWN = "interval not known"  # in the place of bounds that fewer than two groups leave undefined
+
 
 def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
     """Says how the panel does: accuracy, what it misses most, which models differ, what its disagreement is worth.
@@ -59,18 +61,26 @@ def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
 def _compare_best(scores: Mapping[str, Any], names: Sequence[str]) -> str:
     best = max(names, key=lambda name: scores["models"][name]["accuracy"]["value"])
     pair = next(pair for pair in scores["pairs"] if (pair["a"], pair["b"]) == (best, CONSENSUS))
-    value, low, high = (100 * number for number in pair["accuracy_difference"].values())
+    value = 100 * pair["accuracy_difference"]["value"]
     points = f"{abs(value):.1f} points {'more' if value > 0 else 'less'} than the consensus"
     compared = points if f"{abs(value):.1f}" != "0.0" else "as often as the consensus"
-    doubt = ", so that may be chance" if low <= 0 <= high else ""
     return (
         f"The best single model, {best}, is right in {format_percent(scores['models'][best]['accuracy'])}, "
-        f"{compared} (interval of the difference: {_signed(low)} to {_signed(high)}{doubt})."
+        f"{compared} ({_describe_doubt(pair['accuracy_difference'])})."
     )
 
 
+def _describe_doubt(difference: Mapping[str, float | None]) -> str:
+    """What the interval of a difference says."""
+    low, high = difference["low"], difference["high"]
+    if low is None or high is None:
+        return "whether that is chance cannot be told"
+    doubt = ", so that may be chance" if low <= 0 <= high else ""
+    return f"interval of the difference: {_signed(100 * low)} to {_signed(100 * high)}{doubt}"
+
+
 def _compare_models(scores: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Which models do not differ in accuracy, as far as these images can tell (McNemar, corrected by Holm)."""
+    """Which models do not differ in accuracy, as far as these images can tell (McNemar over groups, Holm)."""
     alike = [
         f"{pair['a']} and {pair['b']} (p = {pair['holm_p']:.2f})"
         for pair in scores["pairs"]
@@ -123,11 +133,13 @@ def set_interval(found: Mapping[str, float | None], scale: float = 1, digits: in
     if found["value"] is None:
         return Cell("–")
     value, low, high = (format_number(found[key], scale, digits) for key in ("value", "low", "high"))
-    return Cell(value, f"{low} to {high}")
+    return Cell(value, UNKNOWN if found["low"] is None else f"{low} to {high}")
 
 
 def format_range(found: Mapping[str, Any], metric: str) -> str:
     """The bounds of an interval, "93.4 to 96.7"."""
+    if found["low"] is None:
+        return UNKNOWN
     return f"{format_value(found['low'], metric)} to {format_value(found['high'], metric)}"
 
 

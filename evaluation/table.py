@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from xray_models.commands import read_metrics, refuse
+from xray_models.tasks import TaskError
 
 _COLUMNS = (
     ("accuracy", "accuracy"),
@@ -44,12 +46,16 @@ def _describe_strangers(found: Mapping[str, Any]) -> list[str]:
     shares = [
         f"{kind} {100 * known['refused']['value']:.0f} % (AUROC {known['auroc']['value']:.3f})"
         for kind, entry in found.items()
-        if (known := entry["models"].get("consensus"))
+        if (known := entry["models"].get("consensus")) and known["refused"]["value"] is not None
     ]
     return ["", f"Images not for this task, called out of distribution: {', '.join(shares)}."] if shares else []
 
 
-def _format(score: Mapping[str, float]) -> str:
+def _format(score: Mapping[str, float | None]) -> str:
+    if score["value"] is None:
+        return "–"
+    if score["low"] is None:
+        return f"{score['value']:.3f}"
     return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
 
 
@@ -58,7 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evaluation.table", description="Prints a result file as Markdown.")
     parser.add_argument("metrics", type=Path, help="a metrics.json")
     options = parser.parse_args(argv)
-    sys.stdout.write(render_table(json.loads(options.metrics.read_text(encoding="utf-8"))) + "\n")
+    try:
+        table = render_table(read_metrics(options.metrics))
+    except TaskError as error:
+        return refuse(error)
+    except (KeyError, TypeError) as error:
+        return refuse(TaskError(f"{options.metrics} is no whole metrics.json: {error}. Make it with evaluation.run."))
+    sys.stdout.write(f"{table}\n")
     return 0
 
 

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Row, Section
 from evaluation.predictions import CONSENSUS, Table
 from evaluation.statistics import Interval, bootstrap
+from evaluation.summary import UNKNOWN
 from xray_models.style import INK, RULE, SERIES
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
@@ -222,8 +223,10 @@ def _grid(caption: str, found: Mapping[str, Mapping[str, Any]]) -> Grid:
 
 
 def _cell(value: float | None, low: float | None, high: float | None) -> Cell:
-    if value is None or low is None or high is None:
+    if value is None:
         return Cell("–")
+    if low is None or high is None:
+        return Cell(f"{100 * value:.0f}", UNKNOWN)
     return Cell(f"{100 * value:.0f}", f"{100 * low:.0f} to {100 * high:.0f}")
 
 

@@ -53,7 +53,7 @@ def read(*arguments, **elements):
 
 def build_table(entries, first=0, bits=16):
     item = Dataset()
-    item.add_new("LUTDescriptor", "US", [len(entries), first, bits])
+    item.add_new("LUTDescriptor", "US", [len(entries) % 65536, first, bits])  # 0 means 65,536
     item.add_new("LUTData", "OW", np.asarray(entries, "<u2").tobytes())
     return [item]
 

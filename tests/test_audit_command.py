@@ -48,6 +48,15 @@ def test_silence_is_said(phantoms, tmp_path, capsys):
     assert "\nNo alarm\n" in text
 
 
+def test_labels_of_too_few_images_are_named(bones, tmp_path, capsys):
+    for label in ("beyond repair", "fractured", "healthy"):
+        (tmp_path / "few" / label).mkdir(parents=True)
+        (tmp_path / "few" / label / "7.png").write_bytes((bones / label / "7.png").read_bytes())
+    assert main(["--task", "bone", "--data", str(tmp_path / "few"), "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "Not judged for shortcuts, with fewer than 20 groups: beyond repair, fractured, healthy\nNo alarm" in text
+
+
 def test_the_panel_is_asked_when_told_so(phantoms, untrained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(audit_command, "load_task", lambda name: untrained)
     words = ["--task", "phantom", "--data", str(phantoms), "--out", str(tmp_path), "--panel", "4"]

@@ -77,3 +77,26 @@ def test_figures_of_something_else_are_refused(found, change, says):
         metrics["models"]["vit_tiny"]["revision"] = change["revision"]
     with pytest.raises(TaskError, match=says):
         take_figures(task, change.get("model", "vit_tiny"), digest, metrics)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"auroc": {"value": None, "low": None, "high": None}}, "leave undefined: auroc."),
+        ({"sensitivity": None}, "lack a figure"),
+        ({"ece": {}}, "lack a figure"),
+        ("[]", "holds no figures of models"),
+        ('{"task": "covid", "split": "test"}', "holds no figures of models"),
+        (None, "cannot be read"),
+    ],
+)
+def test_metrics_without_a_figure_are_refused(found, tmp_path, capsys, change, says):
+    metrics = copy.deepcopy(found[2])
+    path = tmp_path / "metrics.json"
+    if isinstance(change, dict):
+        metrics["models"]["vit_tiny"] |= change
+        path.write_text(json.dumps(metrics))
+    elif change is not None:
+        path.write_text(change)
+    assert main(["card", "--task", "covid", "--model", "vit_tiny", "--metrics", str(path)]) == 2
+    assert says in capsys.readouterr().err

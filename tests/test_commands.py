@@ -1,7 +1,30 @@
 import subprocess
 import sys
 
-from xray_models.commands import show_command
+import pytest
+
+from evaluation import audit_command, run
+from xray_models import survey_command, train
+from xray_models.commands import check_out, show_command
+from xray_models.tasks import TaskError
+
+
+def test_a_folder_for_results_is_probed_and_left_as_it_was(tmp_path):
+    check_out(tmp_path / "new" / "folder")
+    check_out(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(TaskError, match=f"to --out {wrong} "):
+            check_out(wrong)
+
+
+@pytest.mark.parametrize("main", [audit_command.main, run.main, survey_command.main, train.main])
+def test_a_command_that_cannot_write_refuses_before_it_reads(main, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    model = ["--model", "simple_cnn"] if main is train.main else []
+    assert main(["--task", "covid", *model, "--data", str(tmp_path / "none"), "--out", str(tmp_path / "file")]) == 2
+    assert "Nothing can be written to --out" in capsys.readouterr().err
 
 
 def test_folders_stand_for_themselves_and_the_rest_is_kept():

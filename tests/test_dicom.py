@@ -142,11 +142,24 @@ def test_files_without_a_picture_are_refused():
         read_image(write(ds))
 
 
-def test_the_pixel_limit_counts_frames_and_is_checked_before_decoding():
+def test_the_pixel_limit_is_checked_before_decoding():
     with pytest.raises(OversizedImage, match="4,294,836,225"):
         read(Rows=65535, Columns=65535)
-    with pytest.raises(OversizedImage):
-        read(NumberOfFrames=1_000_000)
+
+
+def test_frames_have_a_limit_of_their_own():
+    for frames in (1_000_000, -2):
+        with pytest.raises(OversizedImage, match=f"holds {frames:,} frames"):
+            read(NumberOfFrames=frames)
+    ds = build(RAMP, NumberOfFrames=200, WindowCenter=2048, WindowWidth=4096)
+    ds.PixelData = RAMP.tobytes() * 200
+    shown = read_image(write(ds), max_pixels=RAMP.size).pixels
+    np.testing.assert_array_equal(shown, read(WindowCenter=2048, WindowWidth=4096).pixels)
+
+
+def test_values_that_do_not_lie_in_the_lowest_bits_are_refused():
+    with pytest.raises(UnsupportedImage, match="end at bit 15, not at bit 11"):
+        read(RAMP << 4, HighBit=15)
 
 
 @pytest.mark.parametrize(

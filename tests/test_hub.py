@@ -129,6 +129,13 @@ def test_a_fusion_goes_with_its_members(hub, task, image):
     assert [*after.probs.values()] == pytest.approx([*before.probs.values()], abs=1e-6)
 
 
+def test_an_owner_keeps_the_name_that_was_given(hub, task):
+    assert (
+        command.push_model(hub_client.connect(), task, task.model("vit_tiny"), "my_lab").repo
+        == "my_lab/phantom-vit-tiny"
+    )
+
+
 def test_push_is_private_and_uploads_only_what_is_allowed(hub, task, capsys, caplog):
     assert command.main(["push", "--task", "phantom", "--model", "vit_tiny", "--owner", "me"]) == 0
     out, err = capsys.readouterr()

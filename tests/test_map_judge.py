@@ -79,3 +79,21 @@ def test_not_a_number_is_an_error(untrained, image):
     stage = Stage(0, item, None, prepare_inputs(item, {member.spec}, 0))
     with pytest.raises(ValueError, match="not a number"):
         Judge(panel, member, "grad_cam", "", 0).judge(stage, Records(1))
+
+
+@pytest.mark.parametrize("flat", ["none", "own", "random", "both"])
+def test_a_flat_map_is_not_compared_and_a_flat_one_of_a_random_network_has_lost_it(untrained, image, flat, monkeypatch):
+    panel = QuickPanel(Panel.load(untrained, ["simple_cnn"], device="cpu"), half=False)
+    member = panel.checkpoints["simple_cnn"]
+
+    def explain_plainly(parts, inputs, label, spec):
+        own = parts is member.parts
+        even = flat == "both" or flat == ("own" if own else "random")
+        return inputs[0, 0] * (0 if even else 1)
+
+    monkeypatch.setitem(map_judge.METHODS, "grad_cam", explain_plainly)
+    item = Item("a", "a", "Nodule", "0", image, image.pixels.shape)
+    records = Records(1)
+    Judge(panel, member, "grad_cam", "", 0).judge(Stage(0, item, None, prepare_inputs(item, {member.spec}, 0)), records)
+    expected = {"none": 1, "own": np.nan, "random": 0, "both": np.nan}[flat]
+    np.testing.assert_allclose(records.numbers["simple_cnn", "sanity"], [expected])

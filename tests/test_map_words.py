@@ -7,9 +7,10 @@ import pytest
 from xray_models.map_words import describe_maps
 
 
-def judged(low, passed=True, **places):
+def judged(low, passed=True, kept=0.0, **places):
     gain = {"value": 0.15, "low": low, "high": 0.2, "n": 24}
-    return {"gain": gain, "regions": 12 if places else 0, "sanity": {"passed": passed}, **places}
+    sanity = {"passed": passed, "correlation": {"value": kept}}
+    return {"gain": gain, "regions": 12 if places else 0, "sanity": sanity, **places}
 
 
 def say(model, regions=""):
@@ -36,3 +37,5 @@ def test_where_the_peak_lies_is_said_beside_chance():
 
 def test_a_map_that_a_random_network_draws_too_says_so():
     assert "a random network draws it, too" in say(judged(0.1, passed=False)).short
+    assert "a random network" not in say(judged(0.1, passed=False, kept=None)).text
+    assert "its maps are flat" in say(judged(0.1, passed=False, kept=None)).short

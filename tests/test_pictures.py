@@ -154,6 +154,12 @@ def test_12_bits_in_a_16_bit_file_are_stretched():
         assert any("12 bits" in warning for warning in radiograph.warnings)
 
 
+def test_12_bits_of_which_the_lowest_is_white_are_stretched_and_then_inverted():
+    pixels = np.linspace(0, 4095, 48 * 40).reshape(48, 40).astype(np.uint16)
+    shown = read_image(build_tiff(pixels, 0)).pixels
+    np.testing.assert_allclose(shown, (4095 - pixels) * (65535 / 4095), atol=1)
+
+
 def test_a_png_that_declares_its_depth_is_left_as_it_is():
     chunks = PngImagePlugin.PngInfo()
     chunks.add(b"sBIT", b"\x0c")

@@ -70,6 +70,13 @@ def test_files_are_joined_and_a_missing_answer_stays_missing(save):
     np.testing.assert_allclose(table.answers[CONSENSUS].probs[0], table.answers["a"].probs[0])
 
 
+def test_an_image_without_a_group_is_one_by_itself(save):
+    rows = make_rows()
+    rows.loc[rows.index >= 8, "group"] = ""
+    table = tabulate(TASK, read_predictions([save(rows)], TASK))
+    assert table.groups.tolist() == ["g0", "g0", "g1", "g1", *(f"x/{number}.png" for number in range(4, 12))]
+
+
 def change(column, value):
     def changed(rows):
         rows = rows.astype({column: object})
@@ -93,6 +100,7 @@ BROKEN = {
     "two rows for image 'x/0.png'": lambda rows: pd.concat([rows, rows.iloc[:1]]),
     "'x/1.png' has more than one label": change("label", "Nodule"),
     "'x/1.png' has more than one group": change("group", "other"),
+    "Model 'b' answers at two revisions, '1' and '2'": change("revision", "2"),
     "hold no prediction": lambda rows: rows.assign(model="consensus"),
 }
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from tests.dicom_samples import RAMP, SMALL, build, build_table, read, write
 from xray_models.images import (
@@ -102,6 +103,17 @@ def test_modality_table_then_voi_table():
     np.testing.assert_allclose(shown, expected, atol=258)
     assert (shown[RAMP < 1000] == 0).all()
     assert (shown[RAMP >= 2000] == 65535).all()
+
+
+@pytest.mark.parametrize("count", [256, 255, 65536])
+def test_a_table_of_8_bits_may_be_packed(count):
+    entries = np.arange(count)[::-1] % 256
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [count % 65536, 0, 8])
+    item.add_new("LUTData", "OW", entries.astype(np.uint8).tobytes() + bytes(count % 2))
+    packed = read(SMALL, bits=8, VOILUTSequence=[item]).pixels
+    np.testing.assert_array_equal(packed, entries[np.minimum(SMALL.astype(int), count - 1)])
+    np.testing.assert_array_equal(packed, read(SMALL, bits=8, VOILUTSequence=build_table(entries, bits=8)).pixels)
 
 
 def test_other_data_in_the_unused_bits_is_cleared():

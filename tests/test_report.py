@@ -2,6 +2,7 @@ import dataclasses
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -203,6 +204,17 @@ def test_a_panel_of_one_has_no_agreement():
     assert scores["agreement"]["fleiss_kappa"] is None
     assert "There is only one model." in render_page(build_report(TASK, table, scores, FAULTS), {})
     assert "first, the only model," in summarise(TASK, table, scores)[0]
+
+
+def test_intervals_that_one_group_leaves_undefined_are_not_known():
+    table = make_table()
+    table = dataclasses.replace(table, groups=np.zeros(len(table.images), int))
+    report = build_report(TASK, table, judge(table), FAULTS)
+    page = render_page(report, {})
+    assert "interval not known" in page
+    assert "whether that is chance cannot be told" in page
+    for word in ("None", "nan"):
+        assert word not in re.sub(r"<svg.*?</svg>|<style.*?</style>", "", page, flags=re.S)
 
 
 def test_plots_take_the_page_s_colours(judged, tmp_path):

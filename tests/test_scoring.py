@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from evaluation.metrics import METRICS
+from evaluation.metrics import METRICS, measure
 from evaluation.operating import RULES
 from evaluation.predictions import CONSENSUS, Answers, Table
 from evaluation.scoring import score
-from evaluation.statistics import compare_delong, compare_mcnemar
+from evaluation.statistics import bootstrap, compare_delong, compare_mcnemar, reflect
 
 LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")
 
@@ -61,13 +62,36 @@ def list_intervals(node):
 
 
 def test_every_interval_holds_its_value(judged):
-    """But that of the calibration error, which resampling pushes up."""
     _, scores = judged
-    models = [{key: value for key, value in found.items() if key != "ece"} for found in scores["models"].values()]
-    intervals = list(list_intervals([models, scores["pairs"], scores["agreement"]]))
+    intervals = list(list_intervals([scores["models"], scores["pairs"], scores["agreement"]]))
     assert len(intervals) > 300
     for interval in intervals:
         assert interval["low"] <= interval["value"] <= interval["high"], interval
+
+
+@pytest.mark.parametrize(("error", "held"), [(0.02, 0.7), (0.05, 0.8), (0.1, 0.75)])
+def test_the_interval_of_the_calibration_error_holds_the_true_one(error, held):
+    """Percentile intervals would hold an error of 0.02 in no case, and one of 0.05 in 15 of 100."""
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(100):
+        sure = rng.uniform(0.55, 0.97, 600)
+        truth = (rng.random(600) > sure - error).astype(int)
+        probs = np.stack([sure, 1 - sure], axis=1)
+        drawn = bootstrap(lambda w, p=probs, t=truth: {"ece": METRICS["ece"](p, t, w)}, np.arange(600), 200)
+        value, low, high = reflect(drawn["ece"])
+        assert 0 <= low <= value <= high
+        inside.append(low <= error <= high)
+    assert np.mean(inside) > held
+
+
+def test_the_calibration_error_alone_is_reflected(judged):
+    table, scores = judged
+    answers = table.answers["model0"]
+    measured = bootstrap(partial(measure, answers.probs, table.truth), table.groups, 300, 0)
+    for metric, interval in ((name, measured[name]) for name in METRICS):
+        expected = reflect(interval) if metric == "ece" else interval
+        assert list(scores["models"]["model0"][metric].values()) == pytest.approx(list(expected), abs=1e-6)
 
 
 def test_labels_have_areas_of_their_own(judged):
@@ -103,7 +127,7 @@ def test_pairs_are_compared_on_the_same_images(judged):
             expected = models[0][metric]["value"] - models[1][metric]["value"]
             assert pair[f"{metric}_difference"]["value"] == pytest.approx(expected, abs=2e-6)
         right = [found.predicted == table.truth for found in (a, b)]
-        assert pair["mcnemar_p"] == pytest.approx(compare_mcnemar(*right), abs=1e-6)
+        assert pair["mcnemar_p"] == pytest.approx(compare_mcnemar(*right, table.groups), abs=1e-6)
         truth = table.truth[:, None] == np.arange(4)
         expected = compare_delong(a.probs, b.probs, truth, table.groups)
         assert pair["delong_p"] == pytest.approx(expected, abs=1e-6)
@@ -148,6 +172,7 @@ def test_copies_in_a_group_do_not_make_models_differ_more():
     }
     copied = finish(once.truth[copies], copies, answers, once.labels)
     first, second = (score(table, 400, 0)["pairs"][0] for table in (once, copied))
+    assert second["mcnemar_p"] == first["mcnemar_p"]
     assert second["delong_p"] == pytest.approx(first["delong_p"], rel=0.05)
     for key in ("accuracy_difference", "auroc_difference"):
         widths = [pair[key]["high"] - pair[key]["low"] for pair in (first, second)]

@@ -54,6 +54,15 @@ def test_file_names_alone_are_enough(table, tmp_path):
     assert read_metadata(path, table)["view"].tolist() == ["ap", "pa"] * 20
 
 
+def test_a_bare_name_that_several_images_bear_is_refused(table, tmp_path):
+    names = [f"{'NORMAL' if number % 2 else 'PNEUMONIA'}/{number // 2}.png" for number in range(40)]
+    table = type(table)(**{**vars(table), "images": tuple(names)})
+    path = tmp_path / "m.csv"
+    pd.DataFrame({"image": ["7.png"], "view": ["ap"]}).to_csv(path, index=False)
+    with pytest.raises(PredictionError, match="'7.png', a bare name that 2 of .* for instance 'PNEUMONIA/7.png'"):
+        read_metadata(path, table)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

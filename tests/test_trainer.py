@@ -210,10 +210,10 @@ def test_the_average_follows_the_weights():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"optimizer": "adamm"}, "valid: adamw, adam, sgd, rmsprop"),
-        ({"balance": "weights"}, "valid: none, loss, sampler, copies"),
+        ({"optimizer": "adamm"}, "Valid: adamw, adam, sgd, rmsprop"),
+        ({"balance": "weights"}, "Valid: none, loss, sampler, copies"),
         ({"layer_decay": 0.0}, "(0, 1]"),
-        ({"mixup": -1.0}, "must not be below 0"),
+        ({"mixup": -1.0}, "a finite number of 0 or more"),
         ({"ema": 1.0}, "[0, 1)"),
         ({"teaching": 1.5}, "[0, 1]"),
     ],

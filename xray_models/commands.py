@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xray_models.tasks import TaskError
 
 _STAND_INS = {
     "--data": "DATA",
@@ -23,6 +29,39 @@ def refuse(error: Exception) -> int:
     """Says why a command cannot be done; returns its exit status."""
     sys.stderr.write(f"error: {error}\n")
     return 2
+
+
+def check_out(folder: Path) -> None:
+    """Finds out whether results can be written to a folder, before any work is done for them; leaves nothing behind.
+
+    Raises:
+        TaskError: when the folder can neither be made nor written to.
+    """
+    try:
+        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise TaskError(
+            f"Nothing can be written to --out {folder} ({error.strerror}). Name a folder of yours, new or there."
+        ) from error
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Reads a `metrics.json` of `evaluation.run`.
+
+    Raises:
+        TaskError: when the file cannot be read, or holds something else.
+    """
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TaskError(f"{path} cannot be read as a metrics.json: {error}") from error
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("models"), dict):
+        raise TaskError(
+            f"{path} holds no figures of models, as a metrics.json does. Make one: python -m evaluation.run --task TASK"
+        )
+    return metrics
 
 
 def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) -> str:

@@ -24,6 +24,7 @@ from pydicom.pixels import apply_color_lut, get_decoder
 from xray_models.presentation import keep_stored, render_colour, render_grey
 from xray_models.radiograph import (
     ImageError,
+    OversizedImage,
     Radiograph,
     TruncatedImage,
     UnsupportedImage,
@@ -81,6 +82,7 @@ CODECS = {
 CODE = re.compile(r"[A-Z0-9 _]{1,16}")  # a code string (CS), PS3.5, 6.2
 META_GROUP, IDENTIFYING_GROUP = 0x0002, 0x0008
 UNDEFINED_LENGTH = 0xFFFFFFFF
+FRAMES = 10_000  # more than any device takes at once; a header that says so is damaged, or made to keep a reader busy
 
 
 def is_dicom(data: bytes) -> bool:
@@ -98,7 +100,7 @@ def read_dicom(data: bytes, max_pixels: int) -> Radiograph:
 
     Args:
         data: The whole file.
-        max_pixels: The largest rows times columns times frames that is decoded.
+        max_pixels: The largest rows times columns that is decoded.
 
     Raises:
         UnsupportedImage: No picture inside, or a compression or a kind of pixels that is not read.
@@ -178,8 +180,18 @@ def _check_header(ds: Dataset, max_pixels: int) -> int:
         raise TruncatedImage(
             "The DICOM file says that it stores more bits than it allocates, or none. Export it again."
         )
+    if ds.get("HighBit") not in (None, ds.BitsStored - 1):
+        raise UnsupportedImage(
+            f"The DICOM file's values end at bit {int(ds.HighBit)}, not at bit {ds.BitsStored - 1}, the highest of the "
+            f"{ds.BitsStored} that it stores. Export it with its values in the lowest bits."
+        )
+    check_size(ds.Rows, ds.Columns, max_pixels)
     frames = int(ds.get("NumberOfFrames") or 1)
-    check_size(ds.Rows * frames, ds.Columns, max_pixels)
+    if not 1 <= frames <= FRAMES:
+        raise OversizedImage(
+            f"The DICOM file says that it holds {frames:,} frames. From 1 to {FRAMES:,} are valid. Only the first is "
+            "shown: export that one as a file of its own."
+        )
     return frames
 
 

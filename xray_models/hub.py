@@ -18,14 +18,13 @@ if __name__ == "__main__":  # answers --help before what follows is imported
     sys.exit(main())
 
 import argparse
-import json
 import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from xray_models.commands import refuse
+from xray_models.commands import read_metrics, refuse
 from xray_models.hub_cache import pull_model, resolve
 from xray_models.hub_client import HubError, Place, ask, connect, create_repository
 from xray_models.hub_command import main
@@ -59,7 +58,8 @@ def push_model(api: HfApi, task: Task, ref: ModelRef, owner: str, public: bool =
     Raises:
         HubError: when the folder is not fit to be uploaded, the repository's visibility is another, or the Hub refuses.
     """
-    repo = f"{owner}/{task.name}-{ref.name}".replace("_", "-")
+    name = f"{task.name}-{ref.name}".replace("_", "-")
+    repo = f"{owner}/{name}"
     files = compose_files(task, ref)
     address = create_repository(api, repo, public=public)
 
@@ -119,7 +119,7 @@ def _pull(options: argparse.Namespace) -> int:
 
 def _card(options: argparse.Namespace) -> int:
     task = load_task(options.task)
-    metrics = json.loads(options.metrics.read_text(encoding="utf-8")) if options.metrics else None
+    metrics = read_metrics(options.metrics) if options.metrics else None
     sys.stdout.write(compose_card(task, task.model(options.model), metrics))
     return 0
 
@@ -138,5 +138,5 @@ def run(options: argparse.Namespace) -> int:
     """Does what the command line asks for; returns the exit status."""
     try:
         return _RUN[options.action](options)
-    except (TaskError, HubError, OSError, json.JSONDecodeError) as error:
+    except (TaskError, HubError, OSError) as error:
         return refuse(error)

@@ -23,12 +23,12 @@ import timm
 from safetensors.torch import load_file, save
 from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
-from xray_models.cards import render_card, take_figures
+from xray_models.cards import Figures, render_card, take_figures
 from xray_models.fusing import save_complete
 from xray_models.hub_cache import FILES, check_config, check_files, read_config
 from xray_models.hub_client import HubError
 from xray_models.revisions import hash_weights
-from xray_models.tasks import CHECKPOINTS, ModelRef, Task
+from xray_models.tasks import CHECKPOINTS, ModelRef, Task, TaskError
 
 _PROJECT = __name__.partition(".")[0]
 _SIBLINGS = f"{_PROJECT}.architectures"  # modules in here may be uploaded; they lie side by side on the Hub too
@@ -84,11 +84,11 @@ def compose_card(task: Task, ref: ModelRef, metrics: Mapping[str, Any] | None = 
 
     Raises:
         HubError: when the folder has no config, or its config no figures.
-        TaskError: when the metrics are not of this model.
+        TaskError: when the metrics are not of this model, or lack a figure.
     """
     folder = find_folder(task, ref)
     info = read_config(folder).get("second_read") or {}
-    figures = take_figures(task, ref.name, hash_weights(folder), metrics) if metrics else None
+    figures = None if metrics is None else _take_whole_figures(task, ref, hash_weights(folder), metrics)
     try:
         return render_card(task, info, figures)
     except KeyError as error:
@@ -96,6 +96,21 @@ def compose_card(task: Task, ref: ModelRef, metrics: Mapping[str, Any] | None = 
             f"config.json of {ref.name!r} lacks `second_read.{error.args[0]}`, which the card shows. "
             f"Train it with python -m xray_models.train --task {task.name} --model {ref.name}, which writes it."
         ) from error
+
+
+def _take_whole_figures(task: Task, ref: ModelRef, digest: str, metrics: Mapping[str, Any]) -> Figures:
+    """As `take_figures`; raises `TaskError` where a figure that the card shows is missing or not defined."""
+    again = f"Evaluate it on images of every label: python -m evaluation.run --task {task.name}"
+    try:
+        figures = take_figures(task, ref.name, digest, metrics)
+    except (KeyError, TypeError) as error:
+        raise TaskError(f"The metrics of {ref.name!r} lack a figure or its interval: {error}. {again}") from error
+    shares = {**figures.whole} | {f"sensitivity of {label}": share for label, share in figures.sensitivity.items()}
+    shares |= {f"specificity of {label}": share for label, share in figures.specificity.items()}
+    unknown = [name for name, share in shares.items() if share.value is None]
+    if unknown:
+        raise TaskError(f"The metrics of {ref.name!r} leave undefined: {', '.join(unknown)}. {again}")
+    return figures
 
 
 def serve_timm(config: dict[str, Any]) -> dict[str, Any]:

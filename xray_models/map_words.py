@@ -57,7 +57,10 @@ def _describe(model: Mapping[str, Any], found: Mapping[str, Any], title: str) ->
         value, chance = _percents(model)
         short += f" · peak in {PLACES[found['regions']].split()[-1]} {value} (chance {chance})"
         text += " " + say_pointing("Its maps", model, found["regions"])
-    if not model["sanity"]["passed"]:
+    if not model["sanity"]["passed"] and model["sanity"]["correlation"]["value"] is None:
+        short += " · its maps are flat"
+        text += " Its maps are flat: they show no place at all."
+    elif not model["sanity"]["passed"]:
         short += " · a random network draws it, too"
         text += " A network with random weights draws much the same maps, which speaks against them."
     return MapNote(found["method"], faithful, short, text)

@@ -71,6 +71,8 @@ def read_picture(data: bytes, format: str, max_pixels: int) -> Radiograph:
         pixels = _convert_to_grey(image, warnings)
         if pixels.dtype == np.uint16 and not _declares_depth(data, format):
             pixels = _stretch_depth(pixels, warnings)
+        if pixels.dtype == np.uint16 and _is_negative(image):
+            pixels = 65535 - pixels
     return from_pixels(pixels, format, warnings)
 
 
@@ -118,10 +120,9 @@ def _convert_to_grey(image: Image.Image, warnings: list[str]) -> np.ndarray:
         clear = image.info.get("transparency")
         if isinstance(clear, int):
             pixels[pixels == clear] = 0
-        return 65535 - pixels if _is_negative(image) else pixels
+        return pixels
     if image.mode in ("I", "F"):
-        pixels = _scale_to_range(np.asarray(image, dtype=np.float64), warnings)
-        return 65535 - pixels if _is_negative(image) else pixels
+        return _scale_to_range(np.asarray(image, dtype=np.float64), warnings)
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         image = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB") or image

@@ -125,12 +125,16 @@ def _apply_voi(values: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarr
 def _look_up(values: np.ndarray, ds: Dataset, keyword: str) -> tuple[np.ndarray, int]:
     """Values -> entries of the sequence's first table, and the entry that means white (PS3.3, C.11.1.1).
 
-    pydicom's own functions take the index in the type of the entries, which wraps for 8-bit tables.
+    Entries of 8 bits may lie in a byte each, of which an odd number gets one more. pydicom's own functions take
+    the index in the type of the entries, which wraps for 8-bit tables.
     """
     item = ds[keyword].value[0]
-    _, first, depth = (int(number) for number in item.LUTDescriptor)
+    count, first, depth = (int(number) for number in item.LUTDescriptor)
+    count = count or 2**16
     table: Any = item.LUTData
-    if isinstance(table, bytes):
+    if isinstance(table, bytes) and len(table) == count + count % 2:
+        table = np.frombuffer(table[:count], np.uint8)
+    elif isinstance(table, bytes):
         order = "<" if ds.file_meta.TransferSyntaxUID.is_little_endian else ">"
         table = np.frombuffer(table, f"{order}u2")
     table = np.asarray(table, dtype=np.float64)

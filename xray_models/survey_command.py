@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import refuse
+from xray_models.commands import check_out, refuse
 from xray_models.tasks import SPLIT_KINDS, TaskError, load_task
 
 
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         task = load_task(options.task)
+        check_out(options.out)
     except TaskError as error:
         return refuse(error)
     from xray_models.datasets import DataError, open_dataset  # pandas and scipy take a second to import

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,9 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "hub_configs"
 CHECKPOINTS = ROOT / "checkpoints"
 SPLIT_KINDS = ("grouped", "official")
+LAYOUT_NAMES = ("covid_radiography", "fracatlas", "hub_export", "label_folders", "phantom", "split_folders")
+CONSENSUS = "consensus"  # what the panel's common opinion is called beside the models
 
 _T = TypeVar("_T")
 _CHOICES = {  # of a recipe's words
+    "augment": ("none", "light", "radiograph", "covid", "brain", "autoaugment"),
     "calibrate": ("biases", "temperature"),
     "optimizer": ("adamw", "adam", "sgd", "rmsprop"),
     "schedule": ("cosine", "plateau", "constant"),
@@ -33,11 +37,23 @@ _POSITIVE = ("epochs", "learning_rate", "batch_size", "patience", "width", "imag
 _NOT_NEGATIVE = ("weight_decay", "mixup", "frozen_epochs", "frozen_rate", "image_size")
 _BELOW_ONE = ("label_smoothing", "warmup", "dropout", "ema")
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # of a recipe's numbers
-    **dict.fromkeys(_POSITIVE, (lambda value: value > 0, "be above 0")),
-    **dict.fromkeys(_NOT_NEGATIVE, (lambda value: value >= 0, "not be below 0")),
-    **dict.fromkeys(_BELOW_ONE, (lambda value: 0 <= value < 1, "be in [0, 1)")),
-    "teaching": (lambda value: 0 <= value <= 1, "be in [0, 1]"),
-    "layer_decay": (lambda value: 0 < value <= 1, "be in (0, 1]"),
+    **dict.fromkeys(_POSITIVE, (lambda value: value > 0, "above 0")),
+    **dict.fromkeys(_NOT_NEGATIVE, (lambda value: value >= 0, "of 0 or more")),
+    **dict.fromkeys(_BELOW_ONE, (lambda value: 0 <= value < 1, "in [0, 1)")),
+    "teaching": (lambda value: 0 <= value <= 1, "in [0, 1]"),
+    "layer_decay": (lambda value: 0 < value <= 1, "in (0, 1]"),
+}
+_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {  # by a field's annotation: what a file may say there
+    "str": (lambda value: isinstance(value, str), "a text: quote it"),
+    "str | None": (lambda value: value is None or isinstance(value, str), "a text: quote it"),
+    "int": (lambda value: type(value) is int, "a whole number"),
+    "float": (lambda value: type(value) in (int, float), "a number"),
+    "tuple[str, ...]": (lambda value: _are_texts(value), "a list of texts that are not empty: quote each"),
+    "Mapping[str, str]": (
+        lambda value: isinstance(value, Mapping) and _are_texts([*value.values()]),
+        "keys with texts",
+    ),
+    "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "a mapping of keys"),
 }
 _REVISION = re.compile(r"[0-9a-f]{40}")
 
@@ -69,6 +85,16 @@ class Dataset:
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     patient: str = ""
     relabels: str = ""
+
+    def __post_init__(self) -> None:
+        choose("layout under `dataset.layout:`", self.layout, LAYOUT_NAMES)
+        try:
+            re.compile(self.patient)
+        except re.error as error:
+            raise TaskError(
+                f"dataset.patient is {self.patient!r}, which is no regular expression ({error}); correct it, or leave "
+                "it out where file names carry no patient's id."
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,11 +188,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, valid in _CHOICES.items():
-            if getattr(self, name) not in valid:
-                raise TaskError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(valid)}.")
+            choose(name, getattr(self, name), valid)
         for name, (fits, words) in _RANGES.items():
-            if not fits(getattr(self, name)):
-                raise TaskError(f"{name} is {getattr(self, name)}; it must {words}.")
+            if not (math.isfinite(getattr(self, name)) and fits(getattr(self, name))):
+                raise TaskError(f"{name} is {getattr(self, name)}; it must be a finite number {words}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +218,8 @@ class ModelRef:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "members", tuple(self.members))
+        if self.name == CONSENSUS:
+            raise TaskError(f"no model can be called {CONSENSUS!r}, the name of the panel's common opinion; rename it.")
         if (self.checkpoint is None) == (self.repo is None):
             raise TaskError(f"model {self.name!r} needs either `checkpoint:` or `repo:`, and not both.")
         if self.repo is not None and not _REVISION.fullmatch(self.revision or ""):
@@ -293,6 +320,8 @@ def load_task(name: str, configs: Path = CONFIGS) -> Task:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise TaskError(f"{path.name} is not valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{path.name} is not valid UTF-8: {error}. Save it as UTF-8.") from error
     try:
         return _build_task(name, raw)
     except TaskError as error:
@@ -307,29 +336,65 @@ def load_tasks(configs: Path = CONFIGS) -> dict[str, Task]:
 def _build_task(name: str, raw: Any) -> Task:
     keys = {"title", "modality", "labels", "positive", "dataset", "split", "train", "models"}
     _check_keys("", raw, allowed=keys, required=keys - {"split", "train"})
-    models = raw["models"] or {}
-    recipe = _build(Recipe, "train.", raw.get("train", {}))
-    for model, entry in models.items():
-        _build(Recipe, f"models.{model}.train.", entry.get("train", {}))
+    for key in ("title", "modality"):
+        _check_type(key, raw[key], "str")
+    for key in ("labels", "positive"):
+        _check_type(key, raw[key], "tuple[str, ...]")
     return Task(
         name=name,
         title=raw["title"],
         modality=raw["modality"],
-        labels=tuple(str(label) for label in raw["labels"]),
-        positive=tuple(str(label) for label in raw["positive"]),
+        labels=tuple(raw["labels"]),
+        positive=tuple(raw["positive"]),
         dataset=_build(Dataset, "dataset.", raw["dataset"]),
         split=_build(Split, "split.", raw.get("split", {})),
-        recipe=recipe,
-        models=tuple(_build(ModelRef, f"models.{model}.", {"name": model, **entry}) for model, entry in models.items()),
+        recipe=_build(Recipe, "train.", raw.get("train", {})),
+        models=_build_models({} if raw["models"] is None else raw["models"]),
     )
 
 
+def _build_models(raw: Any) -> tuple[ModelRef, ...]:
+    """Builds the panel; a model's recipe and the members of a fusion are checked too."""
+    _check_type("models", raw, "Mapping[str, Any]")
+    refs = []
+    for name, entry in raw.items():
+        _check_type(f"models.{name}", entry, "Mapping[str, Any]")
+        _build(Recipe, f"models.{name}.train.", entry.get("train", {}))
+        refs.append(_build(ModelRef, f"models.{name}.", {"name": name, **entry}))
+        for member in refs[-1].members:
+            choose(f"model under `models.{name}.members:`", member, raw)
+    return tuple(refs)
+
+
 def _build(cls: type[_T], where: str, raw: Any) -> _T:
-    """Builds a dataclass from a mapping, every key checked."""
+    """Builds a dataclass from a mapping, every key and the type of every value checked."""
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     required = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     _check_keys(where, raw, allowed={f.name for f in fields}, required=required)
+    for field in fields:
+        if field.name in raw:
+            _check_type(where + field.name, raw[field.name], str(field.type))
     return cls(**raw)
+
+
+def _check_type(where: str, value: Any, kind: str) -> None:
+    """Raises `TaskError` unless a value is of a kind of `_TYPES`."""
+    fits, words = _TYPES[kind]
+    if not fits(value):
+        raise TaskError(f"`{where}` is {value!r}; it must be {words}.{_suggest_number(value, kind)}")
+
+
+def _suggest_number(value: Any, kind: str) -> str:
+    """What to write in the place of a text such as 3e-4, which is no number in YAML for want of a point."""
+    try:
+        number = float(value) if kind == "float" and isinstance(value, str) else math.nan
+    except ValueError:
+        return ""
+    return f" Write {number:.12f}".rstrip("0").rstrip(".") + "." if math.isfinite(number) else ""
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(text, str) and text.strip() for text in value)
 
 
 def _check_keys(where: str, raw: Any, allowed: set[str], required: set[str]) -> None:

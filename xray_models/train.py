@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import leave_group, refuse, show_command
+from xray_models.commands import check_out, leave_group, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.progress import PROGRESS, last_progress
@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         task, ref, recipe = _settle(options)
+        check_out(options.out)
     except TaskError as error:
         return refuse(error)
     if options.resume and last_progress(options.out / PROGRESS / "all") is None:
