@@ -17,7 +17,7 @@ from xray_models.architectures import build_model
 from xray_models.checkpoints import load_checkpoint
 from xray_models.flags import Flag, Ledger
 from xray_models.images import InputSpec, encode_png, from_pixels, read_image
-from xray_models.imagesets import load_splits
+from xray_models.imagesets import list_images, load_splits
 from xray_models.panel import Panel
 from xray_models.tasks import ModelRef, load_task
 from xray_models.trainer import build_trainer
@@ -132,13 +132,13 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
 
 def test_flags_are_learned_from(phantoms, tmp_path):
     task = load_task("phantom")
-    plain = load_splits(task, task.recipe, InputSpec(48, 48), phantoms)
+    plain = load_splits(task, task.recipe, InputSpec(48, 48), list_images(task, phantoms))
     rows = datasets.open_dataset(task, phantoms).rows
     wrong = rows[(rows["split"] == "train") & (rows["label"] == "Normal")].iloc[0]
     image = read_image(wrong["path"])
     flag = Flag(reader="AB", task="phantom", corrected_label="Effusion", image_sha256=image.sha256)
     Ledger(tmp_path).append(flag, image, task)
-    flagged = load_splits(task, task.recipe, InputSpec(48, 48), phantoms, tmp_path)
+    flagged = load_splits(task, task.recipe, InputSpec(48, 48), list_images(task, phantoms, tmp_path))
     changed = np.flatnonzero(plain["train"].labels != flagged["train"].labels)
     assert len(changed) == 1
     assert task.labels[flagged["train"].labels[changed[0]]] == "Effusion"
@@ -203,7 +203,7 @@ def test_the_plateau_schedule_halves_the_rate_when_validation_stalls(phantoms, t
     task = load_task("phantom")
     recipe = dataclasses.replace(task.recipe, schedule="plateau", epochs=1, width=0.25, image_size=32)
     model, spec = build_model("simple_cnn", task.labels, recipe)
-    sets = load_splits(task, recipe, spec, phantoms)
+    sets = load_splits(task, recipe, spec, list_images(task, phantoms))
     trainer = build_trainer(model, sets, recipe, tmp_path, seed=0)
     trainer.train()
     scheduler = trainer.lr_scheduler

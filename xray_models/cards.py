@@ -20,7 +20,7 @@ _METRICS = {
 """Figures that a card shows, and what the Hub calls them."""
 
 _WILSON = "Wilson, which takes each image as independent"
-_BOOTSTRAP = "bootstrap over groups: images of one patient, and near-copies, are drawn together"
+_BOOTSTRAP = "bootstrap over groups: near-copies, and images of one patient where that is known, are drawn together"
 
 
 class Share(NamedTuple):
@@ -100,11 +100,11 @@ One opinion of the Second Read panel for the task `{task}`: {labels}.
 
 {source}. Licence: {licence}. Cite: {citation}.
 
-{images}. Near-copies, mirrored ones included, and images of one patient stay on one side of the split.
+{images}. {split}
 
 ## Figures
 
-On the {n} images of the grouped test split, which took no part in training, model choice or calibration:
+On the {n} images of the {kind} test split, which took no part in training, model choice or calibration:
 
 | metric | value |
 |---|---|
@@ -147,6 +147,18 @@ teach. Not to decide about a patient, alone or together with others.
 """
 
 
+def _describe_split(task: Task, kind: str) -> str:
+    """What the split keeps apart, and what it cannot."""
+    if kind == "official":
+        return "The split is the publisher's: near-copies, and images of one patient, may stand on both sides of it."
+    if task.split.group == "none":
+        return "The images were divided one by one."
+    apart = "Near-copies, mirrored ones included, stay on one side of the split"
+    if task.dataset.patient:
+        return f"{apart}, and so do images of one patient, as far as the names of the files tell patients."
+    return f"{apart}. The files tell no patients: images of one patient may stand on both sides."
+
+
 def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None) -> str:
     """Renders the README of a model's folder.
 
@@ -171,6 +183,8 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         licence=task.dataset.licence,
         citation=task.dataset.citation,
         images=f"Images: {counts}",
+        split=_describe_split(task, info.get("split", task.split.kind)),
+        kind={"grouped": "grouped", "official": "publisher's"}[info.get("split", task.split.kind)],
         n=info["counts"]["test"],
         figures="\n".join(f"| {key.replace('_', ' ')} | {_show(share, 4)} |" for key, share in figures.whole.items()),
         per_label="\n".join(_render_label(label, info, figures) for label in task.labels),

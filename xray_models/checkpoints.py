@@ -3,7 +3,7 @@
 model.safetensors           float16; normalisation layers and the classifier float32
 config.json                 labels, architecture, and under `second_read` what calibration fitted
 preprocessor_config.json    the image processor (timm models keep theirs in config.json)
-reference.safetensors       embeddings of the out-of-distribution reference
+reference.safetensors       embeddings of the out-of-distribution reference, and numbers of the images it was made with
 README.md                   the model card
 """
 
@@ -75,8 +75,13 @@ def round_weights(model: PreTrainedModel) -> None:
                 tensor.copy_(tensor.half())
 
 
-def save_checkpoint(
-    model: PreTrainedModel, spec: InputSpec, folder: Path, fitted: dict[str, Any], reference: Reference
+def save_checkpoint(  # noqa: PLR0913 - each is a part of what is saved
+    model: PreTrainedModel,
+    spec: InputSpec,
+    folder: Path,
+    fitted: dict[str, Any],
+    reference: Reference,
+    seen: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes a model's folder, without its card.
 
@@ -89,6 +94,7 @@ def save_checkpoint(
         folder: made if missing.
         fitted: extra keys of `config.json`'s `second_read`.
         reference: the out-of-distribution reference.
+        seen: the images that it was made with, from `seen.note_seen`; None where that is not known.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.config.second_read = {
@@ -99,13 +105,16 @@ def save_checkpoint(
     }
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as made:
         draft = Path(made)
-        _write_files(model, spec, draft, reference)
+        _write_files(model, spec, draft)
+        save_arrays(
+            {"embeddings": reference.embeddings.astype(np.float16), **(seen or {})}, draft / "reference.safetensors"
+        )
         (folder / "config.json").unlink(missing_ok=True)
         for path in sorted(draft.iterdir(), key=lambda path: path.name == "config.json"):
             path.replace(folder / path.name)
 
 
-def _write_files(model: PreTrainedModel, spec: InputSpec, folder: Path, reference: Reference) -> None:
+def _write_files(model: PreTrainedModel, spec: InputSpec, folder: Path) -> None:
     model.config.architectures = [type(model).__name__]
     model.config.dtype = torch.float32  # stored in half, computed in single precision
     model.config.save_pretrained(folder)
@@ -116,7 +125,6 @@ def _write_files(model: PreTrainedModel, spec: InputSpec, folder: Path, referenc
         if not (getattr(model.config, "sources", None) and name.startswith("members."))
     }
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    save_arrays({"embeddings": reference.embeddings.astype(np.float16)}, folder / "reference.safetensors")
     if model.config.model_type != "timm_wrapper":
         processor = ViTImageProcessorPil(
             size={"height": spec.height, "width": spec.width},

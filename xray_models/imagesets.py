@@ -76,18 +76,13 @@ class ImageSet(Dataset):
         return {"pixel_values": normalise(image[0], self.spec), "labels": int(self.labels[index])}
 
 
-def load_splits(
-    task: Task, recipe: Recipe, spec: InputSpec, data: Path | None, flags: Path | None = None, seed: int = 0
-) -> dict[str, ImageSet]:
-    """Reads a task's data into a training, a validation and a test set.
+def list_images(task: Task, data: Path | None, flags: Path | None = None) -> pd.DataFrame:
+    """Lists a task's images, one a row, as a manifest's `rows`.
 
     Args:
         task: the task.
-        recipe: names the augmentation and the balancing of the training set.
-        spec: the model's input.
         data: data folder, or None for the default.
         flags: a ledger whose relabels are applied to the training and validation images, or None.
-        seed: of the augmentation.
 
     Raises:
         DataError: when the data are missing, a split has no image, or a label none to learn from.
@@ -98,6 +93,22 @@ def load_splits(
     if flags is not None:
         rows = apply_relabels(rows, flags, task)
     _check_splits(task, rows)
+    return rows
+
+
+def load_splits(task: Task, recipe: Recipe, spec: InputSpec, rows: pd.DataFrame, seed: int = 0) -> dict[str, ImageSet]:
+    """Reads a task's images into a training, a validation and a test set.
+
+    Args:
+        task: the task.
+        recipe: names the augmentation and the balancing of the training set.
+        spec: the model's input.
+        rows: from `list_images`.
+        seed: of the augmentation.
+
+    Raises:
+        DataError: when no image of a split can be used.
+    """
     number = {label: index for index, label in enumerate(task.labels)}
     sets = {}
     for split in _SPLITS:

@@ -23,8 +23,9 @@ from xray_models.curves import plot_curves
 from xray_models.finishing import calibrate
 from xray_models.fusing import build_fusion, name_sources
 from xray_models.images import InputSpec
-from xray_models.imagesets import ImageSet, load_splits
+from xray_models.imagesets import ImageSet, list_images, load_splits
 from xray_models.progress import PROGRESS, last_progress, open_progress
+from xray_models.seen import note_seen
 from xray_models.tasks import ModelRef, Recipe, Task
 from xray_models.teaching import Teacher, load_teacher
 from xray_models.trainer import RecipeTrainer, build_trainer, freeze_body
@@ -46,7 +47,8 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
     model, spec = _build(task, ref, recipe, weights)
     recipe = dataclasses.replace(recipe, image_size=spec.height)
-    sets = load_splits(task, recipe, spec, options.data, options.flags, options.seed)
+    rows = list_images(task, options.data, options.flags)
+    sets = load_splits(task, recipe, spec, rows, options.seed)
     started_from = f"ImageNet weights ({weights.stem})" if weights else "random weights"
     if ref.architecture == "fusion":
         started_from = f"the trained models {', '.join(ref.members)}, frozen"
@@ -64,12 +66,14 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     fitted, reference = calibrate(model, sets, task.labels, biased=recipe.calibrate == "biases")
     fitted |= {
         "started_from": started_from,
+        "split": task.split.kind,
         "command": options.command,
         "recipe": dataclasses.asdict(recipe),
     }
     if ref.architecture == "fusion":
         name_sources(model, task)
-    save_checkpoint(model, spec, options.out, fitted, reference)
+    seen = note_seen(rows, named=task.dataset.layout != "phantom")
+    save_checkpoint(model, spec, options.out, fitted, reference, seen)
     _write_card(task, model.config.second_read, options.out / "README.md")
     plot_curves(trainer.state.log_history, options.out / CURVES)
     shutil.rmtree(options.out / PROGRESS, ignore_errors=True)
@@ -128,7 +132,7 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     set_seed(options.seed)
     weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
     _, spec = _build(task, ref, recipe, weights)
-    sets = load_splits(task, recipe, spec, options.data, options.flags, options.seed)
+    sets = load_splits(task, recipe, spec, list_images(task, options.data, options.flags), options.seed)
     table = search_recipes(
         lambda changed: _build(task, ref, changed, weights)[0], sets, recipe, options.out / PROGRESS, plan
     )
