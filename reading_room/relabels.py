@@ -13,7 +13,7 @@ import pandas as pd
 
 from xray_models.flags import hash_name
 from xray_models.images import ImageError, read_image
-from xray_models.layouts import LAYOUTS, DataError, name_below
+from xray_models.layouts import DataError, list_images, name_below
 from xray_models.tasks import Task
 
 
@@ -59,7 +59,7 @@ def export_relabels(flags: pd.DataFrame, task: Task, folder: Path) -> Relabels:
     """
     relabels = list_relabels(flags, task.name)
     wanted = set(relabels["source_name_hash"]) - {""}
-    files = LAYOUTS[task.dataset.layout](task, folder) if wanted else []
+    files = list_images(task, folder, task.dataset.layout) if wanted else []
     by_hash: dict[str, list[str]] = {}
     for file in files:
         name = hash_name(Path(file.path).name)

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -100,3 +101,16 @@ def test_metrics_without_a_figure_are_refused(found, tmp_path, capsys, change, s
         path.write_text(change)
     assert main(["card", "--task", "covid", "--model", "vit_tiny", "--metrics", str(path)]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_card_says_of_a_split_what_is_so(found):
+    info = json.loads((CHECKPOINTS / "covid" / "vit_tiny" / "config.json").read_text())["second_read"]
+    task = load_task("covid")
+    card = render_card(task, info)
+    assert "The files tell no patients" in card and "of the grouped test split" in card
+    patients = dataclasses.replace(task, dataset=dataclasses.replace(task.dataset, patient=r"person(\d+)"))
+    assert "so do images of one patient" in render_card(patients, info)
+    alone = dataclasses.replace(task, split=dataclasses.replace(task.split, group="none"))
+    assert "divided one by one" in render_card(alone, info)
+    official = render_card(task, info | {"split": "official"})
+    assert "may stand on both sides" in official and "of the publisher's test split" in official

@@ -6,7 +6,7 @@ import torch
 
 from xray_models import datasets
 from xray_models.images import InputSpec, normalise
-from xray_models.imagesets import ImageSet, list_images, load_splits
+from xray_models.imagesets import ImageSet, load_splits, read_rows
 from xray_models.tasks import TaskError, load_task
 
 SPEC = InputSpec(32, 32)
@@ -59,7 +59,7 @@ def test_a_file_that_is_gone_is_left_out(phantoms, tmp_path, monkeypatch, caplog
     gone = manifest.part("train")["path"][3]
     monkeypatch.setattr(datasets, "open_dataset", lambda *_: manifest)
     (data / gone).unlink()
-    train = load_splits(task, task.recipe, SPEC, list_images(task, data))["train"]
+    train = load_splits(task, task.recipe, SPEC, read_rows(task, data))["train"]
     assert len(train) == len(manifest.part("train")) - 1 == len(train.labels)
     assert train.pixels.any(axis=(1, 2)).all()
     assert f"left out: {gone}" in caplog.text

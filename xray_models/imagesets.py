@@ -76,7 +76,7 @@ class ImageSet(Dataset):
         return {"pixel_values": normalise(image[0], self.spec), "labels": int(self.labels[index])}
 
 
-def list_images(task: Task, data: Path | None, flags: Path | None = None) -> pd.DataFrame:
+def read_rows(task: Task, data: Path | None, flags: Path | None = None) -> pd.DataFrame:
     """Lists a task's images, one a row, as a manifest's `rows`.
 
     Args:
@@ -103,7 +103,7 @@ def load_splits(task: Task, recipe: Recipe, spec: InputSpec, rows: pd.DataFrame,
         task: the task.
         recipe: names the augmentation and the balancing of the training set.
         spec: the model's input.
-        rows: from `list_images`.
+        rows: from `read_rows`.
         seed: of the augmentation.
 
     Raises:

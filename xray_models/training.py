@@ -23,7 +23,7 @@ from xray_models.curves import plot_curves
 from xray_models.finishing import calibrate
 from xray_models.fusing import build_fusion, name_sources
 from xray_models.images import InputSpec
-from xray_models.imagesets import ImageSet, list_images, load_splits
+from xray_models.imagesets import ImageSet, load_splits, read_rows
 from xray_models.progress import PROGRESS, last_progress, open_progress
 from xray_models.seen import note_seen
 from xray_models.tasks import ModelRef, Recipe, Task
@@ -47,7 +47,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
     model, spec = _build(task, ref, recipe, weights)
     recipe = dataclasses.replace(recipe, image_size=spec.height)
-    rows = list_images(task, options.data, options.flags)
+    rows = read_rows(task, options.data, options.flags)
     sets = load_splits(task, recipe, spec, rows, options.seed)
     started_from = f"ImageNet weights ({weights.stem})" if weights else "random weights"
     if ref.architecture == "fusion":
@@ -132,7 +132,7 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     set_seed(options.seed)
     weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
     _, spec = _build(task, ref, recipe, weights)
-    sets = load_splits(task, recipe, spec, list_images(task, options.data, options.flags), options.seed)
+    sets = load_splits(task, recipe, spec, read_rows(task, options.data, options.flags), options.seed)
     table = search_recipes(
         lambda changed: _build(task, ref, changed, weights)[0], sets, recipe, options.out / PROGRESS, plan
     )
