@@ -82,6 +82,7 @@ function release(viewer, event) {
   if (draft.kind === "box" && viewer.marks.addBox(draft.from, draft.to)) viewer.say(`Box ${viewer.marks.boxes.length} goes with the flag.`);
   if (draft.kind === "ruler" && Math.hypot(draft.to[0] - draft.from[0], draft.to[1] - draft.from[1]) > 1) {
     viewer.marks.rulers.push([draft.from, draft.to]);
+    viewer.marks.chosen = -1; // what was drawn last is what Delete takes away
     viewer.say(`Length ${viewer.marks.lengthOf(draft.from, draft.to)}`);
   }
   viewer.redraw();
