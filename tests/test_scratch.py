@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,10 @@ def test_folders_of_dead_processes_are_swept_and_no_others(scratch):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
 def test_a_dashboard_that_is_told_to_end_leaves_no_upload(tmp_path, how):
-    run = start(tmp_path, "-c", OPEN, "--task", "bone", "--port", "0", "--flags", str(tmp_path / "flags"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    run = start(tmp_path, "-c", OPEN, "--task", "bone", "--port", port, "--flags", str(tmp_path / "flags"))
     try:
         for line in run.stdout:
             if "http://" in line:
