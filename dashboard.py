@@ -96,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (ValueError, OSError) as error:
         return refuse(error)
+    sys.stdout.flush()  # the address, for who reads it from a log
     app.room.panels.begin()
     try:
         app.block_thread()
