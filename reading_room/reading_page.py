@@ -117,10 +117,13 @@ def _build_steps() -> Steps:
     return Steps(place, previous, following, gr.BrowserState(None, storage_key="second-read-worklist"), gr.Timer(1))
 
 
-def _take_turn(desk: Desk, request: gr.Request | None, task: str, method: str, blinded: bool = False) -> Setting:
-    """How the page is set; whatever it asked for before ends."""
+def _take_turn(
+    desk: Desk, request: gr.Request | None, task: str, method: str, blinded: bool = False, shown: Shown | None = None
+) -> Setting:
+    """How the page is set; whatever it asked for before ends. `shown` is what it goes on to show, if it does."""
     page = str(request.session_hash or "") if request else ""
-    return Setting(task, method, name_reader(request), blinded, desk.turns.take(page), page)
+    check = desk.turns.take(page, shown and (shown.task, shown.sha256))
+    return Setting(task, method, name_reader(request), blinded, check, page)
 
 
 def _show(
@@ -188,7 +191,7 @@ def _wire_reading(desk: Desk, controls: Controls, stand: Stand, file: gr.UploadB
         yield from _show(desk, desk.read_example(setting), setting, shown, ["phantom"])
 
     def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
-        setting = _take_turn(desk, request, task, method)
+        setting = _take_turn(desk, request, task, method, shown=shown)
         yield from until_overtaken(desk.draw_maps(shown, setting), setting.check, gr.skip())
 
     file.upload(read_upload, [file, stand.shown, *controls], list(stand), js=FROM_LINK, **READING)

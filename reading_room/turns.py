@@ -28,11 +28,12 @@ class Turns:
         self._count = 0
         self._lock = threading.Lock()
 
-    def take(self, page: str) -> Callable[[], None]:
+    def take(self, page: str, shown: Any = None) -> Callable[[], None]:
         """Begins a page's turn, which ends the one before.
 
         Args:
             page: the page's session; "" for a caller without one, whose turn never ends.
+            shown: what the page goes on to show, where the turn is not about another image.
 
         Returns:
             What raises `OvertakenError` once a newer turn of the page has begun.
@@ -40,7 +41,7 @@ class Turns:
         with self._lock:
             self._count += 1
             mine = self._count
-            self._last[page] = (mine, None)
+            self._last[page] = (mine, shown)
             self._last.move_to_end(page)
             while len(self._last) > self.capacity:
                 self._last.popitem(last=False)

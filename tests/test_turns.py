@@ -32,6 +32,8 @@ def test_a_page_shows_what_its_last_turn_noted():
         turns.note("a", first, "x")
     turns.note("a", second, "y")
     assert turns.shows("a") == "y"
+    turns.take("a", "y")  # other maps of the same image
+    assert turns.shows("a") == "y"
     turns.note("", turns.take(""), "z")
     assert turns.shows("") is None
 

@@ -254,11 +254,15 @@ def test_what_was_said_of_one_image_does_not_go_along_to_the_next(room, file, ot
         page.locator("#flag-confidence input[type=number]").fill("20")
         page.locator(".vw-stage").focus()
         page.keyboard.press("2")
+        choose_method(page, "Grad-CAM")
+        page.wait_for_timeout(500)
         page.locator("#method input").focus()  # leaving a list is no choice: nothing is read again or cleared
         page.keyboard.press("Tab")
+        since = page.evaluate("() => secondRead.case.opened")
         page.locator("#task input").focus()
         page.keyboard.press("Tab")
-        page.wait_for_timeout(500)
+        page.wait_for_timeout(1500)
+        assert page.evaluate("() => secondRead.case.opened") == since
         assert page.locator("#flag-label input:checked").count() == 1
         give_file(page, other_file)
         page.wait_for_function("() => !document.querySelector('#flag-label input:checked')")
