@@ -30,20 +30,26 @@ def render_starters(tasks: list[Task] | None = None) -> str:
     lines = [_HEAD, "|---|---|---|---|---|---|---|---|---|"]
     for task, ref, info in list_starters(tasks):
         test = info["test"]
-        sensitivity = sum(test["sensitivity"][label] for label in task.positive) / len(task.positive)
+        sensitivities = [test["sensitivity"][label] for label in task.positive]
+        sensitivity = None if None in sensitivities else sum(sensitivities) / len(sensitivities)
         cells = (
             f"`{task.name}`",
             f"`{ref.name}`",
             str(info["counts"]["test"]),
             f"{test['accuracy']:.3f}",
-            f"{test['auroc']:.3f}",
-            f"{sensitivity:.3f}",
+            _show(test["auroc"]),
+            _show(sensitivity),
             f"{info['ece_before']:.3f}, {test['ece']:.3f}",
             f"{test['coverage']:.1%}",
             f"{_megabytes(ref.path or CHECKPOINTS):.1f}",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _show(figure: float | None) -> str:
+    """A figure, or a dash where the test has no images for it."""
+    return "–" if figure is None else f"{figure:.3f}"
 
 
 def _megabytes(folder: Path) -> float:

@@ -147,22 +147,26 @@ def _render_entry(entry: Entry) -> list[str]:
     if entry.figures is None:
         return [name, f"{tables.render_mark('No figures', 'warn')} {escape(entry.problem)}", *["–"] * 4, card]
     figures, info = entry.figures, entry.info
-    weakest = min(figures.sensitivity, key=lambda label: figures.sensitivity[label].value)
-    after = figures.whole["ece"].value
+    weakest = figures.find_weakest()
+    after = _render_share(Share(figures.whole["ece"].value))
     before = f"{info['ece_before']:.3f} before, " if "ece_before" in info else ""
     balanced = _render_share(figures.whole["balanced_accuracy"])
     return [
         name,
         f"{_render_share(figures.whole['accuracy'])}<small class='sr-quiet'>balanced {balanced}</small>",
         _render_share(figures.whole["auroc"]),
-        f"ECE {before}{after:.3f} after<small class='sr-quiet'>temperature {info.get('temperature', 1):.2f}</small>",
-        f"{plain(weakest)}<small class='sr-quiet'>sensitivity {_render_share(figures.sensitivity[weakest])}</small>",
+        f"ECE {before}{after} after<small class='sr-quiet'>temperature {info.get('temperature', 1):.2f}</small>",
+        f"{plain(weakest)}<small class='sr-quiet'>sensitivity {_render_share(figures.sensitivity[weakest])}</small>"
+        if weakest
+        else "–",
         f"{escape(str(info.get('started_from', 'not known')))}",
         card,
     ]
 
 
 def _render_share(share: Share) -> str:
+    if share.value is None:
+        return "–"
     between = "" if share.low is None or share.high is None else f" <span>({share.low:.3f} to {share.high:.3f})</span>"
     return f"{share.value:.3f}{between}"
 

@@ -35,7 +35,7 @@ class Plates:
 
     def offer(self, image: Radiograph) -> str:
         """Makes an image's pixels fetchable; returns the address, relative to the page."""
-        name = hmac.new(self._key, image.sha256.encode(), hashlib.sha256).hexdigest()
+        name = self._name(image)
         with self._lock:
             self._plates[name] = image
             self._plates.move_to_end(name)
@@ -61,6 +61,13 @@ class Plates:
             data = gzip.compress(data, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
         return Response(data, media_type="application/octet-stream", headers=headers)
+
+    def _name(self, image: Radiograph) -> str:
+        """Files whose picture is the same may store other values beyond their windows, so these count as well."""
+        told = hmac.new(self._key, image.sha256.encode(), hashlib.sha256)
+        if image.stored is not None:
+            told.update(image.stored.values.data)
+        return told.hexdigest()
 
     def build_route(self) -> Route:
         """The route for the web server."""

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from reading_room.room import Room
@@ -161,9 +162,11 @@ def adjudicate(ledger: Ledger, task: Task, sha256: str, label: str, reader: str,
 
 
 def answer(room: Room, flag_id: str, verdict: str, reader: str, comment: str = "") -> list[str]:
-    """`decide` for a flag of any task; raises `FlagError` where another label of its image is accepted already."""
+    """`decide` for a flag of any task; raises `FlagError` where that, or another label of its image, stands already."""
     flags = load_flags(room.ledger.root)
     row = find_flag(flags, flag_id)
+    if row["verdict"] == verdict:
+        raise FlagError("This flag is accepted already." if verdict == "accepted" else "This flag is rejected already.")
     same = (flags["task"] == row["task"]) & (flags["image_sha256"] == row["image_sha256"])
     other = flags[same & (flags["verdict"] == "accepted") & (flags["corrected_label"] != row["corrected_label"])]
     if verdict == "accepted" and len(other):
@@ -176,9 +179,14 @@ def answer(room: Room, flag_id: str, verdict: str, reader: str, comment: str = "
 
 
 def settle(room: Room, flag_id: str, label: str, reader: str, comment: str = "") -> list[str]:
-    """`adjudicate` for the image of a flag."""
-    row = find_flag(load_flags(room.ledger.root), flag_id)
+    """`adjudicate` for the image of a flag; raises `FlagError` where its flags are decided so already."""
+    flags = load_flags(room.ledger.root)
+    row = find_flag(flags, flag_id)
     task = room.panels.tasks[row["task"]]
+    own = (flags["task"] == task.name) & (flags["image_sha256"] == row["image_sha256"]) & (flags["decides"] == "")
+    matches = flags.loc[own, "corrected_label"] == label
+    if matches.any() and (flags.loc[own, "verdict"] == np.where(matches, "accepted", "rejected")).all():
+        raise FlagError("The image has this label already: its flags are accepted and rejected as it says.")
     return adjudicate(room.ledger, task, row["image_sha256"], label, reader, comment)
 
 

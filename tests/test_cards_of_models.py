@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,6 @@ def test_figures_of_something_else_are_refused(found, change, says):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"auroc": {"value": None, "low": None, "high": None}}, "leave undefined: auroc."),
         ({"sensitivity": None}, "lack a figure"),
         ({"ece": {}}, "lack a figure"),
         ("[]", "holds no figures of models"),
@@ -101,6 +101,19 @@ def test_metrics_without_a_figure_are_refused(found, tmp_path, capsys, change, s
         path.write_text(change)
     assert main(["card", "--task", "covid", "--model", "vit_tiny", "--metrics", str(path)]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_figure_that_is_not_defined_is_a_dash_and_no_result_on_the_hub(found, tmp_path, capsys):
+    metrics = copy.deepcopy(found[2])
+    unknown = {"value": None, "low": None, "high": None}
+    own = metrics["models"]["vit_tiny"]
+    own["auroc"] = own["sensitivity"]["COVID"] = unknown
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(metrics))
+    assert main(["card", "--task", "covid", "--model", "vit_tiny", "--metrics", str(path)]) == 0
+    card = capsys.readouterr().out
+    assert "| auroc | – |" in card and "type: roc_auc" not in card and "type: accuracy" in card
+    assert re.search(r"\| COVID \(n = \d+\) \| – \| 0\.", card)
 
 
 def test_a_card_says_of_a_split_what_is_so(found):

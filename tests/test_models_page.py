@@ -11,6 +11,7 @@ from reading_room import models
 from reading_room.models_page import build_models_page
 from reading_room.room import Room
 from tests.conftest import has_starters
+from xray_models.cards import Share
 from xray_models.checkpoints import hash_weights
 from xray_models.hub_client import HubError
 from xray_models.tasks import CHECKPOINTS, ModelRef, TaskError, load_task
@@ -51,6 +52,14 @@ def test_the_table_says_where_a_model_fails_and_what_it_was_trained_on(covid, tm
     assert f"ECE {entries[0].info['ece_before']:.3f} before" in html
     assert covid.dataset.citation.split(";")[0] in html
     assert html.count('data-action="card"') == len(covid.models)
+
+
+def test_a_figure_that_is_not_defined_is_a_dash(covid, tmp_path):
+    entry = models.list_models(covid, tmp_path)[0]
+    unknown = {label: Share(None) for label in covid.labels}
+    figures = entry.figures._replace(whole=entry.figures.whole | {"auroc": Share(None)}, sensitivity=unknown)
+    row = models.render_models(covid, [entry._replace(figures=figures)])
+    assert row.count(">–<") == 2 and "None" not in row
 
 
 def test_what_is_missing_says_why_and_the_command(untrained, tmp_path):

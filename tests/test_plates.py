@@ -44,6 +44,17 @@ def test_a_files_own_values_arrive_before_its_window(plates):
     np.testing.assert_array_equal(np.frombuffer(answer.content, "<u2").reshape(RAMP.shape), RAMP)
 
 
+def test_files_that_look_alike_but_store_other_values_do_not_share_an_address(plates):
+    window = {"WindowCenter": 100.5, "WindowWidth": 200}
+    clipped = np.minimum(RAMP, 3000)
+    one, other = read(RAMP, 12, **window), read(clipped, 12, **window)
+    assert one.sha256 == other.sha256
+    addresses = [plates.offer(one), plates.offer(other)]
+    for address, values in zip(addresses, (RAMP, clipped), strict=True):
+        got = np.frombuffer(client(plates).get(address).content, "<u2").reshape(RAMP.shape)
+        np.testing.assert_array_equal(got, values)
+
+
 def test_an_address_cannot_be_guessed_and_stays(plates):
     image = from_pixels(np.eye(100, dtype=np.uint8))
     assert plates.offer(image) == plates.offer(image)

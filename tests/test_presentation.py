@@ -155,11 +155,25 @@ def test_what_a_window_clips_is_kept(kind, slope, intercept):
     assert not stored.values.flags.writeable
 
 
+@pytest.mark.parametrize("elements", [{}, {"WindowCenter": 9, "WindowWidth": 0}, {"WindowCenter": 9}])
+def test_deep_values_without_a_window_are_kept_with_the_window_from_the_lowest_to_the_highest(elements):
+    pixels = RAMP.astype(np.int16) - 700
+    radiograph = read(pixels, bits=13, RescaleSlope=0.5, RescaleIntercept=20, **elements)
+    stored = radiograph.stored
+    np.testing.assert_allclose(stored.values * stored.slope + stored.intercept, pixels * 0.5 + 20)
+    shown = np.clip((stored.values - (stored.centre - 0.5)) / (stored.width - 1) + 0.5, 0, 1)
+    np.testing.assert_allclose(shown, radiograph.pixels / 65535, atol=1e-5)
+    assert stored.bits == 13
+
+
+def test_values_of_eight_bits_without_a_window_are_shown_as_they_are():
+    assert read(SMALL, bits=8).stored is None
+
+
 @pytest.mark.parametrize(
     "elements",
     [
-        {},
-        {"WindowCenter": 9, "WindowWidth": 0},
+        {"PixelPaddingValue": 0},
         {"WindowCenter": 9, "WindowWidth": 9, "VOILUTFunction": "SIGMOID"},
         {"WindowCenter": 9, "WindowWidth": 9, "PixelPaddingValue": 0},
         {"WindowCenter": 9, "WindowWidth": 9, "RescaleSlope": -1},

@@ -195,6 +195,21 @@ def test_two_labels_of_one_image_are_not_both_accepted(ledger):
     assert in_training(ledger) == {IMAGES[0].sha256: "Normal"}
 
 
+def test_a_decision_that_stands_already_is_not_written_twice(ledger):
+    room = SimpleNamespace(ledger=ledger, panels=SimpleNamespace(tasks={"phantom": TASK}))
+    first, second = add(ledger, IMAGES[0], "Effusion", "AB"), add(ledger, IMAGES[0], "Normal", "CD")
+    review.answer(room, first, "accepted", "Chief")
+    with pytest.raises(FlagError, match="accepted already"):
+        review.answer(room, first, "accepted", "Deputy")
+    review.settle(room, first, "Effusion", "Chief")  # the second flag is still open
+    with pytest.raises(FlagError, match="rejected already"):
+        review.answer(room, second, "rejected", "Chief")
+    rows = len(ledgers.read_flags(ledger.root))
+    with pytest.raises(FlagError, match="has this label already"):
+        review.settle(room, second, "Effusion", "Chief")
+    assert len(ledgers.read_flags(ledger.root)) == rows
+
+
 # --- agreement ---
 
 

@@ -187,8 +187,10 @@ def test_a_label_without_a_test_image_does_not_cost_the_training(phantoms, tmp_p
     test = json.loads(text)["second_read"]["test"]
     assert test["support"]["Effusion"] == 0 and test["sensitivity"]["Effusion"] is None
     assert 0 <= test["auroc"] <= 1 and "NaN" not in text
-    assert "no test image has the label Effusion" in caplog.text
-    assert (out / "model.safetensors").is_file() and not (out / "README.md").exists()
+    assert "no test image is Effusion" in caplog.text
+    card = (out / "README.md").read_text()
+    assert "| Effusion (n = 0) | – | 0." in card or "| Effusion (n = 0) | – | 1." in card
+    assert "No image of the test split has the label `Effusion`" in card and "older" not in card
 
 
 def test_a_label_without_a_training_image_is_refused(phantoms, tmp_path, capsys):

@@ -24,9 +24,9 @@ _BOOTSTRAP = "bootstrap over groups: near-copies, and images of one patient wher
 
 
 class Share(NamedTuple):
-    """A figure and, where one is known, its 95 % interval."""
+    """A figure, None where the test has no images for it, and, where one is known, its 95 % interval."""
 
-    value: float
+    value: float | None
     low: float | None = None
     high: float | None = None
 
@@ -45,6 +45,11 @@ class Figures(NamedTuple):
     sensitivity: dict[str, Share]
     specificity: dict[str, Share]
     intervals: str
+
+    def find_weakest(self) -> str | None:
+        """The label with the lowest sensitivity; None where no sensitivity is defined."""
+        known = {label: share.value for label, share in self.sensitivity.items() if share.value is not None}
+        return min(known, key=known.__getitem__, default=None)
 
 
 def list_figures(info: Mapping[str, Any]) -> Figures:
@@ -143,7 +148,7 @@ teach. Not to decide about a patient, alone or together with others.
 - Trained on one public collection; other hospitals, machines and populations will shift its figures.
 - Classes and sources are confounded in many public collections: a high figure can rest on the source of an image.
 - A heatmap shows what moved the score, not where disease is.
-- Weakest on the test split: sensitivity for `{weakest}`, {weakest_value:.1%}.
+{limits}
 """
 
 
@@ -191,8 +196,7 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         intervals=figures.intervals,
         references=info["ood_references"],
         ood_distance=info["ood_distance"],
-        weakest=(weakest := min(task.labels, key=lambda label: figures.sensitivity[label].value)),
-        weakest_value=figures.sensitivity[weakest].value,
+        limits=_describe_limits(info, figures),
         temperature=info["temperature"],
         biases=_describe_biases(task.labels, info.get("biases", ())),
         ece_before=info["ece_before"],
@@ -211,12 +215,30 @@ def _render_label(label: str, info: dict[str, Any], figures: Figures) -> str:
 
 
 def _show(share: Share, digits: int) -> str:
+    if share.value is None:
+        return "–"
     if share.low is None or share.high is None:
         return f"{share.value:.{digits}f}"
     return f"{share.value:.{digits}f} ({share.low:.3f} to {share.high:.3f})"
 
 
-def _wilson(share: float, count: int) -> Share:
+def _describe_limits(info: dict[str, Any], figures: Figures) -> str:
+    """What the test says, and what it cannot say."""
+    lines = []
+    if weakest := figures.find_weakest():
+        value = figures.sensitivity[weakest].value
+        lines.append(f"- Weakest on the test split: sensitivity for `{weakest}`, {value:.1%}.")
+    untested = [f"`{label}`" for label, count in info["test"]["support"].items() if not count]
+    if untested:
+        lines.append(
+            f"- No image of the test split has the label {', '.join(untested)}: how well it is told is unknown."
+        )
+    return "\n".join(lines)
+
+
+def _wilson(share: float | None, count: int) -> Share:
+    if share is None:
+        return Share(None)
     from scipy.stats import binomtest  # takes a second to import
 
     found = binomtest(round(share * count), count).proportion_ci(method="wilson")
@@ -236,6 +258,7 @@ def _render_metadata(task: Task, info: dict[str, Any], figures: Figures) -> str:
             metric_value=round(share.value, 4),
         )
         for key, share in figures.whole.items()
+        if share.value is not None
     ]
     data = ModelCardData(
         license="apache-2.0" if task.dataset.licence == "Apache-2.0" else "other",

@@ -5,7 +5,7 @@ so they are computed once per stored value instead of once per pixel.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -13,6 +13,12 @@ from pydicom.multival import MultiValue
 from scipy.special import expit
 
 from xray_models.radiograph import Stored, convert_to_luma
+
+
+class _Window(NamedTuple):
+    centre: float
+    width: float
+    function: str
 
 
 def render_colour(colour: np.ndarray, ds: Dataset) -> np.ndarray:
@@ -53,31 +59,29 @@ def render_grey(pixels: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndar
 
 
 def keep_stored(pixels: np.ndarray, ds: Dataset) -> Stored | None:
-    """(H, W) stored values -> the same with the file's window in their units; None without a linear window.
+    """(H, W) stored values -> the same with the window that shows them; None where no linear window does.
 
-    A table, another window function or padding makes the way from value to grey something else than a window.
+    A table, another window function or padding makes the way from value to grey something else than a window. Deep
+    values without a window are shown from the lowest to the highest, and that is a window, too.
     """
     if ds.get("ModalityLUTSequence") or ds.get("VOILUTSequence") or "PixelPaddingValue" in ds:
         return None
-    if (ds.get("VOILUTFunction") or "LINEAR") != "LINEAR":
-        return None
-    centre, width = _read_number(ds, "WindowCenter"), _read_number(ds, "WindowWidth")
     slope, intercept = _read_number(ds, "RescaleSlope"), _read_number(ds, "RescaleIntercept") or 0.0
     slope = 1.0 if slope is None else slope
-    if centre is None or width is None or width < 1 or slope <= 0:
+    if slope <= 0:
         return None
-    lowest = int(pixels.min())
+    lowest, span = int(pixels.min()), int(np.ptp(pixels))
+    intercept += slope * lowest
+    window = _find_window(ds)
+    if window is None and ds.BitsStored > 8:
+        centre, width = (span + 1) / 2, span + 1.0
+    elif window is not None and window.function == "LINEAR":
+        centre, width = (window.centre - 0.5 - intercept) / slope + 0.5, (window.width - 1) / slope + 1
+    else:
+        return None
     values = (pixels.astype(np.int32) - lowest).astype(np.uint16)
     values.setflags(write=False)
-    intercept += slope * lowest
-    return Stored(
-        values,
-        centre=(centre - 0.5 - intercept) / slope + 0.5,
-        width=(width - 1) / slope + 1,
-        inverted=_is_inverted(ds),
-        slope=slope,
-        intercept=intercept,
-    )
+    return Stored(values, ds.BitsStored, centre, width, _is_inverted(ds), slope, intercept)
 
 
 def _is_inverted(ds: Dataset) -> bool:
@@ -107,19 +111,27 @@ def _apply_voi(values: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarr
     if ds.get("VOILUTSequence"):
         entries, white = _look_up(values, ds, "VOILUTSequence")
         return np.clip(entries / white, 0, 1)
-    if "WindowCenter" not in ds and "WindowWidth" not in ds:
+    window = _find_window(ds)
+    if window is None:
+        if "WindowCenter" in ds or "WindowWidth" in ds:
+            warnings.append("The file's window is not valid and was ignored.")
         return None
-    centre, width = _read_number(ds, "WindowCenter"), _read_number(ds, "WindowWidth")
-    function = ds.get("VOILUTFunction") or "LINEAR"
-    least = {"LINEAR": 1, "LINEAR_EXACT": 1e-9, "SIGMOID": 1e-9}.get(function, math.inf)
-    if centre is None or width is None or width < least:
-        warnings.append("The file's window is not valid and was ignored.")
-        return None
+    centre, width, function = window
     if function == "SIGMOID":
         return expit(4 * (values - centre) / width)
     if function == "LINEAR":
         centre, width = centre - 0.5, max(width - 1, 1e-9)
     return np.clip((values - centre) / width + 0.5, 0, 1)
+
+
+def _find_window(ds: Dataset) -> _Window | None:
+    """The file's first window, in the modality's values (PS3.3, C.11.2.1.2); None without a valid one."""
+    centre, width = _read_number(ds, "WindowCenter"), _read_number(ds, "WindowWidth")
+    function = ds.get("VOILUTFunction") or "LINEAR"
+    least = {"LINEAR": 1, "LINEAR_EXACT": 1e-9, "SIGMOID": 1e-9}.get(function, math.inf)
+    if centre is None or width is None or width < least:
+        return None
+    return _Window(centre, width, function)
 
 
 def _look_up(values: np.ndarray, ds: Dataset, keyword: str) -> tuple[np.ndarray, int]:

@@ -34,14 +34,17 @@ class Stored:
 
     Attributes:
         values: (H, W) uint16, read-only; the file's own values, shifted so that the lowest is 0.
-        centre: Of the file's window, in these values (PS3.3, C.11.2.1.2.1, function LINEAR).
-        width: Of the file's window, at least 1.
+        bits: How many the file stores of each.
+        centre: Of the file's window, or of that from the lowest value to the highest where it has none, in these
+            values (PS3.3, C.11.2.1.2.1, function LINEAR).
+        width: Of the same window, at least 1.
         inverted: Whether low values are shown white.
         slope: `values * slope + intercept` are the modality's values; above 0.
         intercept: See `slope`.
     """
 
     values: np.ndarray
+    bits: int
     centre: float
     width: float
     inverted: bool
@@ -61,7 +64,7 @@ class Radiograph:
         warnings: What a reader should know about how the file was read, one sentence each.
         metadata: At most `modality`, `body_part`, `view`, `photometric_interpretation` (short codes) and
             `spacing_mm` (row, column). Empty unless the picture came from DICOM.
-        stored: The values before the file's window, where it has a linear one; else None. No part of `sha256`.
+        stored: The values before their window, where a linear one shows them; else None. No part of `sha256`.
     """
 
     pixels: np.ndarray

@@ -81,12 +81,10 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
 
 
 def _write_card(task: Task, info: dict[str, Any], path: Path) -> None:
-    """Writes the model's card, or, where its figures are not all defined, none: an older one is of another model."""
+    """Writes the model's card, and says which labels its figures know nothing of."""
     missing = [label for label, count in info["test"]["support"].items() if not count]
     if missing:
-        _log.warning("no card is written: its figures need test images of every label; none has %s", ", ".join(missing))
-        path.unlink(missing_ok=True)
-        return
+        _log.warning("some figures of the card are not defined: no test image is %s", ", ".join(missing))
     path.write_text(render_card(task, info), encoding="utf-8")
 
 

@@ -64,11 +64,12 @@ def show_case(image: Radiograph, address: str, opened: float) -> dict[str, Any]:
         opened: when it was opened, in seconds; another time means that boxes and rulers start anew.
 
     Returns:
-        Plain data: `pixels` (address), `height`, `width`, `bits`, `window` (the file's, in stored values, or None
-        where the pixels are as the file shows them), `spacing` (mm a row and a column, or None), `detector` (whether
-        that is measured at the detector), `sha256`, `facts` and `warnings`. Nothing of the patient.
+        Plain data: `pixels` (address), `height`, `width`, `bits`, `window` (the one that shows stored values, or
+        None where the pixels are as they are to be shown), `spacing` (mm a row and a column, or None), `detector`
+        (whether that is measured at the detector), `sha256`, `facts` and `warnings`. Nothing of the patient.
     """
     height, width = image.pixels.shape
+    depth = image.bits if image.stored is None else image.stored.bits
     known = [str(image.metadata[key]) for key in ("modality", "body_part", "view") if image.metadata.get(key)]
     spacing = image.metadata.get("spacing_mm")
     return {
@@ -82,7 +83,7 @@ def show_case(image: Radiograph, address: str, opened: float) -> dict[str, Any]:
         "detector": bool(image.metadata.get("spacing_at_detector")),
         "sha256": image.sha256,
         "opened": opened,
-        "facts": " · ".join([image.format, f"{width} × {height}", f"{image.bits} bit", *known]),
+        "facts": " · ".join([image.format, f"{width} × {height}", f"{depth} bit", *known]),
         "warnings": list(image.warnings),
     }
 

@@ -112,6 +112,17 @@ function keepTabFromLists() {
   }, true);
 }
 
+/** gradio takes an emptied number for the lowest one there is: such a field goes back to what it had. */
+function keepNumbers() {
+  const had = new WeakMap();
+  window.addEventListener("focus", ({ target }) => target.matches?.("input[type=number]") && had.set(target, target.value), true);
+  window.addEventListener("blur", ({ target }) => {
+    if (!had.get(target) || target.value !== "") return;
+    target.value = had.get(target);
+    target.dispatchEvent(new Event("input", { bubbles: true }));
+  }, true);
+}
+
 /** Calls back with an element of the page, which may be built after the viewer. */
 function whenThere(selector, act, tries = 100) {
   const found = document.querySelector(selector);
@@ -155,6 +166,7 @@ joinConsensus(viewer);
 joinSteps(viewer);
 joinSaved(viewer);
 keepTabFromLists();
+keepNumbers();
 rememberReader();
 followLink();
 listenToPointers(viewer);
