@@ -10,12 +10,22 @@ function listenToPointers(viewer) {
   stageBox.addEventListener("dblclick", () => viewer.fit());
   stageBox.addEventListener("pointerdown", (event) => press(viewer, event));
   stageBox.addEventListener("pointermove", (event) => move(viewer, event));
+  for (const kind of ["pointermove", "pointerdown", "pointerleave"]) stageBox.addEventListener(kind, (event) => bareCorners(viewer, event));
   for (const kind of ["pointerup", "pointercancel"]) stageBox.addEventListener(kind, (event) => release(viewer, event));
   stageBox.addEventListener("pointerleave", () => {
     viewer.role("value").textContent = "";
     viewer.panes.pointer = null;
     viewer.redraw();
   });
+}
+
+/** A legend under the pointer steps aside: what lies under it, often a marker of the side, can be seen and measured. */
+function bareCorners({ root }, { clientX, clientY, type }) {
+  for (const legend of root.querySelectorAll(".vw-legend")) {
+    const { left, right, top, bottom } = legend.getBoundingClientRect();
+    const under = clientX >= left && clientX < right && clientY >= top && clientY < bottom;
+    legend.classList.toggle("vw-aside", type !== "pointerleave" && under);
+  }
 }
 
 function press(viewer, event) {
