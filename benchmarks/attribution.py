@@ -60,7 +60,7 @@ from xray_models.attribution import DRAWS, METHODS, NOISE, STEPS, WINDOW, explai
 from xray_models.checkpoints import Checkpoint, load_checkpoint
 from xray_models.images import Radiograph, from_pixels, to_input
 from xray_models.panel import Panel
-from xray_models.tasks import Recipe
+from xray_models.recipes import Recipe
 
 CAMS = ("grad_cam", "hires_cam")
 DRAWN = ("gradient_shap", "smooth_grad")  # whose draws are not Captum's

@@ -43,7 +43,8 @@ from benchmarks.measuring import (
 )
 from benchmarks.subjects import build_panel, draw_images
 from xray_models.panel import Panel
-from xray_models.tasks import Recipe, Task
+from xray_models.recipes import Recipe
+from xray_models.tasks import Task
 
 PANEL = ("simple_cnn", "resnet18", "vit_tiny")
 REPEATED = "resnet18"

@@ -14,7 +14,8 @@ from xray_models import phantom
 from xray_models.architectures import build_model, split_model
 from xray_models.calibration import fit_reference
 from xray_models.checkpoints import save_checkpoint
-from xray_models.tasks import ModelRef, Recipe, Task, load_task
+from xray_models.recipes import Recipe
+from xray_models.tasks import ModelRef, Task, load_task
 
 CNNS = ("resnet18", "mobilenet_v2", "densenet121", "efficientnet_b0", "xception")
 MODELS = (*CNNS, "vit_tiny")

@@ -61,7 +61,7 @@ from xray_models.images import InputSpec, from_pixels, to_uint8
 from xray_models.imagesets import ImageSet
 from xray_models.memory import keep_memory, release_memory
 from xray_models.precision import bf16_helps
-from xray_models.tasks import Recipe
+from xray_models.recipes import Recipe
 from xray_models.trainer import RecipeTrainer, build_trainer
 
 WARM = 3  # steps before the clock starts

@@ -15,7 +15,8 @@ from xray_models.architectures import ARCHITECTURES, build_model, split_model
 from xray_models.attribution import METHODS
 from xray_models.calibration import Scaling, fold_scaling
 from xray_models.images import InputSpec, from_input
-from xray_models.tasks import Recipe, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 
 LABELS = ["a", "b", "c d"]
 RECIPE = Recipe()

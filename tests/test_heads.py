@@ -7,7 +7,7 @@ from transformers import AutoModelForImageClassification
 
 from xray_models.architectures import build_model, split_model
 from xray_models.architectures.headed import HeadedForImageClassification
-from xray_models.tasks import Recipe
+from xray_models.recipes import Recipe
 
 LABELS = ["a", "b", "c d"]
 DENSE = Recipe(head="dense", image_size=64)

@@ -10,7 +10,8 @@ from xray_models.architectures import build_model, split_model
 from xray_models.architectures.pretrained import find_source
 from xray_models.attribution import METHODS
 from xray_models.images import InputSpec
-from xray_models.tasks import Recipe, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 
 LABELS = ["a", "b", "c d"]
 RECIPE = Recipe()

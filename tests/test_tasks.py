@@ -3,9 +3,8 @@ import dataclasses
 import pytest
 import yaml
 
-from xray_models.augment import POLICIES
 from xray_models.layouts import LAYOUTS
-from xray_models.tasks import CONFIGS, LAYOUT_NAMES, ModelRef, Recipe, TaskError, load_task, load_tasks, task_names
+from xray_models.tasks import CONFIGS, LAYOUT_NAMES, ModelRef, TaskError, load_task, load_tasks, task_names
 
 
 def test_every_task_loads_and_is_frozen():
@@ -102,12 +101,8 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path):
         load_task("mine", tmp_path)
 
 
-def test_the_names_that_a_file_may_use_are_those_that_there_are():
+def test_the_layouts_that_a_file_may_name_are_those_that_there_are():
     assert sorted(LAYOUT_NAMES) == sorted(LAYOUTS)
-    for name in POLICIES:
-        assert Recipe(augment=name).augment == name
-    with pytest.raises(TaskError, match=f"Valid: {', '.join(POLICIES)}\\."):
-        Recipe(augment="")
 
 
 def test_unknown_names_list_the_valid_ones():

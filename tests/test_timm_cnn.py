@@ -7,7 +7,8 @@ from transformers import AutoModelForImageClassification
 
 from xray_models.architectures import build_model, find_architecture, split_model
 from xray_models.attribution import METHODS
-from xray_models.tasks import Recipe, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 
 LABELS = ["a", "b", "c d"]
 RECIPE = Recipe(image_size=64)

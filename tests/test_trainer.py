@@ -18,7 +18,8 @@ from xray_models.finishing import collect_outputs
 from xray_models.images import InputSpec
 from xray_models.imagesets import BalancedSampler, ImageSet
 from xray_models.optimizers import group_parameters
-from xray_models.tasks import Recipe, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 from xray_models.trainer import _validation_metrics, build_trainer, class_weights, count_workers, freeze_body
 
 RECIPE = Recipe(

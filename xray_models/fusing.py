@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from xray_models.architectures.fusion import FusionConfig, FusionForImageClassification, without_classifier
 from xray_models.checkpoints import Checkpoint, load_checkpoint
 from xray_models.images import InputSpec
-from xray_models.tasks import ModelRef, Recipe, Task, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import ModelRef, Task, TaskError
 
 
 def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedModel, InputSpec]:

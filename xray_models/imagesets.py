@@ -15,8 +15,9 @@ from torch.utils.data import Dataset, Sampler
 from xray_models import datasets
 from xray_models.augment import POLICIES
 from xray_models.images import InputSpec, normalise
+from xray_models.recipes import Recipe
 from xray_models.relabels import apply_relabels, check_ledger
-from xray_models.tasks import Recipe, Task, choose
+from xray_models.tasks import Task, choose
 
 _log = logging.getLogger(__name__)
 _SPLITS = ("train", "validation", "test")

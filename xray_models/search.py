@@ -12,7 +12,8 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from xray_models.imagesets import ImageSet
-from xray_models.tasks import Recipe, TaskError, choose
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError, choose
 from xray_models.trainer import build_trainer
 
 GRID: dict[str, tuple[float, ...]] = {

@@ -7,14 +7,15 @@ misspelt, missing or contradictory in such a file is a `TaskError` that names th
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
+
+from xray_models.fields import TaskError, build_fields, check_keys, check_type, choose
+from xray_models.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "hub_configs"
@@ -23,43 +24,7 @@ SPLIT_KINDS = ("grouped", "official")
 LAYOUT_NAMES = ("covid_radiography", "fracatlas", "hub_export", "label_folders", "phantom", "split_folders")
 CONSENSUS = "consensus"  # what the panel's common opinion is called beside the models
 
-_T = TypeVar("_T")
-_CHOICES = {  # of a recipe's words
-    "augment": ("none", "light", "radiograph", "covid", "brain", "autoaugment"),
-    "calibrate": ("biases", "temperature"),
-    "optimizer": ("adamw", "adam", "sgd", "rmsprop"),
-    "schedule": ("cosine", "plateau", "constant"),
-    "balance": ("none", "loss", "sampler", "copies"),
-    "head": ("linear", "dense"),
-    "log": ("none", "tensorboard", "trackio"),
-}
-_POSITIVE = ("epochs", "learning_rate", "batch_size", "patience", "width", "images")
-_NOT_NEGATIVE = ("weight_decay", "mixup", "frozen_epochs", "frozen_rate", "image_size")
-_BELOW_ONE = ("label_smoothing", "warmup", "dropout", "ema")
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # of a recipe's numbers
-    **dict.fromkeys(_POSITIVE, (lambda value: value > 0, "above 0")),
-    **dict.fromkeys(_NOT_NEGATIVE, (lambda value: value >= 0, "of 0 or more")),
-    **dict.fromkeys(_BELOW_ONE, (lambda value: 0 <= value < 1, "in [0, 1)")),
-    "teaching": (lambda value: 0 <= value <= 1, "in [0, 1]"),
-    "layer_decay": (lambda value: 0 < value <= 1, "in (0, 1]"),
-}
-_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {  # by a field's annotation: what a file may say there
-    "str": (lambda value: isinstance(value, str), "a text: quote it"),
-    "str | None": (lambda value: value is None or isinstance(value, str), "a text: quote it"),
-    "int": (lambda value: type(value) is int, "a whole number"),
-    "float": (lambda value: type(value) in (int, float), "a number"),
-    "tuple[str, ...]": (lambda value: _are_texts(value), "a list of texts that are not empty: quote each"),
-    "Mapping[str, str]": (
-        lambda value: isinstance(value, Mapping) and _are_texts([*value.values()]),
-        "keys with texts",
-    ),
-    "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "a mapping of keys"),
-}
 _REVISION = re.compile(r"[0-9a-f]{40}")
-
-
-class TaskError(ValueError):
-    """A task, a model or a setting that does not exist or does not fit; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,74 +89,6 @@ class Split:
                 f"split.validation is {self.validation} and split.test is {self.test}; "
                 "both must be above 0 and together below 1."
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How a model is trained. Every field is also an option of `python -m xray_models.train`.
-
-    Attributes:
-        epochs: passes over the training images, at most.
-        learning_rate: peak learning rate.
-        batch_size: images per step, over all processes.
-        optimizer: `adamw`, `adam`, `sgd` (Nesterov) or `rmsprop`.
-        weight_decay: decoupled for AdamW, else the L2 penalty.
-        layer_decay: rate of each transformer layer relative to the one above it, in (0, 1].
-        augment: name of a policy in `xray_models.augment.POLICIES`.
-        mixup: alpha of mixup (Zhang et al., 2018); 0 for none.
-        schedule: `cosine` or `constant` (both with warm-up), or `plateau` (halved when validation stalls).
-        warmup: fraction of the steps over which the rate rises (not for plateau).
-        patience: epochs without a better validation loss before training stops.
-        balance: what is done about unequal classes: `none`, `loss` (weighted by inverse frequency), `sampler`
-            (each label drawn as often), or `copies` (rarer labels repeated through AutoAugment).
-        calibrate: what is fitted on the validation images: `biases` (a temperature, and a bias for each label where
-            that predicts better), or `temperature` alone, which keeps what `balance` has gained in sensitivity.
-        label_smoothing: mass moved from the true label to the others, in [0, 1).
-        ema: decay of the moving average of the weights, in [0, 1); 0 for none.
-        teacher: trained models of the task, with commas between, whose opinions the model learns (distillation).
-        teaching: share of the loss that is the teacher's, in [0, 1]; the labels have the rest.
-        frozen_epochs: epochs of a first stage that trains the head alone.
-        frozen_rate: peak learning rate of that stage.
-        head: `linear`, or `dense` (256 units, batch norm, ReLU and dropout before the last layer).
-        dropout: probability before the last linear layer, in [0, 1).
-        width: channels relative to the published network (ResNet only), for small starter models.
-        image_size: height and width of the model's input, in pixels; 0 for the architecture's own.
-        images: how many phantoms to draw (task `phantom` only).
-        log: where else the training's figures go: `none`, `tensorboard` or `trackio`.
-    """
-
-    epochs: int = 10
-    learning_rate: float = 3e-4
-    batch_size: int = 32
-    optimizer: str = "adamw"
-    weight_decay: float = 0.05
-    layer_decay: float = 1.0
-    augment: str = "radiograph"
-    mixup: float = 0.0
-    schedule: str = "cosine"
-    warmup: float = 0.1
-    patience: int = 5
-    balance: str = "loss"
-    calibrate: str = "biases"
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    teacher: str = ""
-    teaching: float = 0.8
-    frozen_epochs: int = 0
-    frozen_rate: float = 1e-3
-    head: str = "linear"
-    dropout: float = 0.0
-    width: float = 1.0
-    image_size: int = 0
-    images: int = 4000
-    log: str = "none"
-
-    def __post_init__(self) -> None:
-        for name, valid in _CHOICES.items():
-            choose(name, getattr(self, name), valid)
-        for name, (fits, words) in _RANGES.items():
-            if not (math.isfinite(getattr(self, name)) and fits(getattr(self, name))):
-                raise TaskError(f"{name} is {getattr(self, name)}; it must be a finite number {words}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,16 +183,6 @@ class Task:
             )
 
 
-def choose(what: str, name: str, valid: Iterable[str]) -> str:
-    """Returns `name` if it is among `valid`; else raises `TaskError` that lists them and the nearest."""
-    names = list(valid)
-    if name in names:
-        return name
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise TaskError(f"Unknown {what}: {name!r}. Valid: {', '.join(names) or 'none'}.{hint}")
-
-
 def task_names(configs: Path = CONFIGS) -> list[str]:
     """Names of all tasks, sorted."""
     return sorted(path.stem for path in configs.glob("*.yaml"))
@@ -335,73 +222,32 @@ def load_tasks(configs: Path = CONFIGS) -> dict[str, Task]:
 
 def _build_task(name: str, raw: Any) -> Task:
     keys = {"title", "modality", "labels", "positive", "dataset", "split", "train", "models"}
-    _check_keys("", raw, allowed=keys, required=keys - {"split", "train"})
+    check_keys("", raw, allowed=keys, required=keys - {"split", "train"})
     for key in ("title", "modality"):
-        _check_type(key, raw[key], "str")
+        check_type(key, raw[key], "str")
     for key in ("labels", "positive"):
-        _check_type(key, raw[key], "tuple[str, ...]")
+        check_type(key, raw[key], "tuple[str, ...]")
     return Task(
         name=name,
         title=raw["title"],
         modality=raw["modality"],
         labels=tuple(raw["labels"]),
         positive=tuple(raw["positive"]),
-        dataset=_build(Dataset, "dataset.", raw["dataset"]),
-        split=_build(Split, "split.", raw.get("split", {})),
-        recipe=_build(Recipe, "train.", raw.get("train", {})),
+        dataset=build_fields(Dataset, "dataset.", raw["dataset"]),
+        split=build_fields(Split, "split.", raw.get("split", {})),
+        recipe=build_fields(Recipe, "train.", raw.get("train", {})),
         models=_build_models({} if raw["models"] is None else raw["models"]),
     )
 
 
 def _build_models(raw: Any) -> tuple[ModelRef, ...]:
     """Builds the panel; a model's recipe and the members of a fusion are checked too."""
-    _check_type("models", raw, "Mapping[str, Any]")
+    check_type("models", raw, "Mapping[str, Any]")
     refs = []
     for name, entry in raw.items():
-        _check_type(f"models.{name}", entry, "Mapping[str, Any]")
-        _build(Recipe, f"models.{name}.train.", entry.get("train", {}))
-        refs.append(_build(ModelRef, f"models.{name}.", {"name": name, **entry}))
+        check_type(f"models.{name}", entry, "Mapping[str, Any]")
+        build_fields(Recipe, f"models.{name}.train.", entry.get("train", {}))
+        refs.append(build_fields(ModelRef, f"models.{name}.", {"name": name, **entry}))
         for member in refs[-1].members:
             choose(f"model under `models.{name}.members:`", member, raw)
     return tuple(refs)
-
-
-def _build(cls: type[_T], where: str, raw: Any) -> _T:
-    """Builds a dataclass from a mapping, every key and the type of every value checked."""
-    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-    required = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
-    _check_keys(where, raw, allowed={f.name for f in fields}, required=required)
-    for field in fields:
-        if field.name in raw:
-            _check_type(where + field.name, raw[field.name], str(field.type))
-    return cls(**raw)
-
-
-def _check_type(where: str, value: Any, kind: str) -> None:
-    """Raises `TaskError` unless a value is of a kind of `_TYPES`."""
-    fits, words = _TYPES[kind]
-    if not fits(value):
-        raise TaskError(f"`{where}` is {value!r}; it must be {words}.{_suggest_number(value, kind)}")
-
-
-def _suggest_number(value: Any, kind: str) -> str:
-    """What to write in the place of a text such as 3e-4, which is no number in YAML for want of a point."""
-    try:
-        number = float(value) if kind == "float" and isinstance(value, str) else math.nan
-    except ValueError:
-        return ""
-    return f" Write {number:.12f}".rstrip("0").rstrip(".") + "." if math.isfinite(number) else ""
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(text, str) and text.strip() for text in value)
-
-
-def _check_keys(where: str, raw: Any, allowed: set[str], required: set[str]) -> None:
-    if not isinstance(raw, Mapping):
-        raise TaskError(f"`{where.rstrip('.') or 'the file'}` must be a mapping of keys, not {raw!r}.")
-    for key in raw:
-        choose(f"key `{where}{key}`; key", str(key), sorted(allowed))
-    missing = sorted(required - set(raw))
-    if missing:
-        raise TaskError(f"the key `{where}{missing[0]}` is missing.")

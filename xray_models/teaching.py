@@ -10,7 +10,8 @@ from torch import nn
 from xray_models.checkpoints import Checkpoint, load_checkpoint
 from xray_models.images import InputSpec
 from xray_models.precision import bf16_helps
-from xray_models.tasks import Recipe, Task
+from xray_models.recipes import Recipe
+from xray_models.tasks import Task
 
 
 class Teacher:

@@ -19,7 +19,8 @@ from xray_models.commands import check_out, leave_group, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.progress import PROGRESS, last_progress
-from xray_models.tasks import SPLIT_KINDS, ModelRef, Recipe, Task, TaskError, load_task
+from xray_models.recipes import Recipe
+from xray_models.tasks import SPLIT_KINDS, ModelRef, Task, TaskError, load_task
 
 _log = logging.getLogger(__name__)
 

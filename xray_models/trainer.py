@@ -34,7 +34,8 @@ from xray_models.checkpoints import list_labels
 from xray_models.imagesets import BalancedSampler, ImageSet
 from xray_models.optimizers import OPTIMIZERS, group_parameters
 from xray_models.precision import bf16_helps
-from xray_models.tasks import Recipe, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 from xray_models.teaching import Teacher, learn_from
 
 _HEAVY = 1_000_000  # parameters

@@ -25,8 +25,9 @@ from xray_models.fusing import build_fusion, name_sources
 from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits, read_rows
 from xray_models.progress import PROGRESS, last_progress, open_progress
+from xray_models.recipes import Recipe
 from xray_models.seen import note_seen
-from xray_models.tasks import ModelRef, Recipe, Task
+from xray_models.tasks import ModelRef, Task
 from xray_models.teaching import Teacher, load_teacher
 from xray_models.trainer import RecipeTrainer, build_trainer, freeze_body
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xray_models.inputs import InputSpec
-from xray_models.tasks import Recipe, TaskError, choose
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError, choose
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

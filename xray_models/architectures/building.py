@@ -14,7 +14,8 @@ from xray_models.architectures.headed import HeadedConfig
 from xray_models.architectures.parts import FusedParts, Parts
 from xray_models.architectures.split_check import check_split
 from xray_models.images import InputSpec
-from xray_models.tasks import Recipe, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 
 
 def build_model(

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from xray_models.architectures.headed import HeadedConfig, HeadedForImageClassification
 from xray_models.architectures.parts import Parts
-from xray_models.tasks import Recipe
+from xray_models.recipes import Recipe
 
 UNITS = 256  # of the dense head
 DROPOUT = 0.5  # of the dense head, where the recipe says 0

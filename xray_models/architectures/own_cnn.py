@@ -13,7 +13,7 @@ from xray_models.architectures.bone_cnn import BoneCnnConfig, BoneCnnForImageCla
 from xray_models.architectures.heads import DROPOUT, UNITS
 from xray_models.architectures.parts import Parts
 from xray_models.architectures.simple_cnn import SimpleCnnConfig, SimpleCnnForImageClassification
-from xray_models.tasks import Recipe
+from xray_models.recipes import Recipe
 
 _DROPOUT = 0.2  # without dense units, where the recipe says 0
 

@@ -20,7 +20,8 @@ from xray_models.architectures import own_cnn, timm_cnn, vit
 from xray_models.architectures.heads import find_name
 from xray_models.architectures.parts import Parts
 from xray_models.images import InputSpec
-from xray_models.tasks import Recipe, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 
 
 class Source(NamedTuple):

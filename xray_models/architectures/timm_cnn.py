@@ -15,7 +15,8 @@ from torch import nn
 from transformers import PreTrainedModel, TimmWrapperConfig, TimmWrapperForImageClassification
 
 from xray_models.architectures.parts import Parts
-from xray_models.tasks import Recipe, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 
 _PREPROCESSING = {
     "interpolation": "bicubic",

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification
 from transformers.models.vit.modeling_vit import ViTAttention
 
 from xray_models.architectures.parts import Parts
-from xray_models.tasks import Recipe, TaskError
+from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 
 _PATCH = 16  # pixels
 _POSITIONS = "vit.embeddings.position_embeddings"

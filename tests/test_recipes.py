@@ -1,0 +1,37 @@
+import dataclasses
+
+import pytest
+
+from xray_models.augment import POLICIES
+from xray_models.fields import TaskError
+from xray_models.recipes import Recipe
+
+
+def test_the_policies_that_a_recipe_may_name_are_those_that_there_are():
+    for name in POLICIES:
+        assert Recipe(augment=name).augment == name
+    with pytest.raises(TaskError, match=f"Valid: {', '.join(POLICIES)}\\."):
+        Recipe(augment="")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"epochs": 0}, "epochs is 0; it must be a finite number above 0."),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a finite number above 0."),
+        ({"dropout": 1.0}, r"dropout is 1.0; it must be a finite number in \[0, 1\)."),
+        ({"teaching": 1.1}, r"teaching is 1.1; it must be a finite number in \[0, 1\]."),
+        ({"layer_decay": 0.0}, r"layer_decay is 0.0; it must be a finite number in \(0, 1\]."),
+        ({"mixup": -0.1}, "mixup is -0.1; it must be a finite number of 0 or more."),
+        ({"optimizer": "sgdd"}, "Did you mean 'sgd'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(change, says):
+    with pytest.raises(TaskError, match=says):
+        Recipe(**change)
+    with pytest.raises(TaskError, match=says):
+        dataclasses.replace(Recipe(), **change)
+
+
+def test_values_at_the_ends_of_their_ranges_are_taken():
+    assert Recipe(mixup=0, dropout=0, ema=0, teaching=1, layer_decay=1, image_size=0).teaching == 1
