@@ -54,7 +54,12 @@ def test_a_flag_is_taken_back_and_told_when_the_image_comes_again(room, file, im
         give_file(page, file)
         wait_for_maps(page)
         assert not page.locator("#flag-undo").is_visible() and not page.locator(".sr-earlier").is_visible()
+        confidence = page.locator("#flag-confidence input[type=number]")
+        confidence.fill("65")
+        confidence.press("Tab")
+        confidence.fill("")  # which gradio takes for 0 %
         first = save(page, "3", "JR")
+        assert float(rows(held, image)[0]["confidence"]) == 0.65
         undo, said = page.locator("#flag-undo").bounding_box(), page.locator(".sr-saved").bounding_box()
         assert abs(undo["y"] + undo["height"] / 2 - said["y"] - said["height"] / 2) < 6  # beside what it undoes
         assert undo["y"] + undo["height"] <= DESK["height"]

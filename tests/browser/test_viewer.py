@@ -105,7 +105,12 @@ def test_the_overlay_sits_on_the_lesion_at_any_zoom_and_turn(room, file):
         page.locator(".sr-card").nth(1).click()
         page.wait_for_function("() => secondRead.map.on && secondRead.heat.layer")
         assert page.locator(".sr-show[aria-pressed=true]").count() == 1
-        assert "ResNet" in page.locator("[data-legend=map]").inner_text()
+        legend = page.locator("[data-legend=map]")
+        assert "ResNet" in legend.inner_text()
+        place = legend.bounding_box()
+        for down, aside in ((place["height"] / 2, True), (place["height"] + 40, False)):  # what it covers can be seen
+            page.mouse.move(place["x"] + 20, place["y"] + down)
+            assert ("vw-aside" in legend.get_attribute("class").split()) == aside
         for turn in range(4):
             for key in ("z", "x", "-", "+"):
                 page.keyboard.press(key)
