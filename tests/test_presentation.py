@@ -164,6 +164,12 @@ def test_deep_values_without_a_window_are_kept_with_the_window_from_the_lowest_t
     shown = np.clip((stored.values - (stored.centre - 0.5)) / (stored.width - 1) + 0.5, 0, 1)
     np.testing.assert_allclose(shown, radiograph.pixels / 65535, atol=1e-5)
     assert stored.bits == 13
+    assert any("window is not valid" in said for said in radiograph.warnings) == bool(elements)
+
+
+def test_a_window_of_width_one_is_a_step():
+    shown = read(WindowCenter=1000, WindowWidth=1).pixels
+    np.testing.assert_array_equal(shown, np.where(RAMP > 999.5, 65535, 0))
 
 
 def test_values_of_eight_bits_without_a_window_are_shown_as_they_are():
