@@ -333,4 +333,4 @@ def hash_name(name: str) -> str:
         with contextlib.suppress(FileExistsError):  # another process was first: its key counts
             os.link(draft, path)
         draft.unlink()
-    return "name-" + hmac.new(path.read_bytes(), name.encode(), hashlib.sha256).hexdigest()[:16]
+    return "name-" + hmac.new(path.read_bytes(), name.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]
