@@ -182,6 +182,17 @@ def test_a_path_on_the_server_is_no_upload(served, tmp_path, image):
     assert path.exists()
 
 
+def test_nothing_is_fetched_from_an_address_that_a_caller_names(served, monkeypatch):
+    fetched = []
+    monkeypatch.setattr("gradio.processing_utils.sh.get", lambda url, **_: fetched.append(url))
+    sent = {"path": "http://93.184.216.34/x.png", "meta": {"_type": "gradio.FileData"}}
+    for data, name in (([sent, "phantom"], "read"), ([[sent], "phantom"], "rank")):
+        url = served[0].src.rstrip("/") + f"/gradio_api/call/{name}"
+        call = httpx.post(url, json={"data": data}).json()
+        assert "Send the file itself" in httpx.get(f"{url}/{call['event_id']}", timeout=30).text
+    assert fetched == []
+
+
 def test_only_the_documented_endpoints_are_public(served):
     named = served[0].view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(named) == {"/tasks", "/read", "/explain", "/rank", "/flag", "/withdraw", "/flags"}
