@@ -45,6 +45,14 @@ def test_a_flag_comes_back_whole(tmp_path, image):
     assert read_image(row["path"]).sha256 == image.sha256 == row["image_sha256"]
 
 
+def test_of_one_id_what_was_written_first_counts_wherever_it_lies(tmp_path, image):
+    early, late = Ledger(tmp_path), Ledger(tmp_path)
+    early.folder, late.folder = tmp_path / "1", tmp_path / "2"
+    late.append(flag(image, flag_id="flag-1", comment="first"), image, TASK)
+    early.append(flag(image, flag_id="flag-1", comment="in its place"), image, TASK)
+    assert list(flags.read_flags(tmp_path)["comment"]) == ["first"]
+
+
 def test_columns_are_those_of_the_design():
     assert flags.FIELDS == [
         "file_name",

@@ -1,6 +1,7 @@
 """Flags read back: decisions reach training as they are shown, agreement is what references say, and exports hold."""
 
 import csv
+import dataclasses
 import io
 import json
 import shlex
@@ -356,6 +357,25 @@ def test_the_export_for_a_spreadsheet_is_the_rooms_own(tmp_path):
 
 
 # --- what is shown ---
+
+
+def test_a_flag_of_a_task_that_is_gone_is_shown_and_not_decided(tmp_path):
+    room = Room(tmp_path)
+    gone = dataclasses.replace(TASK, name="chest")
+    flag = Flag("AB", "chest", "Nodule", IMAGES[0].sha256)
+    flag_id = room.ledger.append(flag, IMAGES[0], gone)
+    with gr.Blocks() as app:
+        build_review_page(room, gr.Checkbox())
+    show = next(fn.fn for fn in app.fns.values() if fn.name == "show")
+    html, _, labels = show(flag_id, 0, False)
+    assert "Nodule" in html and labels.choices == []
+    for work in (lambda: review.answer(room, flag_id, "accepted", "Chief"), lambda: settle(room, flag_id)):
+        with pytest.raises(TaskError, match="Unknown task: 'chest'"):
+            work()
+
+
+def settle(room, flag_id):
+    return review.settle(room, flag_id, "Nodule", "Chief")
 
 
 def test_texts_from_outside_are_escaped(ledger, monkeypatch):

@@ -310,8 +310,8 @@ def read_flags(root: str | Path) -> pd.DataFrame:
     parts = ((path.parent, read_part(path, columns=FIELDS)) for path in paths)
     rows = [row | {"path": str(folder / row["file_name"])} for folder, part in parts for row in part.rows]
     frame = pd.DataFrame(rows, columns=[*FIELDS, "path"])
-    frame = frame.drop_duplicates("flag_id").sort_values(["created_at", "flag_id"])
-    return frame.reset_index(drop=True)
+    frame = frame.sort_values(["created_at", "flag_id"], kind="stable")  # of one id, what was written first counts
+    return frame.drop_duplicates("flag_id").reset_index(drop=True)
 
 
 def export_csv(root: str | Path) -> str:
