@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from reading_room.intake import IntakeError
-from xray_models.flags import hash_name
+from xray_models.file_names import hash_name
 from xray_models.images import MAX_BYTES
 
 FILE_LIMIT = 2000  # files of one list

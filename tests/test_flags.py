@@ -11,6 +11,7 @@ import pytest
 
 from reading_room.ledger_parts import is_written
 from xray_models import flags, phantom
+from xray_models.file_names import hash_name
 from xray_models.flags import Flag, FlagError, Ledger, LedgerError
 from xray_models.images import from_pixels, read_image
 from xray_models.tasks import TaskError, load_task
@@ -132,11 +133,11 @@ def test_a_senseless_flag_is_refused_and_leaves_nothing(tmp_path, image, changes
 
 
 def test_nothing_of_the_file_is_kept_but_pixels(tmp_path, image):
-    name_hash = flags.hash_name("MUELLER_ANNA_19700101.dcm")
+    name_hash = hash_name("MUELLER_ANNA_19700101.dcm")
     Ledger(tmp_path).append(flag(image, source_name_hash=name_hash), image, TASK)
     kept = b"".join(path.read_bytes() + path.name.encode() for path in tmp_path.rglob("*") if path.is_file())
     assert b"MUELLER" not in kept
-    assert flags.hash_name("MUELLER_ANNA_19700101.dcm") == name_hash != flags.hash_name("x.dcm")
+    assert hash_name("MUELLER_ANNA_19700101.dcm") == name_hash != hash_name("x.dcm")
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_row(tmp_path, image, monkeypatch):

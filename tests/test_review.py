@@ -21,6 +21,7 @@ from reading_room.review_page import build_review_page
 from reading_room.room import Room
 from xray_models import flags as ledgers
 from xray_models import phantom, train
+from xray_models.file_names import hash_name
 from xray_models.flags import Flag, FlagError, Ledger
 from xray_models.images import from_pixels
 from xray_models.layouts import list_label_folders, relabel
@@ -311,9 +312,9 @@ def test_relabels_are_what_training_reads(ledger, tmp_path):
     files = sorted(data.rglob("*.png"))
     for path, label in ((files[0], "Effusion"), (files[1], "Normal")):
         image = read_image(path)
-        add(ledger, image, label, source_name_hash=ledgers.hash_name(path.name))
+        add(ledger, image, label, source_name_hash=hash_name(path.name))
     other = read_image(files[2])
-    add(ledger, other, "Normal", source_name_hash=ledgers.hash_name("elsewhere.png"))
+    add(ledger, other, "Normal", source_name_hash=hash_name("elsewhere.png"))
     found = relabels.export_relabels(review.load_flags(ledger.root), TASK, data)
     assert (found.matched, found.missing) == (2, 1)
     (tmp_path / "relabels.csv").write_text(found.text)
@@ -327,7 +328,7 @@ def test_relabels_are_what_training_reads(ledger, tmp_path):
 def test_a_file_of_the_same_name_with_other_pixels_is_not_relabelled(ledger, tmp_path):
     data = phantom.write_dataset(tmp_path / "data", 8, seed=1, size=64)
     path = next(data.rglob("*.png"))
-    add(ledger, IMAGES[0], "Effusion", source_name_hash=ledgers.hash_name(path.name))
+    add(ledger, IMAGES[0], "Effusion", source_name_hash=hash_name(path.name))
     found = relabels.export_relabels(review.load_flags(ledger.root), TASK, data)
     assert (found.text, found.matched, found.missing) == ("file_name,label\n", 0, 1)
 

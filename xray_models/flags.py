@@ -11,11 +11,8 @@ that. What became of a flag, and which flags count, is said by later rows and wo
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
-import hashlib
-import hmac
 import json
 import os
 import secrets
@@ -72,7 +69,7 @@ class Flag:
         seconds: from opening the image to the flag, or None.
         status: "open", "accepted" or "rejected".
         decides: the flag that this row adjudicates, else "".
-        source_name_hash: keyed hash of the file's name, from `hash_name`.
+        source_name_hash: keyed hash of the file's name, from `file_names.hash_name`.
         flag_id: made when left empty; writing the same id twice records one flag.
         created_at: UTC, ISO 8601; set when left empty.
     """
@@ -317,20 +314,3 @@ def read_flags(root: str | Path) -> pd.DataFrame:
 def export_csv(root: str | Path) -> str:
     """All flags as one CSV for a spreadsheet; a cell that could run as a formula starts with an apostrophe."""
     return read_flags(root)[FIELDS].map(disarm).to_csv(index=False)
-
-
-def hash_name(name: str) -> str:
-    """Hashes a file's name with a key that stays on this machine, since names may hold a patient's.
-
-    The key is made once, in `$XDG_CONFIG_HOME/second-read/name.key` (default below `~/.config`).
-    """
-    path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "second-read" / "name.key"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        draft.touch(mode=0o600)
-        draft.write_bytes(secrets.token_bytes(32))
-        with contextlib.suppress(FileExistsError):  # another process was first: its key counts
-            os.link(draft, path)
-        draft.unlink()
-    return "name-" + hmac.new(path.read_bytes(), name.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]
