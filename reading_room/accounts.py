@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bcrypt
 
-_HASH = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 _LONGEST = 72  # bytes of a password that bcrypt looks at
 _ROUNDS = 12
 # of a password that nobody has; as long to check as a real one
@@ -55,7 +55,7 @@ def read_accounts(path: Path) -> Accounts:
         OSError: when the file cannot be read.
     """
     hashes: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_read_lines(path), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name, _, text = line.partition(":")
@@ -72,6 +72,14 @@ def read_accounts(path: Path) -> Accounts:
     return Accounts(hashes)
 
 
+def _read_lines(path: Path) -> list[str]:
+    """The lines of a file; what an editor puts before the first one is no part of a name."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise AccountError(f"{path} is not UTF-8 text. Save it as that, or write it anew with this module.") from error
+
+
 def put_account(path: Path, name: str, password: str) -> None:
     """Adds an account to a file, or changes its password; the file is for its owner alone.
 
@@ -82,7 +90,7 @@ def put_account(path: Path, name: str, password: str) -> None:
         raise AccountError(f"The name {name!r} cannot be: it must not be empty, hold a colon or start with #.")
     if not 8 <= len(password.encode()) <= _LONGEST:
         raise AccountError(f"The password must have 8 to {_LONGEST} bytes.")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = _read_lines(path) if path.exists() else []
     kept = [line for line in lines if line.partition(":")[0] != name]
     kept.append(f"{name}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(_ROUNDS)).decode()}")
     draft = path.with_name(f".{path.name}.{os.getpid()}")

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio_client.utils import is_http_url_like
 from starlette.middleware import Middleware
 
 from reading_room.api import build_api
 from reading_room.browsers import NamedBrowsers
 from reading_room.languages import EarlyLanguages, build_language_switch
 from reading_room.models_page import build_models_page
+from reading_room.origins import OwnPages
 from reading_room.reading_page import DISCLAIMER, build_reading_page
 from reading_room.review_page import build_review_page
 from reading_room.room import Room
@@ -52,20 +54,33 @@ class ReadingRoom(gr.Blocks):
         self.room = room
 
     def launch(self, *args: Any, **options: Any) -> Any:
-        """Launches as `gr.Blocks.launch` does: with pixels' route, care for streams, names, looks and languages."""
+        """Launches as `gr.Blocks.launch` does: with pixels' route, care for origins, streams, names, looks."""
         extra = dict(options.pop("app_kwargs", None) or {})
-        ours = map(Middleware, (SettledStreams, NamedBrowsers, EarlyThemes, EarlyLanguages))
+        ours = map(Middleware, (OwnPages, SettledStreams, NamedBrowsers, EarlyThemes, EarlyLanguages))
         extra["middleware"] = [*extra.get("middleware", ()), *ours]
         extra["routes"] = [*extra.get("routes", ()), self.room.plates.build_route()]
         if self.room.hub_copy:
             self.room.hub_copy.begin()
         return super().launch(*args, app_kwargs=extra, **options)
 
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> Any:
+        """As `gr.Blocks` does, but fetches no file from an address that a caller names: only assistants send those."""
+        if not self.mcp_server_obj and any(map(_is_link, inputs)):
+            raise gr.Error("The room fetches nothing from elsewhere. Send the file itself.", print_exception=False)
+        return await super().preprocess_data(block_fn, inputs, *args, **options)
+
     def close(self, *args: Any, **options: Any) -> None:
         """Closes as `gr.Blocks.close` does; what is not on the Hub yet gets a last, short chance."""
         super().close(*args, **options)
         if self.room.hub_copy:
             self.room.hub_copy.close()
+
+
+def _is_link(value: Any) -> bool:
+    """Whether what was sent for a component is, or holds, a file that lies at a web address."""
+    if isinstance(value, list):
+        return any(map(_is_link, value))
+    return isinstance(value, dict) and "meta" in value and is_http_url_like(str(value.get("path")))
 
 
 def build_app(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reading_room.plates import count_bytes
-from xray_models import flags
+from xray_models.file_names import hash_name
 from xray_models.images import ImageError, Radiograph, read_image
 from xray_models.readings import Reading
 
@@ -59,7 +59,7 @@ def take_in(path: str | None) -> tuple[Radiograph, str]:
         raise IntakeError(
             str(error) if isinstance(error, ImageError) else "The upload did not arrive. Try again."
         ) from error
-    return image, flags.hash_name(file.name)
+    return image, hash_name(file.name)
 
 
 class Cases:

@@ -39,7 +39,9 @@ def name_reader(request: gr.Request | None) -> str:
         return login
     headers = Headers(raw=(getattr(request.request, "scope", None) or {}).get("headers", []))
     browser = find_browser(headers.get("cookie", ""))
-    return f"browser {browser}" if browser else str(request.session_hash or "")
+    if browser:
+        return f"browser {browser}"
+    return f"session {request.session_hash}" if request.session_hash else ""  # a client chooses it: never a log-in's
 
 
 def offers_sign_in() -> bool:

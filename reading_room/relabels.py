@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from xray_models.flags import hash_name
+from xray_models.file_names import hash_name
 from xray_models.images import ImageError, read_image
 from xray_models.layouts import DataError, list_images, name_below
 from xray_models.tasks import Task

@@ -175,14 +175,15 @@ def answer(room: Room, flag_id: str, verdict: str, reader: str, comment: str = "
             f"Another flag of this image is accepted, with the label {label}. Reject that one first, or settle the "
             "label between readers."
         )
-    return decide(room.ledger, room.panels.tasks[row["task"]], flag_id, verdict, reader, comment)
+    task = room.panels.tasks[choose("task", row["task"], room.panels.tasks)]
+    return decide(room.ledger, task, flag_id, verdict, reader, comment)
 
 
 def settle(room: Room, flag_id: str, label: str, reader: str, comment: str = "") -> list[str]:
     """`adjudicate` for the image of a flag; raises `FlagError` where its flags are decided so already."""
     flags = load_flags(room.ledger.root)
     row = find_flag(flags, flag_id)
-    task = room.panels.tasks[row["task"]]
+    task = room.panels.tasks[choose("task", row["task"], room.panels.tasks)]
     own = (flags["task"] == task.name) & (flags["image_sha256"] == row["image_sha256"]) & (flags["decides"] == "")
     matches = flags.loc[own, "corrected_label"] == label
     if matches.any() and (flags.loc[own, "verdict"] == np.where(matches, "accepted", "rejected")).all():

@@ -173,7 +173,8 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
         except ledgers.FlagError as error:
             return [render_error(str(error), "Not shown."), gr.Group(visible=False), gr.skip()]
         same = (flags["image_sha256"] == row["image_sha256"]) & (flags["task"] == row["task"])
-        labels = [(label.replace("_", " "), label) for label in room.panels.tasks[row["task"]].labels]
+        task = room.panels.tasks.get(row["task"])  # none where the flag is older than the tasks of now
+        labels = [(label.replace("_", " "), label) for label in (task.labels if task else ())]
         html = review_view.render_detail(row, review.show_image(row), flags[same])
         undecided = not row["decides"] and row["verdict"] != "withdrawn"
         return [html, gr.Group(visible=undecided), gr.Radio(labels, value=None)]

@@ -87,8 +87,7 @@ class Room:
         """A panel's reading of a file, as plain data; the image can be flagged afterwards by its sha256."""
         choose("task", task, self.panels.tasks)
         image, name_hash = take_in(path)
-        if self.blinded:
-            self.commitments.require(who, task, image.sha256)
+        self._unseal(who, task, image.sha256)
         reading = self.gathering.read(self.panels.get(task), image)
         self.cases.put(task, Case(image, name_hash, reading))
         return reading.to_json()
@@ -108,8 +107,7 @@ class Room:
         """
         self.panels.tasks[choose("task", task, self.panels.tasks)].model(model)
         image, _ = take_in(path)
-        if self.blinded:
-            self.commitments.require(who, task, image.sha256)
+        self._unseal(who, task, image.sha256)
         panel = self.panels.get(task)
         _require(panel, model)
         from xray_models import attribution  # torch, which takes seconds to import, is there by now
@@ -169,25 +167,15 @@ class Room:
         Returns:
             The flag's id, once it is on the disk.
         """
-        if not isinstance(record, Mapping):
-            raise flags.FlagError("the record must be an object with task, image_sha256, reader and corrected_label.")
-        ours = {"opinions", "consensus_label", "disagreement", "source_name_hash", "created_at"}
-        known = [field.name for field in dataclasses.fields(flags.Flag) if field.name not in ours]
-        for key in record:
-            choose("key of a flag", key, known)
-        for key in ("task", "image_sha256", "reader", "corrected_label"):
-            if record.get(key) is None:
-                raise flags.FlagError(
-                    f"`{key}` is missing; a flag needs task, image_sha256, reader and corrected_label."
-                )
+        _check_record(record)
         task = self.panels.tasks[choose("task", record["task"], self.panels.tasks)]
         case = self.cases.get(task.name, record["image_sha256"])
-        if self.blinded:
+        first = None
+        if self.blinded or record.get("mode") == "blinded":  # nobody says so without having committed to a label
             first = self.commitments.require(who, task.name, case.image.sha256)
-            record = {**record, **blinded_fields(first)}
         said = case.reading.consensus if case.reading else None
         flag = flags.Flag(
-            **{**record, "regions": tuple(record.get("regions", ()))},
+            **{**record, "regions": tuple(record.get("regions") or ()), **blinded_fields(first)},
             opinions=_opinions_of(case.reading),
             consensus_label=said.label if said else "",
             disagreement=said.disagreement if said else None,
@@ -215,13 +203,39 @@ class Room:
         self._refuse_blinded("The table of flags, which holds opinions,")
         return flags.export_csv(self.ledger.root)
 
+    def _unseal(self, who: str, task: str, sha256: str) -> None:
+        """Lets a reader have the opinions of an image, and keeps in mind who did; raises `SealedError` where sealed."""
+        if self.blinded:
+            self.commitments.require(who, task, sha256)
+        elif who and self.commitments.get(who, task, sha256) is None:
+            self.commitments.note_seen(who, task, sha256)
+
     def _refuse_blinded(self, what: str) -> None:
         if self.blinded:
             raise SealedError(f"{what} is not given out while this room reads blinded. Ask whoever runs it.")
 
 
-def blinded_fields(first: Commitment) -> dict[str, Any]:
-    """What a commitment adds to a flag."""
+def _check_record(record: Any) -> None:
+    """Raises `FlagError` or `TaskError` unless a record has what a flag needs, and nothing that is not its sender's."""
+    if not isinstance(record, Mapping):
+        raise flags.FlagError("the record must be an object with task, image_sha256, reader and corrected_label.")
+    ours = {"opinions", "consensus_label", "disagreement", "source_name_hash", "created_at"}
+    known = [field.name for field in dataclasses.fields(flags.Flag) if field.name not in ours]
+    for key in record:
+        choose("key of a flag", key, known)
+    for key in ("task", "image_sha256", "reader", "corrected_label"):
+        if record.get(key) is None:
+            raise flags.FlagError(f"`{key}` is missing; a flag needs task, image_sha256, reader and corrected_label.")
+    if not isinstance(record["image_sha256"], str) or not isinstance(record.get("regions") or [], list | tuple):
+        raise flags.FlagError("the record must have a text as image_sha256, and a list of boxes as regions.")
+    if record.get("reason") == flags.WITHDRAWN:
+        raise flags.FlagError("the record must have another reason: a flag is taken back with /withdraw.")
+
+
+def blinded_fields(first: Commitment | None) -> dict[str, Any]:
+    """What a commitment, or that there is none, adds to a flag."""
+    if first is None:
+        return {"mode": "open", "first_label": "", "first_confidence": None}
     return {"mode": "blinded", "first_label": first.label, "first_confidence": first.confidence}
 
 

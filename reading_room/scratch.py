@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-_PREFIX = "second-read-"
+PREFIX = "second-read-"
 
 
 def make_folder(purpose: str) -> Path:
@@ -23,15 +23,15 @@ def make_folder(purpose: str) -> Path:
         The folder, in the system's folder for temporary files. What a killed process leaves there is removed by the
         `sweep` of a later one.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{purpose}-{os.getpid()}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-{os.getpid()}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def sweep() -> None:
     """Removes the folders of processes that are no more."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*-*"):
-        pid = folder.name.removeprefix(_PREFIX).split("-")[1]
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*-*"):
+        pid = folder.name.removeprefix(PREFIX).split("-")[1]
         if pid.isdigit() and not _is_alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 

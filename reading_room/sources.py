@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from reading_room.intake import IntakeError
-from xray_models.flags import hash_name
+from xray_models.file_names import hash_name
 from xray_models.images import MAX_BYTES
 
 FILE_LIMIT = 2000  # files of one list
@@ -28,6 +28,7 @@ _CONTENTS_LIMIT = 8 * 2**20  # bytes of a zip's table of contents
 _CHUNK = 2**20
 _ASIDE = {"thumbs.db", "desktop.ini", "dicomdir", "__macosx"}
 _FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
+_FAULTS += (UnicodeDecodeError, IndexError)  # what `zipfile` makes of a damaged name
 
 
 class Source(NamedTuple):
@@ -146,7 +147,7 @@ def _list_zip(path: Path) -> tuple[list[Source], int, int]:
     try:
         with _Guarded(path) as file, zipfile.ZipFile(file) as archive:
             infos = [(place, info) for place, info in enumerate(archive.infolist()) if not info.is_dir()]
-    except zipfile.BadZipFile:
+    except _FAULTS:
         return [Source(path, problem="The zip is damaged or cut off. Pack it again.")], 0, 0
     wanted = [(place, info) for place, info in infos if not is_aside(info.filename)]
     if len(wanted) > FILE_LIMIT:

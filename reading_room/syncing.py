@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 import re
 import secrets
 import tempfile
@@ -28,6 +29,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from reading_room.ledger_parts import Part, is_listed, is_written, parse_part, put_file, read_whole
+from reading_room.scratch import PREFIX
 from xray_models.flags import Ledger, read_flags
 from xray_models.hub_client import HashDiffers, HubError, Place, ask, connect
 
@@ -183,7 +185,7 @@ class HubCopy:
             return
         if here and is_written(path):
             return  # a part of this machine whose process goes on with it
-        with tempfile.TemporaryDirectory(prefix="second-read-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{PREFIX}hub-{os.getpid()}-") as folder:  # as `scratch.sweep` knows it
             part = self._download(name, Path(folder))
             if part.data.startswith(here):
                 self._install(part, Path(folder, name), path.parent)

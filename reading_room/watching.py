@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ class Watch:
         self.folder, self.made = folder, made
         self._before: dict[Path, _State] = {}
         self._taken: dict[Path, _State] = {}
-        self._batch = 0
+        self._count = 0
         self._full = False
 
     def run(self, panel: Panel, stop: threading.Event, pause: float = PAUSE) -> None:
@@ -72,16 +73,19 @@ class Watch:
             if not self._full:
                 _log.warning("the watched list is full: %d files; start again for the others", FILE_LIMIT)
             self._full, settled = True, settled[: max(0, room)]
-        if not settled:
-            return 0
         self._taken |= {path: now[path] for path in settled}
-        self._batch += 1
-        own = self.made.folder / str(self._batch)
-        own.mkdir()
+        return sum(map(self._take, settled))
+
+    def _take(self, path: Path) -> int:
+        """Hands a file, or what a zip holds, to the list; returns how many cases. One refused stops no other."""
+        self._count += 1
+        own = self.made.folder / str(self._count)
         try:
-            taken = take_files([str(path) for path in settled], own, link=False)
-        except IntakeError as error:  # too many bytes at once: these files are left out, the watch goes on
-            _log.warning("%d files of the watched folder are left out: %s", len(settled), error)
+            own.mkdir()
+            taken = take_files([path], own, link=False)
+        except (IntakeError, OSError) as error:
+            _log.warning("a file of the watched folder is left out: %s", error)
+            shutil.rmtree(own, ignore_errors=True)
             return 0
         self.made.extend(taken)
         return len(taken.sources)

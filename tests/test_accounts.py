@@ -48,6 +48,29 @@ def test_hashes_of_htpasswd_are_taken(file):
     assert read_accounts(file).check("ann", "long enough")
 
 
+def test_what_an_editor_puts_before_the_first_name_is_no_part_of_it(file):
+    put_account(file, "ann", "long enough")
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_accounts(file).check("ann", "long enough")
+    put_account(file, "ann", "another one")
+    assert len(read_accounts(file)) == 1
+
+
+def test_a_hash_that_cannot_be_checked_is_refused_before_anybody_logs_in(file):
+    put_account(file, "ann", "long enough")
+    right = file.read_text()
+    for wrong in (right.replace("$04$", "$99$"), right.replace("$04$", "$03$"), f"ann:$2b$04${'z' * 53}\n"):
+        file.write_text(wrong)
+        with pytest.raises(AccountError, match="line 1"):
+            read_accounts(file)
+
+
+def test_a_file_in_another_encoding_is_a_sentence(file):
+    file.write_bytes("jürgen:x\n".encode("latin-1"))
+    with pytest.raises(AccountError, match="not UTF-8 text"):
+        read_accounts(file)
+
+
 def test_bytes_beyond_those_that_bcrypt_looks_at_do_not_pass(file):
     put_account(file, "ann", "x" * 72)
     assert read_accounts(file).check("ann", "x" * 72)

@@ -16,6 +16,8 @@ from reading_room.app import build_app, launch_options
 from xray_models.flags import FIELDS
 from xray_models.images import encode_png, read_image
 
+RECORD = {"task": "phantom", "image_sha256": "0" * 64, "reader": "A", "corrected_label": "Nodule"}
+
 
 @pytest.fixture(scope="module")
 def served(untrained, tmp_path_factory):
@@ -137,9 +139,13 @@ def test_rank_puts_the_most_split_first_and_loses_no_file(served, tmp_path, phan
         (lambda c, f: c.predict(f, "phantom", "resnet18", "cam", "", api_name="/explain"), "Valid: grad_cam"),
         (lambda c, f: c.predict({"task": "phantom"}, api_name="/flag"), "is missing"),
         (lambda c, f: c.predict({"lable": 1}, api_name="/flag"), "Unknown key of a flag"),
+        (lambda c, f: c.predict(RECORD | {"task": ["phantom"]}, api_name="/flag"), "Unknown task"),
+        (lambda c, f: c.predict(RECORD | {"image_sha256": {}}, api_name="/flag"), "a text as image_sha256"),
+        (lambda c, f: c.predict(RECORD | {"regions": 7}, api_name="/flag"), "a list of boxes"),
+        (lambda c, f: c.predict(RECORD | {"reason": "withdrawn"}, api_name="/flag"), "with /withdraw"),
         (
             lambda c, f: c.predict(
-                {"task": "phantom", "image_sha256": "0" * 64, "reader": "A", "corrected_label": "Nodule"},
+                RECORD,
                 api_name="/flag",
             ),
             "Read it again",
@@ -176,9 +182,34 @@ def test_a_path_on_the_server_is_no_upload(served, tmp_path, image):
     assert path.exists()
 
 
+def test_nothing_is_fetched_from_an_address_that_a_caller_names(served, monkeypatch):
+    fetched = []
+    monkeypatch.setattr("gradio.processing_utils.sh.get", lambda url, **_: fetched.append(url))
+    sent = {"path": "http://93.184.216.34/x.png", "meta": {"_type": "gradio.FileData"}}
+    for data, name in (([sent, "phantom"], "read"), ([[sent], "phantom"], "rank")):
+        url = served[0].src.rstrip("/") + f"/gradio_api/call/{name}"
+        call = httpx.post(url, json={"data": data}).json()
+        assert "Send the file itself" in httpx.get(f"{url}/{call['event_id']}", timeout=30).text
+    assert fetched == []
+
+
 def test_only_the_documented_endpoints_are_public(served):
     named = served[0].view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(named) == {"/tasks", "/read", "/explain", "/rank", "/flag", "/withdraw", "/flags"}
+
+
+def test_who_saw_an_image_openly_reads_it_blinded_no_more(served, file, image):
+    """Neither may a flag say so, nor does the page ask for a label of one's own."""
+    client, _, app = served
+    record = {"task": "phantom", "image_sha256": image.sha256, "reader": "A", "corrected_label": "Nodule"}
+    client.predict(file, "phantom", api_name="/read")
+    with pytest.raises(AppError, match="lock your own label"):
+        client.predict(record | {"mode": "blinded", "first_label": "Normal"}, api_name="/flag")
+    assert app.room.commitments.has_seen(f"session {client.session_hash}", "phantom", image.sha256)
+    flag_id = client.predict(record | {"first_label": "Normal"}, api_name="/flag")
+    rows = csv.DictReader(io.StringIO(client.predict(api_name="/flags")))
+    row = next(row for row in rows if row["flag_id"] == flag_id)
+    assert (row["mode"], row["first_label"]) == ("open", "")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ import time
 
 import pytest
 
+from reading_room.ledger_parts import is_written
 from xray_models import flags, phantom
+from xray_models.file_names import hash_name
 from xray_models.flags import Flag, FlagError, Ledger, LedgerError
 from xray_models.images import from_pixels, read_image
 from xray_models.tasks import TaskError, load_task
@@ -42,6 +44,14 @@ def test_a_flag_comes_back_whole(tmp_path, image):
     assert float(row["confidence"]) == 0.8
     assert row["created_at"].endswith("+00:00")
     assert read_image(row["path"]).sha256 == image.sha256 == row["image_sha256"]
+
+
+def test_of_one_id_what_was_written_first_counts_wherever_it_lies(tmp_path, image):
+    early, late = Ledger(tmp_path), Ledger(tmp_path)
+    early.folder, late.folder = tmp_path / "1", tmp_path / "2"
+    late.append(flag(image, flag_id="flag-1", comment="first"), image, TASK)
+    early.append(flag(image, flag_id="flag-1", comment="in its place"), image, TASK)
+    assert list(flags.read_flags(tmp_path)["comment"]) == ["first"]
 
 
 def test_columns_are_those_of_the_design():
@@ -104,6 +114,16 @@ def test_the_same_id_twice_is_one_flag(tmp_path, image):
         ({"reason": "withdrawn"}, FlagError, "take a flag back"),
         ({"reason": "withdrawn", "decides": "flag-1"}, FlagError, "take a flag back"),
         ({"image_sha256": "0" * 64}, FlagError, "another image"),
+        ({"confidence": "0.9"}, FlagError, "confidence is '0.9'; it must be a number"),
+        ({"seconds": float("inf")}, FlagError, "seconds is 'inf'"),
+        ({"seconds": 10**400}, FlagError, "must be a number"),
+        ({"reader": 5}, FlagError, "reader is '5'; it must be text"),
+        ({"decides": None}, FlagError, "decides is 'None'"),
+        ({"regions": (1,)}, FlagError, "must be boxes"),
+        ({"regions": ({"x": 1, "y": 1, "width": 1, "height": float("nan")},)}, FlagError, "must be boxes"),
+        ({"decides": "x" * 140_000}, FlagError, "at most 100000"),
+        ({"flag_id": "x" * 140_000}, FlagError, "at most 100000"),
+        ({"regions": ({"x": 1, "y": 1, "width": 1, "height": 1},) * 5000}, FlagError, "regions has .* at most"),
     ],
 )
 def test_a_senseless_flag_is_refused_and_leaves_nothing(tmp_path, image, changes, error, says):
@@ -113,11 +133,11 @@ def test_a_senseless_flag_is_refused_and_leaves_nothing(tmp_path, image, changes
 
 
 def test_nothing_of_the_file_is_kept_but_pixels(tmp_path, image):
-    name_hash = flags.hash_name("MUELLER_ANNA_19700101.dcm")
+    name_hash = hash_name("MUELLER_ANNA_19700101.dcm")
     Ledger(tmp_path).append(flag(image, source_name_hash=name_hash), image, TASK)
     kept = b"".join(path.read_bytes() + path.name.encode() for path in tmp_path.rglob("*") if path.is_file())
     assert b"MUELLER" not in kept
-    assert flags.hash_name("MUELLER_ANNA_19700101.dcm") == name_hash != flags.hash_name("x.dcm")
+    assert hash_name("MUELLER_ANNA_19700101.dcm") == name_hash != hash_name("x.dcm")
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_row(tmp_path, image, monkeypatch):
@@ -130,6 +150,32 @@ def test_a_full_disk_is_said_and_leaves_no_half_row(tmp_path, image, monkeypatch
     monkeypatch.undo()
     ledger.append(flag(image, comment="kept"), image, TASK)
     assert list(flags.read_flags(tmp_path)["comment"]) == ["", "kept"]
+
+
+def test_a_first_flag_that_the_disk_refuses_leaves_a_ledger_that_loads(tmp_path, image, monkeypatch):
+    folder = tmp_path / "flags"
+    Ledger(folder).append(flag(image, comment="one"), image, TASK)
+    ledger = Ledger(folder)
+    monkeypatch.setattr(os, "write", lambda *_: 0)
+    with pytest.raises(LedgerError, match="not saved"):
+        ledger.append(flag(image, comment="lost"), image, TASK)
+    monkeypatch.undo()
+    assert len(load_as_data_set(folder, tmp_path)) == 1
+    ledger.append(flag(image, comment="two"), image, TASK)
+    assert list(flags.read_flags(folder)["comment"]) == ["one", "two"]
+
+
+def test_a_writers_file_is_locked_from_its_first_moment(tmp_path, image, monkeypatch):
+    """Whoever looks whether a writer lives can neither keep it from writing nor find its file without a lock."""
+    ledger, seen = Ledger(tmp_path), []
+
+    def look(file, real=os.fsync):
+        seen.extend(is_written(path) for path in tmp_path.glob("*/metadata.csv"))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", look)
+    ledger.append(flag(image), image, TASK)
+    assert seen and all(seen)
 
 
 def test_the_export_cannot_run_as_a_formula(tmp_path, image):

@@ -162,6 +162,24 @@ def test_public_is_asked_for_and_the_same_weights_make_no_new_commit(hub, task):
         push(task, "resnet18")
 
 
+def test_nothing_of_an_earlier_model_stays_in_its_repository(hub, task):
+    push(task, "simple_cnn")
+    (task.model("simple_cnn").path / "reference.safetensors").unlink()
+    ref = push(task, "simple_cnn")
+    assert "reference.safetensors" not in hub.repos["model", ref.repo].files
+    assert not (pull(task, ref) / "reference.safetensors").exists()
+    assert push(task, "simple_cnn") == ref
+
+
+@pytest.mark.parametrize("labels", [None, 5, ["Normal"], {"a": "Normal"}])
+def test_labels_that_are_none_are_refused_as_other_labels_are(hub, task, labels):
+    ref = push(task, "simple_cnn")
+    config = json.loads(hub.repos["model", ref.repo].files["config.json"].content)
+    for wrong in ({**config, "id2label": labels}, {"model_type": config["model_type"], "label_names": labels}):
+        with pytest.raises(LabelsDiffer, match="in this order"):
+            pull(task, change(hub, ref, config__json=json.dumps(wrong).encode()))
+
+
 def test_others_load_the_same_repositories_without_this_package(hub, task, tmp_path):
     refs = {name: push(task, name) for name in NAMES}
     script = """

@@ -9,13 +9,14 @@ import types
 import gradio as gr
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from itsdangerous import TimestampSigner
 
 from reading_room import panels, readers
 from reading_room.app import build_app, launch_options
 from reading_room.browsers import COOKIE
 from xray_models import phantom
-from xray_models.images import encode_png, from_pixels
+from xray_models.images import encode_png, from_pixels, read_image
 
 BROWSER = f"{COOKIE}={'b' * 32}"
 
@@ -34,12 +35,12 @@ def request_of(session=None, username=None, cookie=""):
     [
         (request_of(username="ann"), "ann", "ann"),
         (request_of(signed_in("bob")), "bob", "bob"),
-        (request_of(signed_in("bob", expires_in=-1)), "", "page"),
-        (request_of(), "", "page"),
+        (request_of(signed_in("bob", expires_in=-1)), "", "session page"),
+        (request_of(), "", "session page"),
         (request_of(cookie=BROWSER), "", f"browser {'b' * 32}"),
         (request_of(signed_in("bob"), cookie=BROWSER), "bob", "bob"),
-        (request_of(cookie=f"{COOKIE}=bob"), "", "page"),
-        (gr.Request(None, None, "page"), "", "page"),
+        (request_of(cookie=f"{COOKIE}=bob"), "", "session page"),
+        (gr.Request(None, None, "page"), "", "session page"),
         (None, "", ""),
     ],
 )
@@ -75,6 +76,11 @@ def test_a_space_knows_its_readers_by_their_accounts_of_the_hub(untrained, tmp_p
         assert save(url, file, {}) == "typed"
         assert save(url, file, cookie("bob", "https://127.0.0.1:9")) == "bob"
         assert save(url, file, cookie("bob", "forged")) == "typed"
+        flag_id = app.room.history.find("phantom", read_image(file).sha256)[1].flag_id
+        posing = Client(url, verbose=False)
+        posing.session_hash = "bob"  # a client without a log-in names its session as it likes
+        with pytest.raises(AppError, match="by the reader who saved it"):
+            posing.predict(flag_id, api_name="/withdraw")
     finally:
         app.close()
 

@@ -1,6 +1,7 @@
 """Flags read back: decisions reach training as they are shown, agreement is what references say, and exports hold."""
 
 import csv
+import dataclasses
 import io
 import json
 import shlex
@@ -20,6 +21,7 @@ from reading_room.review_page import build_review_page
 from reading_room.room import Room
 from xray_models import flags as ledgers
 from xray_models import phantom, train
+from xray_models.file_names import hash_name
 from xray_models.flags import Flag, FlagError, Ledger
 from xray_models.images import from_pixels
 from xray_models.layouts import list_label_folders, relabel
@@ -310,9 +312,9 @@ def test_relabels_are_what_training_reads(ledger, tmp_path):
     files = sorted(data.rglob("*.png"))
     for path, label in ((files[0], "Effusion"), (files[1], "Normal")):
         image = read_image(path)
-        add(ledger, image, label, source_name_hash=ledgers.hash_name(path.name))
+        add(ledger, image, label, source_name_hash=hash_name(path.name))
     other = read_image(files[2])
-    add(ledger, other, "Normal", source_name_hash=ledgers.hash_name("elsewhere.png"))
+    add(ledger, other, "Normal", source_name_hash=hash_name("elsewhere.png"))
     found = relabels.export_relabels(review.load_flags(ledger.root), TASK, data)
     assert (found.matched, found.missing) == (2, 1)
     (tmp_path / "relabels.csv").write_text(found.text)
@@ -326,7 +328,7 @@ def test_relabels_are_what_training_reads(ledger, tmp_path):
 def test_a_file_of_the_same_name_with_other_pixels_is_not_relabelled(ledger, tmp_path):
     data = phantom.write_dataset(tmp_path / "data", 8, seed=1, size=64)
     path = next(data.rglob("*.png"))
-    add(ledger, IMAGES[0], "Effusion", source_name_hash=ledgers.hash_name(path.name))
+    add(ledger, IMAGES[0], "Effusion", source_name_hash=hash_name(path.name))
     found = relabels.export_relabels(review.load_flags(ledger.root), TASK, data)
     assert (found.text, found.matched, found.missing) == ("file_name,label\n", 0, 1)
 
@@ -358,8 +360,28 @@ def test_the_export_for_a_spreadsheet_is_the_rooms_own(tmp_path):
 # --- what is shown ---
 
 
-def test_texts_from_outside_are_escaped(ledger):
+def test_a_flag_of_a_task_that_is_gone_is_shown_and_not_decided(tmp_path):
+    room = Room(tmp_path)
+    gone = dataclasses.replace(TASK, name="chest")
+    flag = Flag("AB", "chest", "Nodule", IMAGES[0].sha256)
+    flag_id = room.ledger.append(flag, IMAGES[0], gone)
+    with gr.Blocks() as app:
+        build_review_page(room, gr.Checkbox())
+    show = next(fn.fn for fn in app.fns.values() if fn.name == "show")
+    html, _, labels = show(flag_id, 0, False)
+    assert "Nodule" in html and labels.choices == []
+    for work in (lambda: review.answer(room, flag_id, "accepted", "Chief"), lambda: settle(room, flag_id)):
+        with pytest.raises(TaskError, match="Unknown task: 'chest'"):
+            work()
+
+
+def settle(room, flag_id):
+    return review.settle(room, flag_id, "Nodule", "Chief")
+
+
+def test_texts_from_outside_are_escaped(ledger, monkeypatch):
     bad = "<img src=x onerror=alert(1)>"
+    monkeypatch.setattr(ledgers, "_is_box", lambda box: True)  # the row of another program
     add(ledger, IMAGES[0], "Normal", bad, comment=bad, regions=({"x": bad}, {"x": 1, "y": 2, "width": 3, "height": 4}))
     add(ledger, IMAGES[0], "Nodule", "CD")
     flags = review.load_flags(ledger.root)

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -67,6 +68,38 @@ def test_reading_goes_on_where_it_ended(tmp_path, text):
     assert found == [{"flag_id": f"f{k}", "comment": text} for k in range(3)]
     assert list(rows.read_part(file, len(data)).rows) == []
     assert list(rows.read_part(file, 0, ["flag_id"]).rows) == [{"flag_id": f"f{k}"} for k in range(3)]
+
+
+def test_files_of_others_stay_as_they_are_and_are_left_out(tmp_path, image, caplog):
+    """A data set of one's own below the ledger: its last line may well lack an end, and quotes may stand alone."""
+    (tmp_path / "photos").mkdir()
+    foreign = tmp_path / "photos" / "metadata.csv"
+    foreign.write_text('file_name,text\na.png,a 5" tube\nb.png,fine\nc.png,last')
+    before = foreign.read_bytes()
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    assert foreign.read_bytes() == before
+    assert len(flags.read_flags(tmp_path)) == 1
+    assert flags.export_csv(tmp_path).count("flag-") == 1
+    assert "not a file of the flag ledger" in caplog.text
+    assert rows.read_part(foreign).end == len(before)
+
+
+def test_a_file_that_another_user_wrote_is_not_mended(tmp_path, image, monkeypatch):
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    refuse = mock.Mock(side_effect=PermissionError(13, "Permission denied"))
+    monkeypatch.setattr(type(tmp_path), "open", refuse)
+    assert rows.mend(tmp_path) == 0
+    refuse.assert_called_once()
+
+
+def test_columns_that_an_earlier_version_did_not_have_are_empty(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "metadata.csv").write_text("\ufefffile_name,flag_id,reader\r\nx.png,flag-1,AB\r\n")
+    (row,) = flags.read_flags(tmp_path).to_dict("records")
+    assert (row["file_name"], row["reader"], row["comment"], row["decides"]) == ("x.png", "AB", "", "")
+    assert "flag-1" in flags.export_csv(tmp_path)
 
 
 def test_cells_cut_off_by_hand_are_empty(tmp_path):

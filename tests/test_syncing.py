@@ -4,6 +4,9 @@ import csv
 import io
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
 
 import pytest
@@ -13,6 +16,7 @@ from reading_room import app as apps
 from reading_room import flagging, panels, review, review_page, syncing
 from reading_room.desk import Desk, Setting
 from reading_room.room import Room
+from reading_room.scratch import sweep
 from reading_room.syncing import HubCopy
 from tests.hub_server import TOKEN, Blob, Fault, open_hub
 from tests.test_languages import Texts, knows
@@ -217,6 +221,24 @@ def test_an_empty_folder_gets_the_rows_back(hub, ledger, image):
     found = read_flags(again.root).iloc[0]
     assert read_image(found["path"]).sha256 == found["image_sha256"]
     assert not list(again.root.rglob("*.draft"))
+
+
+def test_what_is_fetched_lies_where_a_later_process_sweeps(hub, ledger, image, tmp_path, monkeypatch):
+    put(ledger, image)
+    HubCopy(ledger, REPO).update()
+    shutil.rmtree(ledger.root)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "getpid", lambda: dead.pid)
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)  # before it could tidy up
+        HubCopy(Ledger(ledger.root), REPO).update()
+    assert list(scratch.rglob("*.png"))
+    sweep()
+    assert not list(scratch.iterdir())
 
 
 def test_rows_of_two_machines_meet_on_both(hub, tmp_path, image):

@@ -1,11 +1,12 @@
 """A watched folder: what is whole is read once, what is half written waits, and what lies there is left alone."""
 
+import os
 import threading
 import time
 
 import pytest
 
-from reading_room import watching
+from reading_room import sources, watching
 from reading_room.intake import IntakeError
 from reading_room.sources import Taken
 from reading_room.watching import Watch
@@ -71,6 +72,17 @@ def test_a_full_list_takes_no_more_and_says_so_once(watch, inbox, monkeypatch, c
     watch.look()
     assert [watch.look(), watch.look(), watch.look()] == [2, 0, 0]
     assert caplog.text.count("the watched list is full") == 1
+
+
+def test_one_file_that_is_refused_takes_no_other_with_it_and_leaves_nothing(watch, inbox, monkeypatch, caplog):
+    monkeypatch.setattr(sources, "FILE_LIMIT", 2)
+    (inbox / "a.png").write_bytes(png(1))
+    zip_of({f"{k}.png": png(k) for k in range(3)}, inbox / "many.zip")
+    (inbox / os.fsdecode(b"caf\xe9.png")).write_bytes(png(4))  # a name of another encoding
+    watch.look()
+    assert watch.look() == 2
+    assert "a file of the watched folder is left out: 3 files at once" in caplog.text
+    assert len([path for path in watch.made.folder.rglob("*") if path.is_file()]) == 2
 
 
 def test_what_is_not_a_folder_is_refused(inbox, tmp_path, lists):

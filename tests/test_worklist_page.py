@@ -126,6 +126,23 @@ def test_what_cannot_be_unpacked_says_why(tmp_path, folder):
     assert "damaged" in problems[2]
 
 
+@pytest.mark.parametrize("place", [b"PK\x01\x02", b"PK\x03\x04"])
+def test_a_zip_whose_names_are_damaged_says_so(tmp_path, folder, place):
+    data = bytearray(zip_of({"ü.png": png(1)}, tmp_path / "z.zip").read_bytes())
+    data[data.index("ü".encode(), data.index(place))] = 0xFF
+    (tmp_path / "z.zip").write_bytes(data)
+    (source,) = unpack(take_files([tmp_path / "z.zip"], folder).sources)
+    assert "damaged" in source.problem
+
+
+def test_a_zip_of_a_later_version_says_so(tmp_path, folder):
+    data = bytearray(zip_of({"a.png": png(1)}, tmp_path / "z.zip").read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 99
+    (tmp_path / "z.zip").write_bytes(data)
+    (source,) = unpack(take_files([tmp_path / "z.zip"], folder).sources)
+    assert "Pack it again" in source.problem
+
+
 def test_nothing_is_a_sentence(folder):
     with pytest.raises(IntakeError, match="no file to read"):
         take_files([], folder)

@@ -11,11 +11,8 @@ that. What became of a flag, and which flags count, is said by later rows and wo
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
-import hashlib
-import hmac
 import json
 import os
 import secrets
@@ -38,6 +35,8 @@ WITHDRAWN = "withdrawn"
 """The reason of a row that takes a flag back: its reader's own decision on it, with status "rejected"."""
 _STATUSES = ("open", "accepted", "rejected")
 _COMMENT_LIMIT = 4000  # characters
+_CELL_LIMIT = 100_000  # characters; Python's csv gives up on a whole file with a cell of more than 131,072
+_SIDES = {"x", "y", "width", "height"}
 
 
 class FlagError(ValueError):
@@ -70,7 +69,7 @@ class Flag:
         seconds: from opening the image to the flag, or None.
         status: "open", "accepted" or "rejected".
         decides: the flag that this row adjudicates, else "".
-        source_name_hash: keyed hash of the file's name, from `hash_name`.
+        source_name_hash: keyed hash of the file's name, from `file_names.hash_name`.
         flag_id: made when left empty; writing the same id twice records one flag.
         created_at: UTC, ISO 8601; set when left empty.
     """
@@ -127,6 +126,7 @@ _NUMBERS = {"disagreement", "first_confidence", "confidence", "seconds"}
 
 def check_flag(flag: Flag, task: Task) -> None:
     """Raises `FlagError` or `TaskError` unless a flag makes sense for its task."""
+    _check_kinds(flag)
     choose("label", flag.corrected_label, task.labels)
     if flag.reason != WITHDRAWN:
         choose("reason", flag.reason, REASONS)
@@ -144,6 +144,29 @@ def check_flag(flag: Flag, task: Task) -> None:
         value = getattr(flag, name)
         if value is not None and not 0 <= value <= 1:
             raise FlagError(f"{name} is {value}; it must be in [0, 1].")
+
+
+def _check_kinds(flag: Flag) -> None:
+    """Raises `FlagError` for a value that its column cannot hold, so that a row that is written can be read."""
+    for name, value in vars(flag).items():
+        if name in _NUMBERS:
+            good, kind = value is None or _is_number(value), "a number"
+        elif name == "regions":
+            good, kind = all(map(_is_box, value)), "boxes, each with the numbers x, y, width and height"
+        elif name == "opinions":
+            good, kind = isinstance(value, Mapping), "an object"
+        else:
+            good, kind = isinstance(value, str), "text"
+        if not good:
+            raise FlagError(f"{name} is {str(value)[:80]!r}; it must be {kind}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and -1e300 < value < 1e300  # neither infinite nor undefined
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == _SIDES and all(map(_is_number, value.values()))
 
 
 class Ledger:
@@ -184,24 +207,17 @@ class Ledger:
             flag_id=flag.flag_id or f"flag-{secrets.token_hex(8)}",
             created_at=flag.created_at or datetime.now(UTC).isoformat(timespec="microseconds"),
         )
+        row = _to_row(flag)
         with self._lock:
             try:
-                self._open()
+                self.folder.mkdir(parents=True, exist_ok=True)
                 self._write_image(image)
-                self._write_row(_to_row(flag))
+                self._write_row(row)
             except OSError as error:
                 raise LedgerError(
                     f"the flag is not saved: {error.strerror or error}. Free the disk and retry."
                 ) from error
         return flag.flag_id
-
-    def _open(self) -> None:
-        if self._file is not None:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self.folder / "metadata.csv", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for life: tells `mend` that the writer lives
-        _sync_folder(self.root)
 
     def _write_image(self, image: Radiograph) -> None:
         target = self.folder / f"{image.sha256}.png"
@@ -216,16 +232,37 @@ class Ledger:
         _sync_folder(self.folder)
 
     def _write_row(self, row: Mapping[str, str]) -> None:
-        assert self._file is not None
+        line = to_line(row.values())
+        if self._file is None:
+            self._file = self._begin(to_line(FIELDS) + line)
+            return
         before = os.fstat(self._file).st_size
-        data = to_line(row.values()) if before else to_line(FIELDS) + to_line(row.values())
         try:
-            if os.write(self._file, data) != len(data):
-                raise OSError(28, "the disk is full")
-            os.fsync(self._file)
+            _write(self._file, line)
         except OSError:
             os.ftruncate(self._file, before)
             raise
+
+    def _begin(self, data: bytes) -> int:
+        """Makes the file with its first row: under its name it is never empty, and never without its writer's lock."""
+        draft = self.folder / "metadata.draft"
+        file = os.open(draft, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for life: tells `mend` that the writer lives
+            _write(file, data)
+            draft.rename(self.folder / "metadata.csv")
+            _sync_folder(self.folder)
+            _sync_folder(self.root)
+        except OSError:
+            os.close(file)
+            raise
+        return file
+
+
+def _write(file: int, data: bytes) -> None:
+    if os.write(file, data) != len(data):
+        raise OSError(28, "the disk is full")
+    os.fsync(file)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -244,7 +281,11 @@ def _to_row(flag: Flag) -> dict[str, str]:
         "app_version": __version__,
         "schema_version": str(SCHEMA_VERSION),
     }
-    return {name: _to_cell(name, values[name]) for name in FIELDS}
+    row = {name: _to_cell(name, values[name]) for name in FIELDS}
+    for name, cell in row.items():
+        if len(cell) > _CELL_LIMIT:
+            raise FlagError(f"{name} has {len(cell)} characters; at most {_CELL_LIMIT}.")
+    return row
 
 
 def _to_cell(name: str, value: Any) -> str:
@@ -263,29 +304,13 @@ def read_flags(root: str | Path) -> pd.DataFrame:
         One flag a row: the columns of `FIELDS` as text, and `path` of the flagged image. Numbers stay text.
     """
     paths = sorted(Path(root).glob("*/metadata.csv"))
-    rows = [row | {"path": str(path.parent / row["file_name"])} for path in paths for row in read_part(path).rows]
+    parts = ((path.parent, read_part(path, columns=FIELDS)) for path in paths)
+    rows = [row | {"path": str(folder / row["file_name"])} for folder, part in parts for row in part.rows]
     frame = pd.DataFrame(rows, columns=[*FIELDS, "path"])
-    frame = frame.drop_duplicates("flag_id").sort_values(["created_at", "flag_id"])
-    return frame.reset_index(drop=True)
+    frame = frame.sort_values(["created_at", "flag_id"], kind="stable")  # of one id, what was written first counts
+    return frame.drop_duplicates("flag_id").reset_index(drop=True)
 
 
 def export_csv(root: str | Path) -> str:
     """All flags as one CSV for a spreadsheet; a cell that could run as a formula starts with an apostrophe."""
     return read_flags(root)[FIELDS].map(disarm).to_csv(index=False)
-
-
-def hash_name(name: str) -> str:
-    """Hashes a file's name with a key that stays on this machine, since names may hold a patient's.
-
-    The key is made once, in `$XDG_CONFIG_HOME/second-read/name.key` (default below `~/.config`).
-    """
-    path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "second-read" / "name.key"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        draft.touch(mode=0o600)
-        draft.write_bytes(secrets.token_bytes(32))
-        with contextlib.suppress(FileExistsError):  # another process was first: its key counts
-            os.link(draft, path)
-        draft.unlink()
-    return "name-" + hmac.new(path.read_bytes(), name.encode(), hashlib.sha256).hexdigest()[:16]

@@ -22,10 +22,10 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from xray_models.commands import read_metrics, refuse
-from xray_models.hub_cache import pull_model, resolve
+from xray_models.hub_cache import FILES, pull_model, resolve
 from xray_models.hub_client import HubError, Place, ask, connect, create_repository
 from xray_models.hub_command import main
 from xray_models.hub_files import compose_card, compose_files
@@ -64,8 +64,11 @@ def push_model(api: HfApi, task: Task, ref: ModelRef, owner: str, public: bool =
     address = create_repository(api, repo, public=public)
 
     def commit() -> str:
-        additions = [CommitOperationAdd(name, content) for name, content in files.items()]
-        return str(api.create_commit(repo, additions, commit_message=f"{task.name}: {ref.name}").oid)
+        operations: list[CommitOperationAdd | CommitOperationDelete]
+        operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+        there = {entry.path for entry in api.list_repo_tree(repo)}  # an earlier model's must not pass for this one's
+        operations += [CommitOperationDelete(name) for name in FILES if name in there and name not in files]
+        return str(api.create_commit(repo, operations, commit_message=f"{task.name}: {ref.name}").oid)
 
     return Pushed(repo, ask(api, Place(repo), commit), address)
 

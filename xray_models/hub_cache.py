@@ -109,10 +109,14 @@ def check_config(task: Task, config: Mapping[str, Any], names: Collection[str], 
 
 
 def list_config_labels(config: Mapping[str, Any]) -> list[str]:
-    """The labels of a `config.json` in the order of the logits (timm models call them `label_names`)."""
-    if "id2label" in config:
-        return [config["id2label"][index] for index in sorted(config["id2label"], key=int)]
-    return list(config.get("label_names") or ())
+    """The labels of a `config.json` in the order of the logits (timm models call them `label_names`).
+
+    Empty where they are not written as they should be: other people's files hold anything.
+    """
+    numbered, named = config.get("id2label"), config.get("label_names")
+    if isinstance(numbered, dict) and all(index.isdecimal() for index in numbered):
+        return [numbered[index] for index in sorted(numbered, key=int)]
+    return list(named) if isinstance(named, list) else []
 
 
 def read_config(folder: Path) -> dict[str, Any]:

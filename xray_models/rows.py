@@ -10,11 +10,13 @@ import csv
 import fcntl
 import io
 import json
+import logging
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+_log = logging.getLogger(__name__)
 _NOTHING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
 _NOTHING |= {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -85,7 +87,7 @@ def read_part(path: Path, start: int = 0, columns: Collection[str] = ()) -> Part
         columns: those that are wanted; all without any.
 
     Returns:
-        The rows by column; a cell that is not there is "".
+        The rows by column; a cell that is not there is "". A file that is not a ledger's gives none, with a warning.
     """
     with path.open("rb") as file:
         head = file.readline()
@@ -93,24 +95,40 @@ def read_part(path: Path, start: int = 0, columns: Collection[str] = ()) -> Part
         file.seek(start)
         data = file.read()
     whole = measure_whole(data)
-    names = head.decode().rstrip("\n").split(",")
+    if head.endswith(b"\n") and not _is_ours(head):
+        _log.warning("%s is left out: it is not a file of the flag ledger.", path)
+        return Part(iter(()), start + len(data))
+    names = head.decode("utf-8-sig").rstrip("\r\n").split(",")
     places = [(place, name) for place, name in enumerate(names) if not columns or name in columns]
     lines = csv.reader(io.TextIOWrapper(io.BytesIO(data[:whole]), encoding="utf-8", newline=""))
     padded = (line if len(line) >= len(names) else line + [""] * len(names) for line in lines if line)
-    return Part(({name: from_cell(line[place]) for place, name in places} for line in padded), start + whole)
+    empty = dict.fromkeys(columns, "")
+    return Part((empty | {name: from_cell(line[place]) for place, name in places} for line in padded), start + whole)
 
 
 def mend(root: Path) -> int:
-    """Cuts off rows that dead processes left half written (they were never acknowledged); returns how many."""
+    """Cuts off rows that dead processes left half written (they were never acknowledged); returns how many.
+
+    Other files of the same name, and those that another user wrote, stay as they are.
+    """
     mended = 0
     for path in sorted(root.glob("*/metadata.csv")):
-        with path.open("r+b") as file:
+        try:
+            file = path.open("r+b")
+        except PermissionError:
+            continue
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue  # its writer lives
             data = file.read()
-            if (whole := measure_whole(data)) < len(data):
+            if _is_ours(data) and (whole := measure_whole(data)) < len(data):
                 file.truncate(whole)
                 mended += 1
     return mended
+
+
+def _is_ours(data: bytes) -> bool:
+    """Whether the first line is a ledger's."""
+    return b"flag_id" in data.partition(b"\n")[0].rstrip(b"\r").split(b",")
