@@ -11,6 +11,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _LOCAL = ("localhost", "127.0.0.1", "0.0.0.0", "[::1]")  # here gradio itself lets no other site read an answer
 
+_REFUSAL = (
+    "A page of another site may not ask this. Open the reading room itself. Where it is behind a proxy, have the proxy "
+    "pass on the Host header."
+)
+
 
 class OwnPages:
     """ASGI middleware: what a browser asks for another site's page is refused; programs, which name no site, are not.
@@ -28,7 +33,7 @@ class OwnPages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or answers 403."""
         if scope["type"] == "http" and _is_foreign(Headers(scope=scope)):
-            refusal = PlainTextResponse("A page of another site may not ask this. Open the reading room itself.", 403)
+            refusal = PlainTextResponse(_REFUSAL, 403)
             await refusal(scope, receive, send)
         else:
             await self.app(scope, receive, send)
