@@ -20,6 +20,10 @@ from xray_models.rows import from_cell, measure_whole, to_line
 _IMAGE = re.compile(r"[0-9a-f]{64}\.png")
 
 
+class ForeignFile(HubError):
+    """A file beside the ledger's that is none of the ledger's."""
+
+
 class Part(NamedTuple):
     """The rows of one process's file, their cells as they are written.
 
@@ -59,7 +63,7 @@ def parse_part(data: bytes, where: str) -> Part:
         where: what it is called in an error.
 
     Raises:
-        HubError: when it is not a ledger's, or names images by anything but their hashes.
+        ForeignFile: when it is not a ledger's, or names images by anything but their hashes.
     """
     try:
         lines = [line for line in csv.reader(io.StringIO(data.decode(), newline="")) if line]
@@ -73,8 +77,10 @@ def parse_part(data: bytes, where: str) -> Part:
     return part
 
 
-def _refuse(where: str) -> HubError:
-    return HubError(f"{where} is not a file of the flag ledger. Remove it, or choose a data set for the flags alone.")
+def _refuse(where: str) -> ForeignFile:
+    return ForeignFile(
+        f"{where} is not a file of the flag ledger. Remove it, or choose a data set for the flags alone."
+    )
 
 
 def read_whole(path: Path) -> bytes:

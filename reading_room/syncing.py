@@ -28,7 +28,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
-from reading_room.ledger_parts import Part, is_listed, is_written, parse_part, put_file, read_whole
+from reading_room.ledger_parts import ForeignFile, Part, is_listed, is_written, parse_part, put_file, read_whole
 from reading_room.scratch import PREFIX
 from xray_models.flags import Ledger, read_flags
 from xray_models.hub_client import HashDiffers, HubError, Place, ask, connect
@@ -168,7 +168,10 @@ class HubCopy:
         self._up = {}
         for path in sorted(self._tree):
             if found := _PART.fullmatch(path):
-                self._meet(found[1])
+                try:
+                    self._meet(found[1])
+                except ForeignFile as error:  # somebody put it there; it keeps no flag from the Hub
+                    _log.warning("%s", error)
 
     def _list(self) -> list[Any]:
         return list(self.api.list_repo_tree(self.repo, recursive=True, revision=self._place.revision, **_DATA_SET))

@@ -308,10 +308,20 @@ def test_what_arrives_changed_or_is_no_ledger_is_not_taken(hub, ledger, image):
     assert ids_here(ledger) == []
     copy.update()
     assert len(ids_here(ledger)) == 1
+
+
+def test_a_file_of_others_in_the_data_set_is_left_out_and_keeps_no_flag_from_it(hub, ledger, image, caplog):
+    HubCopy(ledger, REPO).update()
     repo = there(hub)
     repo.commit(repo.files | {"data/metadata.csv": Blob(b"file_name,text\n../x.png,words\n", False)})
-    with pytest.raises(HubError, match="data/metadata.csv of me/flags is not a file of the flag ledger"):
-        HubCopy(Ledger(ledger.root), REPO).update()
+    put(ledger, image)
+    HubCopy(ledger, REPO).update()
+    assert "data/metadata.csv of me/flags is not a file of the flag ledger" in caplog.text
+    assert not (ledger.root / "data").exists()
+    assert {path for path in there(hub).files if path.endswith("metadata.csv")} == {
+        "data/metadata.csv",
+        f"{ledger.folder.name}/metadata.csv",
+    }
 
 
 # --- the thread ---
