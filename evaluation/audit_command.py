@@ -31,7 +31,7 @@ def render_text(task: Task, audit: Audit) -> str:
     else:
         lines.append("Near-copies: not looked for, since the task says `split.group: none`")
     for whose, counts in (("the split in use", twins["split"]), ("the publisher’s split", twins["official"])):
-        if counts:
+        if counts and found["looked"]:
             lines.append(
                 f"Test images of {whose} with a near-copy in train: {counts['copies']:,} of {counts['test']:,}, "
                 f"{counts['mirrored']:,} mirrored; with their patient or chain: {counts['related']:,}"

@@ -18,7 +18,8 @@ from xray_models.style import INK, RULE, SERIES
 TITLE = "Audit of the data"
 _RULE = (
     "Each family of traits alone is given to a small classifier, which learns on some groups and is asked about "
-    "others; AUROC 0.5 is chance. “There, but weak”: more than chance. “Alarm”: also strong enough to matter, with the "
+    "others; AUROC 0.5 is chance. “There, but weak”: more than chance, at a level strict enough for all labels and "
+    "traits at once, so that an interval above 0.5 alone does not do. “Alarm”: also strong enough to matter, with the "
     f"lower end of the interval at {BAR:g} or above, or at {CONTENT_BAR:g} for file size, exposure and all together, "
     "since a finding may change these itself. With labels shuffled among 300 images there was no alarm in 300 trials, "
     "and something “there” in 4 of 100. An alarm says what a model could learn in place of the finding, not that it "
@@ -37,7 +38,8 @@ def build_audit_section(found: Mapping[str, Any]) -> Section:
     """
     blocks: list[Block] = [Paragraph(alarm, "warning") for alarm in found["alarms"]]
     if not blocks:
-        blocks.append(Paragraph("No alarm: no twins across splits, no picture under two labels, no shortcut."))
+        twins = "no twins across splits, no picture under two labels, " if found["looked"] else ""
+        blocks.append(Paragraph(f"No alarm: {twins}no shortcut strong enough to matter."))
     blocks += _set_twins(found)
     blocks += _set_shortcuts(found)
     blocks += _set_hidden(found["margins"]["hidden"])
@@ -85,7 +87,9 @@ def _set_shortcuts(found: Mapping[str, Any]) -> list[Block]:
         Grid("What can tell the label besides the finding.", heads, rows),
         Paragraph(_RULE, "note"),
         Figures(
-            "shortcuts", (plot,), "The label told best: AUROC with its 95 % interval. Open circle: the alarm’s bar."
+            "shortcuts",
+            (plot,),
+            "The label told best: AUROC with its 95 % interval. Open circle: the alarm’s bar. Orange: alarm.",
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""Where the panel fails: the images on which it is wrong and sure, split, or rules the truth out."""
+"""Where the panel fails: the images on which it is wrong, split, or rules the truth out."""
 
 from __future__ import annotations
 
@@ -40,11 +40,16 @@ def _order(score: np.ndarray, chosen: np.ndarray) -> list[int]:
 def build_failure_section(table: Table) -> Section:
     """Shows the first dozen images of each kind."""
     kinds = [
-        ("The consensus is wrong and sure", list_confident_errors(table)),
-        ("The models are most divided (highest Jensen-Shannon divergence)", list_divided(table)),
+        ("The consensus is wrong, the surest first", list_confident_errors(table)),
+        (
+            "The models name different labels, the most divided (highest Jensen-Shannon divergence) first",
+            list_divided(table),
+        ),
     ]
     if table.answers[CONSENSUS].sets is not None:
-        kinds.append(("The prediction set rules the truth out", list_missed(table)))
+        kinds.append(
+            ("The consensus’ prediction set rules the truth out, the least likely truth first", list_missed(table))
+        )
     blocks = [_show(table, title, chosen) for title, chosen in kinds]
     return Section("Failures to look at", tuple(blocks))
 
@@ -52,7 +57,7 @@ def build_failure_section(table: Table) -> Section:
 def _show(table: Table, title: str, chosen: Sequence[int]) -> Gallery | Paragraph:
     if not chosen:
         return Paragraph(f"{title}: on no image.")
-    several = f", the first {SHOWN}" if len(chosen) > SHOWN else ""
+    several = f"; here the first {SHOWN}" if len(chosen) > SHOWN else ""
     note = f"{title}: on {len(chosen):,} of {len(table.images):,} images{several}."
     return Gallery(tuple(_picture(table, index) for index in chosen[:SHOWN]), note)
 

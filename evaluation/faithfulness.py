@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 GRID = 16  # cells on each side of the grid on which maps are compared
 TOP = 0.2  # share of the cells that counts as a map's hot part
 TOLERANCE = 0.03  # of the pointing game, as a share of the image's shorter side
+LOST = 0.3  # rank correlation, up or down, below which a map counts as lost
 CHANCE_OVERLAP = TOP * TOP / (2 * TOP - TOP * TOP)  # of two hot parts that have nothing to do with each other
 _COARSE = 7  # cells on each side of a random map, as Grad-CAM has on many networks
 _BLUR = 1 / 20  # of the side: the standard deviation that takes the detail out of an image

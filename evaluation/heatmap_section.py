@@ -10,12 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Section
-from evaluation.faithfulness import TOLERANCE
+from evaluation.faithfulness import LOST, TOLERANCE
 from evaluation.summary import set_interval
 from xray_models.attribution import TITLES
 from xray_models.map_words import PLACES, say_pointing
 from xray_models.style import INK, RULE, SERIES
 
+_SHARES = {"pointing": "images, %", "energy": "the map’s positive values, %"}
 _WARNING = "A heatmap shows what moved a model’s score. It does not show where disease is."
 
 
@@ -64,7 +65,8 @@ def _summarise(found: Mapping[str, Any], located: Mapping[str, Any]) -> str:
     else:
         parts.append(f"No model’s {_name_method(found)} maps are shown to find what matters to it better than chance.")
     if faithful and others:
-        parts.append(f"That is not shown for {_join(others)}: their maps should not be trusted to explain them.")
+        theirs, them = ("their", "them") if len(others) > 1 else ("its", "it")
+        parts.append(f"That is not shown for {_join(others)}: {theirs} maps should not be trusted to explain {them}.")
     flat = [name for name, model in models.items() if model["sanity"]["correlation"]["value"] is None]
     if flat:
         parts.append(f"The maps of {_join(flat)} are flat: they show no place at all.")
@@ -72,8 +74,7 @@ def _summarise(found: Mapping[str, Any], located: Mapping[str, Any]) -> str:
     if kept:
         parts.append(f"A random network draws maps much like those of {_join(kept)}, which speaks against them.")
     if located:
-        best = max(located, key=lambda name: located[name]["pointing"]["value"])
-        parts.append(say_pointing(f"At best, the maps of {best}", located[best], found["regions"]))
+        parts.append(_say_best(located, found["regions"]))
         blind = [name for name, model in located.items() if (model["energy_gain"]["low"] or 0) <= 0]
         if blind:
             parts.append(
@@ -81,6 +82,18 @@ def _summarise(found: Mapping[str, Any], located: Mapping[str, Any]) -> str:
                 "spread evenly or over the middle."
             )
     return " ".join(parts)
+
+
+def _say_best(located: Mapping[str, Any], kind: str) -> str:
+    """Whose maps point into the regions most often, and whether that may be chance."""
+    most = max(model["pointing"]["value"] for model in located.values())
+    best = [name for name, model in located.items() if model["pointing"]["value"] == most]
+    model = min((located[name] for name in best), key=lambda model: model["pointing"]["low"] or 0)
+    said = say_pointing(f"At best, the maps of {_join(best)}", model, kind)
+    low = model["pointing"]["low"]
+    if low is None or low > model["pointing_chance"]["value"]:
+        return said
+    return f"{said} With so few images that may be chance."
 
 
 def _join(parts: Sequence[str]) -> str:
@@ -116,7 +129,7 @@ def _tabulate_faith(models: Mapping[str, Any]) -> Grid:
         "Area under the named label’s probability. Insertion shows the image bit by bit over a blurred one (higher is "
         "better), deletion greys it bit by bit (lower is better), the most important pixels first (Petsiuk et al., "
         "2018). Gain: the mean advantage over random order. Random network: rank correlation with the maps of the same "
-        "network, untrained; it should be near 0 (Adebayo et al., 2018)."
+        f"network, untrained; it should be near 0 (Adebayo et al., 2018), and up to {LOST:g} either way counts as lost."
     )
     heads = ("Model", "Insertion", "in random order", "Deletion", "in random order", "Gain", "Random network")
     return Grid(caption, heads, tuple(rows))
@@ -191,7 +204,7 @@ def _draw_places(located: Mapping[str, Any], measure: str, axes: Axes) -> None:
         axes.plot(middle, place, "x", color=INK, markersize=5)
     furthest = float(np.nanmax([1, middle, *(_percent(model[measure], "high") for model in located.values())]))
     axes.set_yticks(range(len(located)), list(located))
-    axes.set(xlim=(-0.03 * furthest, 1.05 * furthest), ylim=(len(located) - 0.5, -0.5), xlabel="%")
+    axes.set(xlim=(-0.03 * furthest, 1.05 * furthest), ylim=(len(located) - 0.5, -0.5), xlabel=_SHARES[measure])
     axes.grid(axis="x", color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)

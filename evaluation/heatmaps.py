@@ -28,7 +28,6 @@ __all__ = ["build_heatmap_section", "judge_heatmaps"]
 
 _log = logging.getLogger(__name__)
 
-LOST = 0.3  # rank correlation, up or down, below which a map counts as lost
 _CURVES = ("insertion", "deletion", "insertion_random", "deletion_random")
 _PLACES = ("pointing", "energy")
 _CHANCES = ("pointing_chance", "energy_chance", "pointing_middle", "energy_middle")
@@ -182,7 +181,7 @@ def _describe(records: Records, found: Mapping[tuple[str, str], Any], name: str)
     entry["curves"] = {measure: [round(float(score), 6) for score in mean] for measure, mean in means.items()}
     entry["sanity"] = {
         "correlation": sanity,
-        "passed": sanity["value"] is not None and bool(abs(sanity["value"]) < LOST),
+        "passed": sanity["value"] is not None and bool(abs(sanity["value"]) < faith.LOST),
         "blank": records.blank[name],
     }
     entry["regions"] = found[name, "pointing"]["n"] if (name, "pointing") in found else 0

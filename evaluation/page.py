@@ -24,6 +24,8 @@ from evaluation.document import (
 from evaluation.plots import render_svg
 from evaluation.predictions import CONSENSUS
 
+_WIDE = 3.6  # inches from which on a plot is too wide for a quarter of the page
+
 
 def render_page(report: Report, thumbnails: Mapping[str, bytes]) -> str:
     """Sets a report as HTML.
@@ -83,7 +85,7 @@ def _block(block: Block, title: str, thumbnails: Mapping[str, bytes]) -> str:
 
 
 def _grid(grid: Grid) -> str:
-    head = "".join(f'<th scope="col">{_escape(text)}</th>' for text in grid.heads)
+    head = "".join(f'<th scope="col">{_head(text)}</th>' for text in grid.heads)
     body = "".join(
         f"<tr{' class=consensus' if row[0] == CONSENSUS else ''}>"
         f'<th scope="row">{_cell(row[0])}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in row[1:])}</tr>'
@@ -99,6 +101,11 @@ def _grid(grid: Grid) -> str:
     return f'<p class="note above">{caption}</p>{table}'
 
 
+def _head(text: str) -> str:
+    """A column's head; its count stays on one line."""
+    return _escape(text).replace("n = ", "n&nbsp;=&nbsp;")
+
+
 def _cell(cell: str | Cell) -> str:
     if isinstance(cell, str):
         return _escape(cell)
@@ -107,12 +114,13 @@ def _cell(cell: str | Cell) -> str:
 
 def _figures(figures: Figures, title: str) -> str:
     several = len(figures.plots) > 1
+    kind = "" if several and figures.plots[0].size[0] < _WIDE else " wide"
     drawn = "".join(
         f"<figure>{f'<h3>{_escape(plot.title)}</h3>' if several else ''}"
         f'<div role="img" aria-label="{_escape(title)}: {_escape(plot.title)}">{render_svg(plot)}</div></figure>'
         for plot in figures.plots
     )
-    return f'{_note(figures.note)}<div class="plots{"" if several else " wide"}">{drawn}</div>'
+    return f'{_note(figures.note)}<div class="plots{kind}">{drawn}</div>'
 
 
 def _picture(picture: Picture, thumbnails: Mapping[str, bytes]) -> str:

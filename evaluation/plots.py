@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from evaluation.document import Plot
@@ -148,20 +149,23 @@ def _draw_roc(axes: Axes, table: Table, label: int) -> None:
     axes.legend(loc="lower right", fontsize=8, handlelength=2.4)
 
 
+def _bound_share(correct: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a share of images (Wilson, 1927)."""
+    bounds = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
+    return float(bounds.low), float(bounds.high)
+
+
 def _draw_reliability(axes: Axes, table: Table, name: str) -> None:
-    """Accuracy against confidence, in bins of equal counts."""
+    """Accuracy against confidence, in bins of equal counts, with intervals."""
     answers = table.answers[name]
     rows = answers.answered
     confidence = answers.probs[rows].max(axis=1)
     correct = answers.predicted[rows] == table.truth[rows]
     bins = equal_bins(confidence)
+    colour = style_of(list(table.models), name)["color"]
+    means = [confidence[part].mean() for part in bins]
     axes.plot([0, 1], [0, 1], color=RULE, linewidth=1)
-    axes.plot(
-        [confidence[part].mean() for part in bins],
-        [correct[part].mean() for part in bins],
-        marker="o",
-        markersize=4,
-        linewidth=1.2,
-        color=style_of(list(table.models), name)["color"],
-    )
+    for mean, part in zip(means, bins, strict=True):
+        axes.plot([mean, mean], _bound_share(correct[part]), color=colour, linewidth=1, alpha=0.45)
+    axes.plot(means, [correct[part].mean() for part in bins], marker="o", markersize=4, linewidth=1.2, color=colour)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal", xlabel="confidence", ylabel="share of right answers")

@@ -39,8 +39,9 @@ def build_robustness_section(found: Mapping[str, Any]) -> Section:
 def _summarise(found: Mapping[str, Any]) -> str:
     """What hurts most, and from which strength on the consensus loses 5 points."""
     ways = found["perturbations"]
-    worst = max(ways, key=lambda name: ways[name]["loss"][-1]["value"] or 0)
-    loss = 100 * (ways[worst]["loss"][-1]["value"] or 0)
+    losses = {name: round(100 * (way["loss"][-1]["value"] or 0)) for name, way in ways.items()}
+    worst = [_say(name, ways[name]["strengths"][-1]) for name in ways if losses[name] == max(losses.values())]
+    strongest = f"{_join(worst)} cost{'s' if len(worst) == 1 else ''} the consensus most"
     harmful = {name: way["harmful_from"] for name, way in ways.items() if way["harmful_from"] is not None}
     steps = {name: ways[name]["strengths"].index(strength) for name, strength in harmful.items()}
     if not harmful:
@@ -48,8 +49,8 @@ def _summarise(found: Mapping[str, Any]) -> str:
     first = [name for name in harmful if steps[name] == min(steps.values())]
     harmless = [_name(name) for name in ways if name not in harmful]
     parts = [
-        f"At its strongest, {_say(worst, ways[worst]['strengths'][-1])} costs the consensus most: {loss:.0f} points "
-        f"of its accuracy. It loses 5 points soonest under {_join([_say(name, harmful[name]) for name in first])}."
+        f"At full strength, {strongest}: {max(losses.values())} points of its accuracy. "
+        f"It loses 5 points soonest under {_join([_say(name, harmful[name]) for name in first])}."
     ]
     if harmless:
         parts.append(f"It never loses as much under {_join(harmless)}.")
@@ -73,7 +74,8 @@ def _join(parts: Sequence[str]) -> str:
 def _explain(found: Mapping[str, Any]) -> str:
     precision = found["precision"]
     parts = [
-        f"{found['n']} images, as many of each label as there are; one image is {100 / found['n']:.1f} points. "
+        f"{found['n']} images, as many of each label as there are; one image is {100 / found['n']:.1f} points, and a "
+        f"loss of 5 points, from which on the summary counts, {_count(found['n'])}. "
         "Each is perturbed as a radiograph, before it is prepared for a model. Intervals: 95 %, bootstrap over groups."
     ]
     if precision["computed_in"] != "float32":
@@ -84,6 +86,12 @@ def _explain(found: Mapping[str, Any]) -> str:
     if found["left_out"]:
         parts.append(f"Left out, since they cannot be read: {found['left_out']}.")
     return " ".join(parts)
+
+
+def _count(images: int) -> str:
+    """How many of so many images are 5 points or more."""
+    fewest = -(-images // 20)
+    return f"{fewest} images" if fewest > 1 else "1 image"
 
 
 def _tabulate_harm(ways: Mapping[str, Any]) -> Grid:

@@ -11,8 +11,9 @@ import numpy as np
 from evaluation.document import Cell, Figures, Grid, Paragraph, Section
 from evaluation.metrics import METRICS
 from evaluation.plots import list_plots
-from evaluation.predictions import Table
+from evaluation.predictions import CONSENSUS, Table
 from evaluation.summary import TITLES, format_range, format_value
+from xray_models.calibration import COVERAGE
 from xray_models.tasks import Task
 
 _PROBABILITY = ("brier", "ece", "nll", "coverage", "set_size")
@@ -20,8 +21,16 @@ _NOTES = {
     "accuracy": ("Accuracy", "Dot: all images. Line: 95 % interval."),
     "confusion": ("What is taken for what", "Rows: the truth. Columns: the prediction. Figures: images."),
     "roc": ("ROC curves", "Each label against the rest."),
-    "reliability": ("Reliability", "On the diagonal a probability means what it says; below it, it is too sure."),
+    "reliability": (
+        "Reliability",
+        "On the diagonal a probability means what it says; below it, it is too sure. Dots: as many images each. Lines: "
+        "95 % intervals, Wilson’s, which take each image as independent.",
+    ),
 }
+_INTERVALS = (
+    "Small figures: 95 % interval, from a bootstrap over groups. “No spread”: every resample gives the same figure, as "
+    "where nothing goes wrong. That is no certainty: what never happens in n groups may yet happen in 3 of n."
+)
 _RULES = {
     "sensitivity_95": "a sensitivity of 95 % is asked for",
     "specificity_95": "a specificity of 95 % is asked for",
@@ -68,7 +77,8 @@ def show_p(p: float | None) -> str:
 def _models(scores: Mapping[str, Any]) -> Section:
     answers = [metric for metric in METRICS if metric not in _PROBABILITY]
     probabilities = [m for m in (*METRICS, "coverage", "set_size") if m in _PROBABILITY]
-    models = scores["models"]
+    models, given = scores["models"], scores["split"] == "given"
+    aim = "" if given else f"a model’s sets are made for {100 * COVERAGE:.0f} % and may be empty; "
 
     def grid(metrics: Sequence[str], caption: str) -> Grid:
         rows = tuple((name, *(show(models[name][metric], metric) for metric in metrics)) for name in models)
@@ -77,16 +87,33 @@ def _models(scores: Mapping[str, Any]) -> Section:
     return Section(
         "Models",
         (
-            Paragraph("Small figures: 95 % interval, from a bootstrap over groups.", "note"),
+            Paragraph(_INTERVALS, "note"),
             grid(answers, "Answers. Higher is better."),
             grid(
                 probabilities,
                 "Probabilities. Brier score, calibration error and log loss: lower is better. Coverage: how often the "
-                "prediction set holds the truth; the consensus’ set is the union of the models’. Chance alone makes a "
-                "calibration error, the more the fewer images; its interval may lie above a true error near 0.",
+                f"prediction set holds the truth; {aim}the consensus’ set is the union of the models’. Chance alone "
+                "makes a calibration error, the more the fewer images; its interval may lie above a true error near 0.",
             ),
+            *_warn_of_coverage(models, given),
         ),
     )
+
+
+def _warn_of_coverage(models: Mapping[str, Any], given: bool) -> list[Paragraph]:
+    """Names the models whose sets are shown to hold the truth less often than they were made to."""
+    short = [
+        name
+        for name, found in models.items()
+        if name != CONSENSUS and found["coverage"] and (found["coverage"]["high"] or 1) < COVERAGE
+    ]
+    if given or not short:
+        return []
+    said = (
+        f"The prediction sets of {', '.join(short)} hold the truth in fewer of these images than the "
+        f"{100 * COVERAGE:.0f} % that they were made for."
+    )
+    return [Paragraph(said, "warning")]
 
 
 def _labels(task: Task, table: Table, scores: Mapping[str, Any]) -> Section:

@@ -38,9 +38,10 @@ def _summarise(found: Mapping[str, Any]) -> str:
     worst = min(shares, key=lambda kind: shares[kind])
     if shares[worst] == 1:
         return "The models together call every one of these images unlike their training images."
+    share = set_interval(found[worst]["models"][CONSENSUS]["refused"], 100, 1)
     return (
-        f"Least often do the models together see through {worst}: "
-        f"{100 * shares[worst]:.0f} % of {found[worst]['n']} images are called unlike the training images."
+        f"The models together call {worst} unlike their training images least often: {share.text} % ({share.small}) "
+        f"of {found[worst]['n']} images."
     )
 
 

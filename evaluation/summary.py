@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from evaluation.document import Cell
 from evaluation.predictions import CONSENSUS, Table
 from xray_models.tasks import Task
@@ -30,6 +32,8 @@ TITLES = {
 }
 
 UNKNOWN = "interval not known"  # in the place of bounds that fewer than two groups leave undefined
+NO_SPREAD = "no spread"  # in the place of bounds that every resample agrees on
+_ONE_POINT = 1e-9  # bounds that are nearer differ by rounding alone
 
 
 def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
@@ -46,16 +50,31 @@ def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
     names, together = list(table.models), scores["models"][CONSENSUS]
     kind = {"all": "images", "given": "images"}.get(scores["split"], f"{scores['split']} images")
     who = f"the consensus of {len(names)} models" if len(names) > 1 else f"{names[0]}, the only model,"
-    sentences = [f"On {len(table.images):,} {kind}, {who} is right in {format_percent(together['accuracy'])}."]
-    found = {label: together["sensitivity"][label] for label in task.positive}
-    shown = {label: share for label, share in found.items() if share["value"] is not None}
-    if shown:
-        weakest = min(shown, key=lambda label: shown[label]["value"])
-        share = format_percent(shown[weakest])
-        sentences.append(f"The finding it misses most is {weakest}: it names {share} of the images that show it.")
+    right = format_percent(together["accuracy"], "95\N{NO-BREAK SPACE}% interval: ")
+    sentences = [f"On {len(table.images):,} {kind}, {who} is right in {right}."]
+    sentences += [_describe_guess(table), *_describe_missed(task, together)]
     if len(names) > 1:
         sentences += [_compare_best(scores, names), _compare_models(scores, names), _describe_divided(table)]
     return [*sentences, *_describe_worklist(scores)]
+
+
+def _describe_guess(table: Table) -> str:
+    """What naming the same label every time would reach."""
+    counts = np.bincount(table.truth, minlength=len(table.labels))
+    share = f"{100 * counts.max() / counts.sum():.1f}\N{NO-BREAK SPACE}%"
+    return f"Naming the most frequent label, {table.labels[counts.argmax()]}, every time would be right in {share}."
+
+
+def _describe_missed(task: Task, together: Mapping[str, Any]) -> list[str]:
+    found = {label: together["sensitivity"][label] for label in task.positive}
+    shown = {label: share for label, share in found.items() if share["value"] is not None}
+    if not shown:
+        return []
+    weakest = min(shown, key=lambda label: shown[label]["value"])
+    share = format_percent(shown[weakest])
+    if len(shown) == 1:
+        return [f"Of the images that show {weakest}, it names {share}."]
+    return [f"The finding it misses most is {weakest}: it names {share} of the images that show it."]
 
 
 def _compare_best(scores: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -63,32 +82,41 @@ def _compare_best(scores: Mapping[str, Any], names: Sequence[str]) -> str:
     pair = next(pair for pair in scores["pairs"] if (pair["a"], pair["b"]) == (best, CONSENSUS))
     value = 100 * pair["accuracy_difference"]["value"]
     points = f"{abs(value):.1f} points {'more' if value > 0 else 'less'} than the consensus"
-    compared = points if f"{abs(value):.1f}" != "0.0" else "as often as the consensus"
+    differs = f"{abs(value):.1f}" != "0.0"
+    compared = points if differs else "as often as the consensus"
     return (
-        f"The best single model, {best}, is right in {format_percent(scores['models'][best]['accuracy'])}, "
-        f"{compared} ({_describe_doubt(pair['accuracy_difference'])})."
+        f"The best single model on these images, {best}, is right in "
+        f"{format_percent(scores['models'][best]['accuracy'])}, "
+        f"{compared} ({_describe_doubt(pair['accuracy_difference'], differs)})."
     )
 
 
-def _describe_doubt(difference: Mapping[str, float | None]) -> str:
+def _describe_doubt(difference: Mapping[str, float | None], differs: bool) -> str:
     """What the interval of a difference says."""
     low, high = difference["low"], difference["high"]
     if low is None or high is None:
         return "whether that is chance cannot be told"
-    doubt = ", so that may be chance" if low <= 0 <= high else ""
+    doubt = ", so that may be chance" if differs and low <= 0 <= high else ""
     return f"interval of the difference: {_signed(100 * low)} to {_signed(100 * high)}{doubt}"
 
 
 def _compare_models(scores: Mapping[str, Any], names: Sequence[str]) -> str:
     """Which models do not differ in accuracy, as far as these images can tell (McNemar over groups, Holm)."""
-    alike = [
-        f"{pair['a']} and {pair['b']} (p = {pair['holm_p']:.2f})"
-        for pair in scores["pairs"]
-        if pair["holm_p"] is not None and pair["holm_p"] >= 0.05 and {pair["a"], pair["b"]} <= set(names)
-    ]
+    pairs = [pair for pair in scores["pairs"] if {pair["a"], pair["b"]} <= set(names)]
+    if any(pair["holm_p"] is None for pair in pairs):
+        return "Whether the models differ in accuracy cannot be told."
+    alike = [pair for pair in pairs if pair["holm_p"] >= 0.05]
     if not alike:
         return "Each two models differ in accuracy (McNemar, corrected by Holm)."
-    return f"No difference in accuracy can be shown between {', '.join(alike)}; p by McNemar, corrected by Holm."
+    if len(alike) == len(pairs) > 1:
+        least = min(pair["holm_p"] for pair in alike)
+        between = f"any two models (p = {least:.2f} or more)"
+    else:
+        between = ", ".join(f"{pair['a']} and {pair['b']} (p = {pair['holm_p']:.2f})" for pair in alike)
+    return (
+        f"No difference in accuracy can be shown between {between}, which does not show them equal; p by McNemar, "
+        "corrected by Holm."
+    )
 
 
 def _describe_worklist(scores: Mapping[str, Any]) -> list[str]:
@@ -97,12 +125,18 @@ def _describe_worklist(scores: Mapping[str, Any]) -> list[str]:
     if not found["errors"]:
         return []
     at = found["budget"].index(0.2)
-    doubtful, disputed = (100 * found["errors_found"][order]["value"][at] for order in ("entropy", "disagreement"))
+    doubtful, disputed = (_show_found(found["errors_found"][order], at) for order in ("entropy", "disagreement"))
+    errors = f"{found['errors']:,} error{'s' if found['errors'] > 1 else ''}"
     return [
-        f"Reading the fifth of the images of which the panel is least sure finds {doubtful:.0f} % of the consensus’ "
-        f"{found['errors']:,} errors, the fifth on which its models disagree most {disputed:.0f} %; a random fifth "
-        "would find 20 %."
+        f"Reading the fifth of the images of which the panel is least sure finds {doubtful} of the consensus’ "
+        f"{errors}, the fifth on which its models disagree most {disputed}; a random fifth would find 20 %."
     ]
+
+
+def _show_found(found: Mapping[str, Sequence[float | None]], at: int) -> str:
+    """A share of the errors with its interval, "67 % (53 to 80)"."""
+    share = set_interval({key: found[key][at] for key in ("value", "low", "high")}, 100, 0)
+    return f"{share.text}\N{NO-BREAK SPACE}% ({share.small})"
 
 
 def _describe_divided(table: Table) -> str:
@@ -110,11 +144,16 @@ def _describe_divided(table: Table) -> str:
     divided, agreed = right[table.divided], right[~table.divided]
     if not len(divided):
         return "All models name the same label on every image."
-    elsewhere = f", on the others in {100 * agreed.mean():.1f} %" if len(agreed) else ""
+    elsewhere = f", on the others in {_count_share(agreed)}" if len(agreed) else ""
+    images = "image" if len(divided) == 1 else "images"
     return (
-        f"The models disagree on {len(divided):,} images; on these the consensus is right in "
-        f"{100 * divided.mean():.1f} %{elsewhere}."
+        f"The models disagree on {len(divided):,} {images}; there the consensus is right in "
+        f"{_count_share(divided)}{elsewhere}."
     )
+
+
+def _count_share(right: np.ndarray) -> str:
+    return f"{int(right.sum()):,} of {len(right):,} ({100 * right.mean():.1f} %)"
 
 
 def format_value(value: float | None, metric: str) -> str:
@@ -133,19 +172,25 @@ def set_interval(found: Mapping[str, float | None], scale: float = 1, digits: in
     if found["value"] is None:
         return Cell("–")
     value, low, high = (format_number(found[key], scale, digits) for key in ("value", "low", "high"))
-    return Cell(value, UNKNOWN if found["low"] is None else f"{low} to {high}")
+    return Cell(value, _name_bounds(found) or f"{low} to {high}")
 
 
 def format_range(found: Mapping[str, Any], metric: str) -> str:
     """The bounds of an interval, "93.4 to 96.7"."""
+    return _name_bounds(found) or f"{format_value(found['low'], metric)} to {format_value(found['high'], metric)}"
+
+
+def _name_bounds(found: Mapping[str, Any]) -> str:
+    """What stands in the place of bounds that are not there or that are one; else ""."""
     if found["low"] is None:
         return UNKNOWN
-    return f"{format_value(found['low'], metric)} to {format_value(found['high'], metric)}"
+    return NO_SPREAD if abs(found["high"] - found["low"]) < _ONE_POINT else ""
 
 
-def format_percent(found: Mapping[str, Any]) -> str:
-    """A share with its interval, "95.2 % (93.4 to 96.7)"."""
-    return f"{format_value(found['value'], 'accuracy')}\N{NO-BREAK SPACE}% ({format_range(found, 'accuracy')})"
+def format_percent(found: Mapping[str, Any], before: str = "") -> str:
+    """A share with its interval, "95.2 % (93.4 to 96.7)", and perhaps with words before that."""
+    shown = format_value(found["value"], "accuracy")
+    return f"{shown}\N{NO-BREAK SPACE}% ({before}{format_range(found, 'accuracy')})"
 
 
 def _signed(points: float) -> str:

@@ -127,7 +127,7 @@ FAMILIES: dict[str, Family] = {
     "exposure": Family(
         "Exposure",
         CONTENT_BAR,
-        "the finding itself, since an opacity is bright; or other machines and patients",
+        "the finding itself, where it makes an image brighter or darker; or other machines, views and patients",
         measure_exposure,
     ),
     "all": Family("All of these together", CONTENT_BAR, "any of them, the finding itself included", measure_all),

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Row, Section
 from evaluation.predictions import CONSENSUS, Table
 from evaluation.statistics import Interval, bootstrap
-from evaluation.summary import UNKNOWN
+from evaluation.summary import set_interval
 from xray_models.style import INK, RULE, SERIES
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
@@ -215,19 +215,14 @@ def build_worklist_section(found: Mapping[str, Any], images: int) -> Section:
 def _grid(caption: str, found: Mapping[str, Mapping[str, Any]]) -> Grid:
     shown = [BUDGETS.index(budget) for budget in (0.05, 0.1, 0.15, 0.2, 0.3)]
     rows: tuple[Row, ...] = tuple(
-        (ORDERS[name], *(_cell(*(curve[key][place] for key in ("value", "low", "high"))) for place in shown))
-        for name, curve in found.items()
+        (ORDERS[name], *(_cell(curve, place) for place in shown)) for name, curve in found.items()
     )
     chance: Row = ("chance", *(f"{100 * BUDGETS[place]:g}" for place in shown))
     return Grid(caption, ("Ordered by", *(f"{100 * BUDGETS[place]:g} % read" for place in shown)), (*rows, chance))
 
 
-def _cell(value: float | None, low: float | None, high: float | None) -> Cell:
-    if value is None:
-        return Cell("–")
-    if low is None or high is None:
-        return Cell(f"{100 * value:.0f}", UNKNOWN)
-    return Cell(f"{100 * value:.0f}", f"{100 * low:.0f} to {100 * high:.0f}")
+def _cell(curve: Mapping[str, Any], place: int) -> Cell:
+    return set_interval({key: curve[key][place] for key in ("value", "low", "high")}, 100, 0)
 
 
 def _draw(found: Mapping[str, Mapping[str, Any]], axes: Axes) -> None:

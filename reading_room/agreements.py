@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PANEL = "the panel"
 _RESAMPLES, _SEED = 2000, 0
 _FEWEST = 2  # images; one alone is no agreement beyond chance
+_LONGEST = 20  # characters of a name in the plot; the table has all of them
 _PAPER = {INK: "var(--text)", RULE: "var(--line)", SERIES[0]: "var(--accent)", SERIES[1]: "var(--warn)"}
 
 
@@ -186,8 +187,9 @@ def _fill_grid(axes: Axes, kappas: Sequence[Kappa], raters: list[str]) -> None:
         axes.text(column + 0.48, row + 0.48, text, ha="center", va="center")
     count = len(raters)
     turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(np.arange(count - 1) + 0.48, raters[:-1], **turned)
-    axes.set_yticks(np.arange(1, count) + 0.48, raters[1:])
+    short = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1].rstrip()}…" for name in raters]
+    axes.set_xticks(np.arange(count - 1) + 0.48, short[:-1], **turned)
+    axes.set_yticks(np.arange(1, count) + 0.48, short[1:])
     axes.set(xlim=(0, count - 1), ylim=(count, 1), aspect="equal")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

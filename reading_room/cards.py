@@ -202,7 +202,7 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
         f'<section class="sr-consensus" aria-label="Consensus" data-said="{" · ".join(filter(None, aloud))}">{odd}'
         f'<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'
         f"<div><small>Probability</small><p>{sure}</p></div>"
-        f"<div><small>Votes</small><p>{votes}{left_out}</p></div>"
+        f'<div class="sr-votes"><small>Votes</small><p>{votes}{left_out}</p></div>'
         f'<div class="sr-meter"><small>Disagreement <b>{said.disagreement:.2f}</b></small>'
         f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}{split}</p></div></section>'
     )

@@ -24,8 +24,9 @@ from xray_models import flags as ledgers
 _SEALED = '<p class="sr-none">Flags are not shown while you read blinded: they hold opinions.</p>'
 _AGREEMENT_NOTE = (
     '<p class="sr-quiet">Only flagged images count, and images are flagged because something seemed wrong: expect less '
-    "agreement here than on all images. Intervals: images drawn again with replacement, 2000 times. A reader who had "
-    "seen the panel’s word before giving a label is not independent of it.</p>"
+    "agreement here than on all images. Intervals: images drawn again with replacement, 2000 times. No spread: every "
+    "draw gives the same figure, as a few images may; that is no certainty. A reader who had seen the panel’s word "
+    "before giving a label is not independent of it.</p>"
 )
 _RETRAINING_NOTE = (
     '<p class="sr-quiet">The first command replaces the model’s weights, so copy its folder first. Images of the test '
@@ -35,7 +36,7 @@ _EXPORT_NOTE = (
     '<p class="sr-quiet">flags.csv opens in a spreadsheet: cells that could run as formulas start with an apostrophe. '
     "flags.json has opinions and regions as they are. relabels.csv is for <code>train --labels</code>.</p>"
 )
-_NOTHING = '<p class="sr-none">Look at a flag: its image and the opinions of then appear here.</p>'
+_NOTHING = '<p class="sr-none">Look at a flag: its image, and the opinions as they were then, appear here.</p>'
 _SCROLL = "watch('value', () => { if (innerWidth <= 760) element.scrollIntoView({behavior: 'auto'}); })"
 
 

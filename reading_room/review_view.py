@@ -154,6 +154,8 @@ def _render_kappa(kappa: Kappa) -> str:
     if kappa.value is None or kappa.low is None or kappa.high is None:
         return "not defined: no image in common, or one label throughout"
     value, low, high = (f"{number:.2f}".replace("-", "−") for number in (kappa.value, kappa.low, kappa.high))
+    if kappa.high == kappa.low:
+        return f"<b>{value}</b> (no spread)"
     return f"<b>{value}</b> ({low} to {high})"
 
 

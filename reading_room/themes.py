@@ -71,7 +71,7 @@ def build_switch() -> gr.HTML:
 
 def read_looks() -> str:
     """The CSS of all pages; that of the themes is in the page's head already."""
-    return "".join(_read(name) for name in ("looks.css", "pages.css")) + read_part("viewer.css")
+    return "".join(_read(name) for name in ("looks.css", "pages.css")) + read_part("viewer.css") + _read("touch.css")
 
 
 def build_head() -> bytes:

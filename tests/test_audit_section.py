@@ -67,7 +67,9 @@ def test_alarms_come_first_and_as_they_are():
     assert section.title == TITLE
     assert section.blocks[0] == Paragraph("Something <b>is</b> wrong.", "warning")
     silent = build_audit_section({**FOUND, "alarms": []})
-    assert silent.blocks[0].text.startswith("No alarm")
+    assert silent.blocks[0].text.startswith("No alarm: no twins across splits")
+    unseen = build_audit_section({**FOUND, "alarms": [], "looked": False})
+    assert unseen.blocks[0].text == "No alarm: no shortcut strong enough to matter."
 
 
 def test_tables_hold_the_numbers():

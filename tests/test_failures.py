@@ -56,5 +56,5 @@ def test_a_gallery_counts_all_and_shows_some():
 def test_one_model_is_never_divided():
     section = build_failure_section(make_table(models=1))
     assert section.blocks[1] == Paragraph(
-        "The models are most divided (highest Jensen-Shannon divergence): on no image."
+        "The models name different labels, the most divided (highest Jensen-Shannon divergence) first: on no image."
     )

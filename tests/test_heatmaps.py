@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation import heatmaps
+from evaluation import faithfulness, heatmaps
 from evaluation.document import Figures, Grid, Paragraph
 from evaluation.heatmaps import build_heatmap_section, judge_heatmaps
 from evaluation.plots import render_svg
@@ -126,7 +126,7 @@ def test_what_trained_models_maps_call_important_is(trained):
 def test_a_randomised_network_loses_the_trained_ones_map(trained):
     for model in trained["models"].values():
         assert model["sanity"]["passed"]
-        assert abs(model["sanity"]["correlation"]["value"]) < heatmaps.LOST
+        assert abs(model["sanity"]["correlation"]["value"]) < faithfulness.LOST
 
 
 def test_the_section(found):

@@ -14,7 +14,7 @@ from evaluation.plots import list_plots, render_svg, save_png
 from evaluation.predictions import CONSENSUS, Case, tabulate
 from evaluation.report import build_report
 from evaluation.scoring import score
-from evaluation.summary import format_value, summarise
+from evaluation.summary import format_range, format_value, summarise
 from evaluation.worklist import judge_worklist
 from xray_models.readings import Opinion, agree
 from xray_models.tasks import load_task
@@ -192,10 +192,39 @@ def test_summary_counts_right(judged):
     table, scores = judged
     sentences = summarise(TASK, table, scores)
     assert sentences[0].startswith("On 40 test images, the consensus of 2 models is right in")
-    assert "The best single model, sec<ond, is right in 87.5\N{NO-BREAK SPACE}%" in sentences[2]
-    assert "first and sec<ond (p = " in sentences[3]
-    assert f"disagree on {int(table.divided.sum())} images" in sentences[4]
-    assert "finds" in sentences[5]
+    assert "most frequent label, Normal, every time would be right in 25.0\N{NO-BREAK SPACE}%" in sentences[1]
+    assert "The best single model on these images, sec<ond, is right in 87.5\N{NO-BREAK SPACE}%" in sentences[3]
+    assert "first and sec<ond (p = " in sentences[4]
+    assert f"disagree on {int(table.divided.sum())} images" in sentences[5]
+    assert "finds" in sentences[6]
+
+
+def test_words_count_images_and_pairs(judged):
+    table, scores = judged
+    words = " ".join(summarise(TASK, table, scores))
+    right = (table.answers[CONSENSUS].predicted == table.truth)[table.divided]
+    assert f"is right in {right.sum()} of {len(right)} (" in words
+    pairs = [pair | {"holm_p": None} for pair in scores["pairs"]]
+    unknown = " ".join(summarise(TASK, table, scores | {"pairs": pairs}))
+    assert "Whether the models differ in accuracy cannot be told." in unknown
+    alone = dataclasses.replace(TASK, positive=("Nodule",))
+    assert "Of the images that show Nodule, it names" in " ".join(summarise(alone, table, scores))
+
+
+def test_bounds_that_are_one_are_not_called_certain():
+    assert format_range({"value": 1.0, "low": 1.0, "high": 1.0}, "accuracy") == "no spread"
+    assert format_range({"value": 1.0, "low": 0.9996, "high": 1.0}, "auroc") == "1.000 to 1.000"
+
+
+def test_sets_that_hold_the_truth_too_seldom_are_named(judged):
+    table, scores = judged
+    low = {
+        name: found | {"coverage": {"value": 0.8, "low": 0.7, "high": 0.85}} for name, found in scores["models"].items()
+    }
+    page = render_page(build_report(TASK, table, scores | {"models": low}, FAULTS), {})
+    assert "prediction sets of first, sec&lt;ond hold the truth in fewer of these images" in page
+    given = build_report(TASK, table, scores | {"models": low, "split": "given"}, FAULTS)
+    assert "in fewer of these images" not in render_page(given, {})
 
 
 def test_a_panel_of_one_has_no_agreement():
@@ -249,6 +278,6 @@ def test_numbers_are_written_as_people_write_them(value, metric, text):
 
 
 def test_each_share_has_the_count_that_it_is_a_share_of(page):
-    sensitivity, specificity = page.split("Specificity, %: of the images without it")
+    sensitivity, specificity = page.replace("&nbsp;", " ").split("Specificity, %: of the images without it")
     assert "Nodule (n = 10)" in sensitivity
     assert "Nodule (n = 30)" in specificity

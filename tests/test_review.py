@@ -239,6 +239,7 @@ def test_kappa_is_not_made_up():
     assert agreements.compare_raters(alone, ["a", "b"]) == [agreements.Kappa("x", "y", 1, None, None, None)]
     assert found["x", "z"] == agreements.Kappa("x", "z", 0, None, None, None)
     assert "not defined" in review_view.render_kappas(list(found.values()))
+    assert "(no spread)" in review_view.render_kappas([agreements.Kappa("x", "y", 2, 0.0, 0.0, 0.0)])
 
 
 def opinion(label):
@@ -288,6 +289,9 @@ def test_the_plot_has_every_figure_and_takes_the_pages_colours():
     assert ">0.00<" in svg and ">−1.00<" in svg
     assert "var(--text)" in svg and "var(--warn)" in svg and "#16181d" not in svg
     assert svg.startswith('<svg role="img"')
+    long = "reader " + "long" * 9
+    short = agreements.draw_agreement([agreements.Kappa(long, "y", 4, 0.5, 0.0, 1.0)], [long, "y"])
+    assert ">reader longlonglong…<" in short
 
 
 # --- what goes out ---

@@ -94,6 +94,8 @@ def test_the_summary_names_the_worst_and_the_harmless():
     ways["jpeg"] = way("jpeg", 0, 0, 0, 0, 0.04)
     text = robustness_text(ways)
     assert "noise (16 %) costs the consensus most: 30 points" in text
+    even = {"noise": ways["noise"], "blur": way("blur", 0, 0.1, 0.1, 0.1, 0.3)}
+    assert "noise (16 %) and blur (4 %) cost the consensus most: 30 points" in robustness_text(even)
     assert "soonest under blur (0.5 %)" in text
     assert "never loses as much under JPEG" in text
     assert robustness_text({"jpeg": ways["jpeg"]}).startswith("No perturbation costs the consensus 5 points")

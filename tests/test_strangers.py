@@ -96,10 +96,11 @@ def test_the_section_says_what_is_seen_through_least(found):
         entry["models"]["consensus"]["refused"] = {"value": 1.0, "low": 1.0, "high": 1.0}
     section = build_strangers_section(found)
     assert isinstance(section.blocks[0], Paragraph) and "every one of these" in section.blocks[0].text
-    found["noise"]["models"]["consensus"]["refused"]["value"] = 0.5
+    found["noise"]["models"]["consensus"]["refused"] = {"value": 0.5, "low": 0.3, "high": 0.7}
     del found["noise"]["models"]["vit_tiny"]
     section = build_strangers_section(found)
-    assert "noise: 50 % of 30 images" in section.blocks[0].text
+    text = section.blocks[0].text
+    assert "call noise unlike their training images least often: 50.0 % (30.0 to 70.0) of 30 images" in text
     grids = [block for block in section.blocks if isinstance(block, Grid)]
     assert [len(grid.rows) for grid in grids] == [5, 5]
     assert all(len(row) == len(grid.heads) for grid in grids for row in grid.rows)

@@ -80,6 +80,14 @@ def test_no_other_sheet_decides_a_colour_and_none_uses_one_that_is_not_there():
     assert set(themes._COLOURS) <= set(PALETTES["dark"])
 
 
+def test_no_rule_of_a_media_query_names_gradios_container():
+    """Gradio puts that name before such a rule itself: one that says it, too, matches nothing."""
+    looks = re.sub(r"/\*.*?\*/", "", themes.read_looks(), flags=re.S)
+    queries = re.findall(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*\s*\}", looks)
+    assert len(queries) == looks.count("@media")
+    assert [query for query in queries if ".gradio-container" in query] == []
+
+
 def test_gradio_takes_our_colours_in_both_of_its_modes():
     css = launch_options()["theme"]._get_theme_css()
     light, dark = css.split(":root.dark")

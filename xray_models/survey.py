@@ -173,7 +173,7 @@ def render_text(survey: Survey) -> str:
         f"Sizes: {len(sizes)} different ones, most often {common}; half of the images fill an input of "
         f"{suggest_size(measures)} pixels.",
         "",
-        "Exposure: 5th percentile, mean and 95th percentile of grey, in percent of white",
+        "Exposure: 5th percentile, mean and 95th percentile of grey, in percent of white, averaged over the images",
         exposure.rename_axis(index=None).to_string(float_format="{:.0f}".format),
         "",
         *_describe_copies(survey),

@@ -97,7 +97,14 @@ def draw_sizes(axes: Axes, labels: pd.Series, measures: pd.DataFrame, side: int)
     reach = 1.15 * measures[["width", "height"]].to_numpy().max()
     axes.plot([0, side, side], [side, side, 0], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.text(0.02 * reach, side, f"input of {side} x {side}", va="bottom", fontsize=8)
-    axes.set(xlim=(0, reach), ylim=(0, reach), aspect="equal", title="Sizes", xlabel="width, px", ylabel="height, px")
+    axes.set(
+        xlim=(0, reach),
+        ylim=(0, reach),
+        aspect="equal",
+        title="Sizes (area: images)",
+        xlabel="width, px",
+        ylabel="height, px",
+    )
     axes.grid(color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.legend(loc="lower left", handletextpad=0.2)
@@ -116,15 +123,15 @@ def draw_greys(axes: Axes, labels: pd.Series, measures: pd.DataFrame) -> None:
 
 
 def draw_exposure(axes: Axes, labels: pd.Series, measures: pd.DataFrame) -> None:
-    """From the dark end over the mean to the bright end, for the middle image of each label."""
+    """From the dark end over the mean to the bright end, averaged over the images of each label."""
     names = list(dict.fromkeys(labels))
     for place, label in enumerate(names):
-        dark, mean, bright = measures.loc[(labels == label).to_numpy(), ["dark", "mean", "bright"]].median()
+        dark, mean, bright = measures.loc[(labels == label).to_numpy(), ["dark", "mean", "bright"]].mean()
         colour = SERIES[place % len(SERIES)]
         axes.plot([dark, bright], [place, place], color=colour, linewidth=2.5, solid_capstyle="round")
         axes.plot(mean, place, "o", color=colour, markersize=7)
     axes.set_yticks(range(len(names)), names)
-    axes.set(title="5th percentile, mean, 95th percentile", xlabel="percent of white", xlim=(0, 100))
+    axes.set(title="5th percentile, mean, 95th percentile: average", xlabel="percent of white", xlim=(0, 100))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)

@@ -13,6 +13,12 @@ STILL = "*, *::before, *::after { transition: none !important; animation: none !
 AXE = """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
   .filter(found => ['serious', 'critical'].includes(found.impact))
   .flatMap(found => found.nodes.map(node => [found.id, node.target.join(' '), node.html.slice(0, 160)]))"""
+LOW = """() => [...document.querySelectorAll(
+    'button, select, summary, textarea, .sr-form label:has(input[type=radio]), #blinded label, input[role=combobox]')]
+  .filter(control => control.checkVisibility({ visibilityProperty: true }))
+  .map(control => [control, control.getBoundingClientRect()])
+  .filter(([, box]) => box.width > 1 && box.height > 0 && box.height < 40)
+  .map(([control, box]) => `${box.height} ${control.outerHTML.slice(0, 200)}`)"""
 GROUND = "selector => getComputedStyle(document.querySelector(selector)).backgroundColor"
 BLACK = "rgb(0, 0, 0)"
 CARD = (
@@ -86,6 +92,15 @@ def test_every_page_is_for_every_reader_in_every_theme(room, file, size, monkeyp
                     wrong[step, theme, "axe"] = page.evaluate(AXE)
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], step
     assert {place: found for place, found in wrong.items() if found} == {}
+
+
+def test_a_finger_finds_every_control_of_a_phone(room, file, monkeypatch):
+    monkeypatch.setattr(models, "show_card", lambda *_: CARD)
+    with opened(room[1], PHONE, has_touch=True, is_mobile=True) as page:
+        for step in (read, open_keys, list_cases, review, show_model):
+            step(page, file)
+            assert page.evaluate(LOW) == []
+            assert page.evaluate("() => document.documentElement.scrollWidth") == PHONE["width"]
 
 
 def test_a_theme_is_chosen_by_a_button_and_remembered(room):
