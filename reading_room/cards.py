@@ -191,21 +191,26 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
     said = reading.consensus
     warning = "Unlike the training images: do not rely on any label" if said.in_distribution is False else ""
     odd = f'<p class="sr-ood">{warning}</p>' if warning else ""
-    votes = ", ".join(f"{count} × {plain(label)}" for label, count in said.votes.items())
+    votes = [f"{count} × {plain(label)}" for label, count in said.votes.items()]
     missing = said.asked - said.answered
     left_out = f" · {missing} unavailable, left out" if missing else ""
     level = "agree" if len(said.votes) == 1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
     split = "" if place is None else f" · more split than {place} % of test images"
     sure = format_percent(said.probs[said.label])
-    aloud = [warning, f"Consensus: {plain(said.label)}", sure, votes, f"models {level}"]
+    aloud = [warning, f"Consensus: {plain(said.label)}", sure, ", ".join(votes), f"models {level}"]
     return (
         f'<section class="sr-consensus" aria-label="Consensus" data-said="{" · ".join(filter(None, aloud))}">{odd}'
         f'<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'
         f"<div><small>Probability</small><p>{sure}</p></div>"
-        f'<div class="sr-votes"><small>Votes</small><p>{votes}{left_out}</p></div>'
+        f'<div class="sr-votes"><small>Votes</small><p>{_keep_whole(votes)}{left_out}</p></div>'
         f'<div class="sr-meter"><small>Disagreement <b>{said.disagreement:.2f}</b></small>'
         f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}{split}</p></div></section>'
     )
+
+
+def _keep_whole(phrases: Sequence[str]) -> str:
+    """Phrases with commas between, none of which is broken over two lines."""
+    return ", ".join(f"<span>{phrase}</span>" for phrase in phrases)
 
 
 def render_saved(flag_id: str, label: str, where: str = "") -> str:
