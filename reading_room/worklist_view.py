@@ -136,7 +136,7 @@ def _render_cells(row: Row, readers: Sequence[str], opens: bool) -> list[str]:
         picture,
         f"<b>{row.number}</b>{twin}",
         f"<b>{plain(said.label)}</b> {sure}{left_out if said.asked > said.answered else ''}",
-        render_disagreement(said.disagreement),
+        f"{render_disagreement(said.disagreement)}<small class='sr-quiet'>doubt {said.doubt:.2f}</small>",
         _render_likeness(said.in_distribution),
         f'<bdi translate="no">{escape(", ".join(readers))}</bdi>' if readers else "–",
         *button * opens,
