@@ -33,6 +33,7 @@ from xray_models.panel import Panel
 from xray_models.tasks import ROOT, Task, TaskError
 
 _KNOCK = 10.0  # seconds in which a cluster must answer
+_RETRIES = 5  # times that a part is done again; an image that kills whoever reads it must not be read for ever
 _STORE = 2**28  # bytes that a cluster on this machine may keep of what lies between its processes
 
 
@@ -135,7 +136,7 @@ def _deal(ray: Any, job: Job, rows: pd.DataFrame) -> None:
     cluster, resources = job.cluster, ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     tables = _cut(rows, cluster.images)
-    workers = min(cluster.workers or gpus or int(resources["CPU"]), len(tables))
+    workers = min(cluster.workers or gpus or int(resources.get("CPU", 1)), len(tables))
     done = ray.data.from_arrow(tables).map_batches(
         Worker,
         fn_constructor_args=(job,),
@@ -144,7 +145,7 @@ def _deal(ray: Any, job: Job, rows: pd.DataFrame) -> None:
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_gpus=1 if gpus >= workers else 0,
         max_restarts=-1,
-        max_task_retries=-1,
+        max_task_retries=_RETRIES,
     )
     done.context.enable_progress_bars = False
     done.context.print_on_execution_start = False

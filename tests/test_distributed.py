@@ -38,6 +38,14 @@ class Frail(distributed.Worker):
         return super().__call__(rows)
 
 
+class Doomed(distributed.Worker):
+    """Is killed whenever it reads, as by an image that takes all memory."""
+
+    def __call__(self, rows):
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
 class Clumsy(distributed.Worker):
     """Fails for a reason of its own."""
 
@@ -124,6 +132,13 @@ def test_a_killed_worker_costs_no_result(cluster, task, rows, data, local, tmp_p
         cases, _ = collect_cases(Panel.load(task, device="cpu"), rows, data, cache)
     kept, ours = tabulate(task, cases).answers["resnet18"], found.table.answers["resnet18"]
     np.testing.assert_array_equal(kept.probs, ours.probs)
+
+
+def test_a_part_that_kills_whoever_reads_it_is_given_up(cluster, task, rows, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "Worker", Doomed)
+    monkeypatch.setattr(distributed, "_RETRIES", 1)
+    with pytest.raises(ClusterError, match="The cluster stopped: "):
+        collect_cases_ray(task, ["simple_cnn"], rows.head(8), data, tmp_path, Cluster(workers=1, images=SIZE))
 
 
 def test_nobody_else_can_reach_the_cluster(cluster):
