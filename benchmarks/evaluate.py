@@ -57,7 +57,7 @@ BARS = {"pipelines": 5.0, "bare forwards": 0.85}  # how many times as fast as th
 
 def score_folder(panel: Panel, rows: pd.DataFrame, folder: Path) -> None:
     """Asks a panel about files and puts its answers into arrays, ready to be measured."""
-    keep_memory()  # as the command does
+    keep_memory()
     cases, faults = collect_cases(panel, rows, folder)
     if len(faults):
         raise RuntimeError(f"{len(faults)} files cannot be read; the first: {faults['reason'].iloc[0]}")
@@ -117,6 +117,7 @@ def _clock_awake(wake: Callable[[], None], work: Callable[[], None]) -> Callable
 def run(options: argparse.Namespace) -> None:
     """Measures, prints a table and writes `evaluate.json`."""
     machine = describe_machine()
+    keep_memory()  # as the command does, before there are threads
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = draw_images(folder / "images", options.images, options.size)
