@@ -17,10 +17,11 @@ from PIL import Image
 
 from evaluation.cases import read_ahead, relative
 from evaluation.statistics import bootstrap
+from xray_models.batches import Batch
 from xray_models.checkpoints import Checkpoint
 from xray_models.images import Radiograph, from_pixels
 from xray_models.layouts import DataError
-from xray_models.panel import Batch, Outputs, Panel
+from xray_models.panel import Outputs, Panel
 from xray_models.precision import bf16_helps
 
 LONGEST = 512  # pixels of the longer side; a larger image is made smaller, so that its size does not set the time

@@ -14,8 +14,8 @@ from scipy.spatial.distance import jensenshannon
 from tests.conftest import has_starters
 from xray_models import phantom
 from xray_models.checkpoints import load_checkpoint
-from xray_models.images import InputSpec, encode_png, from_pixels, normalise, read_image, to_input, to_uint8
-from xray_models.panel import Batch, Panel
+from xray_models.images import encode_png, from_pixels, read_image, to_input
+from xray_models.panel import Panel
 from xray_models.readings import Opinion, agree, disagreement
 from xray_models.tasks import ModelRef, TaskError, load_task
 
@@ -130,17 +130,6 @@ def test_the_next_model_computes_while_the_caller_has_the_one_before(untrained, 
     assert begun[1].wait(30)
     assert not begun[2].wait(0.2)
     assert [opinion.model for opinion in opinions] == [ref.name for ref in untrained.models[1:]]
-
-
-def test_each_geometry_is_resized_once(image, monkeypatch):
-    asked = []
-    monkeypatch.setattr("xray_models.panel.to_uint8", lambda image, spec: asked.append(spec) or to_uint8(image, spec))
-    batch = Batch([image])
-    specs = [InputSpec(32, 32), InputSpec(32, 32, mean=(0.1,), std=(0.3,)), InputSpec(48, 48)]
-    batch.resize(specs)
-    for spec in specs:
-        assert torch.equal(batch.prepare(spec), normalise(to_uint8(image, spec), spec)[None])
-    assert sorted(spec.height for spec in asked) == [32, 48]
 
 
 def test_unknown_models_and_tasks_are_named():

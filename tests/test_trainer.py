@@ -20,7 +20,7 @@ from xray_models.imagesets import BalancedSampler, ImageSet
 from xray_models.optimizers import group_parameters
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError
-from xray_models.trainer import _validation_metrics, build_trainer, class_weights, count_workers, freeze_body
+from xray_models.trainer import _validation_metrics, build_trainer, class_weights, freeze_body
 
 RECIPE = Recipe(
     epochs=3, batch_size=8, augment="none", schedule="constant", warmup=0.0, image_size=48, width=0.25, balance="none"
@@ -149,21 +149,6 @@ def test_a_process_that_prepares_batches_changes_no_result(tmp_path, monkeypatch
     assert len(set(losses[0])) > 1
 
 
-def test_batches_are_prepared_beside_the_network_where_that_pays(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(trainers.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    recipe = dataclasses.replace(RECIPE, batch_size=8)
-    heavy, light = (build_model(name, LABELS, Recipe(image_size=64))[0] for name in ("vit_tiny", "simple_cnn"))
-    assert count_workers(heavy, 80, recipe) == 1
-    assert count_workers(heavy, 79, recipe) == count_workers(light, 80, recipe) == 0
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert count_workers(heavy, 80, recipe) == 0
-    monkeypatch.delenv("WORLD_SIZE")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(trainers.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    assert count_workers(light, 8, recipe) == 8
-
-
 def test_lower_layers_get_lower_rates():
     model, _ = build_model("vit_tiny", LABELS, Recipe())
     args = type("Args", (), {"weight_decay": 0.1, "learning_rate": 1.0})
@@ -237,8 +222,9 @@ import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[2])
 from tests import test_trainer as t
+from xray_models import training_arguments
 from xray_models.commands import leave_group
-t.trainers.bf16_helps = lambda: False  # bfloat16 rounds the gradient of each share by itself
+training_arguments.bf16_helps = lambda: False  # bfloat16 rounds the gradient of each share by itself
 recipe = t.dataclasses.replace(t.RECIPE, batch_size=8, learning_rate=1e-3, augment="radiograph", balance="loss")
 recipe = t.dataclasses.replace(recipe, epochs=2, image_size=224, width=1.0)
 t.torch.manual_seed(0)

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients, LayerGradCam, LayerGradientXActivation, Occlusion, Saliency
+from captum.attr import IntegratedGradients, Occlusion, Saliency
 from PIL import Image
-from torch import nn
 
 from xray_models.architectures import FusedParts, Parts
+from xray_models.cams import grad_cam, hires_cam
 from xray_models.checkpoints import Checkpoint, list_labels
 from xray_models.images import InputSpec, Radiograph, from_input, to_input
 from xray_models.methods import DEFAULT, TITLES
@@ -163,73 +163,6 @@ def _count(step: Callable[[float], None], forwards: int) -> Callable[[], None]:
     return lambda: step(min(next(begun) / forwards, 1.0))
 
 
-class _Head(nn.Module):
-    """Map (B, D, h, w) and tokens without a place to logits; `entry` is the layer that Captum hooks."""
-
-    def __init__(self, parts: Parts):
-        super().__init__()
-        self.entry = nn.Identity()
-        self.parts = parts
-
-    def forward(self, grid: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
-        return self.parts.head(self.parts.from_map(self.entry(grid), prefix))
-
-
-def _grad_cam(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
-    """Grad-CAM (Selvaraju et al., 2017) at the last features that have a place; needs the head's gradient alone.
-
-    It weighs each channel by its mean gradient: meant for networks that pool their last map by the mean. Where a class
-    token gathers what it wants from each place, prefer HiResCAM.
-    """
-    return _cam(parts, inputs, target, _cam_of_head)
-
-
-def _hires_cam(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
-    """HiResCAM (Draelos & Carin, 2020): the same features, each weighed by its own gradient at its own place."""
-    return _cam(parts, inputs, target, _hires_cam_of_head)
-
-
-def _cam(
-    parts: Parts | FusedParts,
-    inputs: torch.Tensor,
-    target: int,
-    of_head: Callable[[Parts, Any, int], torch.Tensor],
-) -> torch.Tensor:
-    """A map from the last features; a fusion's is the sum of its members', each for the fusion's own score."""
-    with torch.no_grad():
-        features = parts.body(inputs)
-    if isinstance(parts, Parts):
-        return of_head(parts, features, target)
-    maps = [of_head(parts.seen_through(i, features), own, target) for i, own in enumerate(features)]
-    rows, columns = (max(m.shape[axis] for m in maps) for axis in (0, 1))
-    total = torch.zeros(rows, columns)
-    for own in maps:
-        fine = nn.functional.interpolate(own[None, None], (rows, columns), mode="bilinear")[0, 0].cpu()
-        total += fine * own.numel() / fine.numel()  # what a member adds to the score is spread over its cells
-    return total
-
-
-def _cam_of_head(parts: Parts, features: Any, target: int) -> torch.Tensor:
-    head, grid, prefix = _enter(parts, features)
-    maps = LayerGradCam(head, head.entry).attribute(
-        grid, target=target, additional_forward_args=(prefix,), relu_attributions=True
-    )
-    return maps[0, 0].detach()
-
-
-def _hires_cam_of_head(parts: Parts, features: Any, target: int) -> torch.Tensor:
-    head, grid, prefix = _enter(parts, features)
-    products = LayerGradientXActivation(head, head.entry).attribute(
-        grid, target=target, additional_forward_args=(prefix,)
-    )
-    return products[0].sum(dim=0).relu().detach()
-
-
-def _enter(parts: Parts, features: Any) -> tuple[_Head, torch.Tensor, torch.Tensor | None]:
-    grid, prefix = parts.to_map(features)
-    return _Head(parts), grid.detach().requires_grad_(), prefix
-
-
 def _integrated_gradients(
     parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec
 ) -> torch.Tensor:
@@ -298,8 +231,8 @@ def _plain(inputs: torch.Tensor, spec: InputSpec, grey: float) -> torch.Tensor:
 
 
 METHODS: dict[str, Callable[[Parts | FusedParts, torch.Tensor, int, InputSpec], torch.Tensor]] = {
-    "grad_cam": _grad_cam,
-    "hires_cam": _hires_cam,
+    "grad_cam": grad_cam,
+    "hires_cam": hires_cam,
     "integrated_gradients": _integrated_gradients,
     "gradient_shap": _gradient_shap,
     "smooth_grad": _smooth_grad,
