@@ -25,6 +25,7 @@ from reading_room.wiring import QUIET, Shared
 from reading_room.worklist_page import build_worklist_page
 
 UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
+SESSIONS = 500  # kept at most, about 0.4 MiB each; the one used longest ago goes first
 _STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9)}
 
 
@@ -151,4 +152,5 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api"],
         "max_file_size": "512mb",
         "run_history": False,
+        "state_session_capacity": SESSIONS,
     }

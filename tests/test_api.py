@@ -251,6 +251,22 @@ def test_a_blinded_room_says_nothing_before_the_commitment(blinded, file, image,
     assert ann.predict(record | {"first_label": "Normal", "mode": "open"}, api_name="/flag")
 
 
+def test_sessions_are_kept_up_to_a_number(untrained, tmp_path, monkeypatch):
+    """Gradio keeps a description of the whole page for each; its own bound is ten thousand."""
+    assert launch_options()["state_session_capacity"] <= 1000
+    monkeypatch.setattr("reading_room.app.SESSIONS", 3)
+    monkeypatch.setattr("reading_room.panels.load_tasks", lambda: {"phantom": untrained})
+    app = build_app(tmp_path, "phantom")
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options())
+    try:
+        callers = [Client(url, verbose=False) for _ in range(5)]
+        for caller in [*callers, callers[0]]:  # the first one's session has gone by then
+            assert list(caller.predict(api_name="/tasks")) == ["phantom"]
+        assert len(app.state_holder.session_data) == 3
+    finally:
+        app.close(verbose=False)
+
+
 def test_sixteen_bits_survive_the_way_in(served, tmp_path):
     pixels = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     path = tmp_path / "deep.png"
