@@ -29,6 +29,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
         help="address to listen on (default: this machine only)",
     )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="a name under which a proxy serves the page, such as reading.example.org; may be given several times",
+    )
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
     parser.add_argument("--flags", type=Path, default=Path("flags"), help="folder of the flag ledger")
     parser.add_argument(
@@ -89,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         app.launch(
             server_name=options.host,
             server_port=options.port,
+            names=options.name,
             auth=accounts.check if accounts else None,
             mcp_server=options.mcp,
             prevent_thread_lock=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from reading_room.api import build_api
 from reading_room.browsers import NamedBrowsers
 from reading_room.languages import EarlyLanguages, build_language_switch
 from reading_room.models_page import build_models_page
-from reading_room.origins import OwnPages
+from reading_room.origins import OwnPages, find_names
 from reading_room.reading_page import DISCLAIMER, build_reading_page
 from reading_room.review_page import build_review_page
 from reading_room.room import Room
@@ -54,11 +54,18 @@ class ReadingRoom(gr.Blocks):
         super().__init__(title="Second Read", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS_KEPT)
         self.room = room
 
-    def launch(self, *args: Any, **options: Any) -> Any:
-        """Launches as `gr.Blocks.launch` does: with pixels' route, care for origins, streams, names, looks."""
+    def launch(self, *args: Any, names: Collection[str] = (), **options: Any) -> Any:
+        """Launches as `gr.Blocks.launch` does: with pixels' route, care for origins, streams, names, looks.
+
+        Args:
+            *args: of `gr.Blocks.launch`.
+            names: under which a proxy serves the app, as `find_names` takes them.
+            **options: of `gr.Blocks.launch`.
+        """
         extra = dict(options.pop("app_kwargs", None) or {})
-        ours = map(Middleware, (OwnPages, SettledStreams, NamedBrowsers, EarlyThemes, EarlyLanguages))
-        extra["middleware"] = [*extra.get("middleware", ()), *ours]
+        own = Middleware(OwnPages, find_names(options.get("server_name"), names))
+        others = map(Middleware, (SettledStreams, NamedBrowsers, EarlyThemes, EarlyLanguages))
+        extra["middleware"] = [*extra.get("middleware", ()), own, *others]
         extra["routes"] = [*extra.get("routes", ()), self.room.plates.build_route()]
         if self.room.hub_copy:
             self.room.hub_copy.begin()
