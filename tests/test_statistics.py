@@ -8,7 +8,7 @@ from scipy.stats import binom, chi2, mannwhitneyu, norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from evaluation.metrics import mean_of
+from evaluation.resamples import mean_of
 from evaluation.statistics import (
     Interval,
     bootstrap,
