@@ -1,4 +1,5 @@
 import csv
+import errno
 import io
 import json
 import os
@@ -6,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 
@@ -107,6 +109,51 @@ def test_a_full_disk_is_said_and_leaves_no_half_row(tmp_path, image, monkeypatch
     monkeypatch.undo()
     ledger.append(flag(image, comment="kept"), image, TASK)
     assert list(flags.read_flags(tmp_path)["comment"]) == ["", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free the disk and retry."),
+        (errno.EDQUOT, "Free the disk and retry."),
+        (errno.EACCES, "has to let it write"),
+        (errno.EROFS, "has to let it write"),
+        (errno.EIO, "Retry; if that fails as well"),
+    ],
+)
+def test_what_to_do_fits_what_the_disk_says(tmp_path, image, monkeypatch, number, advice):
+    ledger = Ledger(tmp_path / "flags")
+    refuse = mock.Mock(side_effect=OSError(number, os.strerror(number)))
+    monkeypatch.setattr(type(tmp_path), "mkdir", refuse)
+    with pytest.raises(LedgerError, match=rf"^the flag is not saved: {os.strerror(number)}\. .*{advice}"):
+        ledger.append(flag(image), image, TASK)
+    refuse.assert_called_once()
+
+
+def test_rows_of_a_later_program_are_kept_and_told_once(tmp_path, image, caplog):
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image, comment="ours"), image, TASK)
+    (tmp_path / "later").mkdir()
+    later = tmp_path / "later" / "metadata.csv"
+    later.write_text("file_name,flag_id,created_at,comment,mood,schema_version\nx.png,flag-9,2099,theirs,good,3\n")
+    before = later.read_bytes()
+    for _ in range(2):
+        read = flags.read_flags(tmp_path)
+        assert read["comment"].tolist() == ["ours", "theirs"]
+        assert flags.list_later(read) == [3]
+    Ledger(tmp_path)
+    assert later.read_bytes() == before
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert f"flags in {tmp_path} were written with version 3" in said and "knows version 1" in said
+    assert "update this program" in said
+
+
+def test_rows_of_this_version_and_of_none_are_not_later(tmp_path, image, caplog):
+    Ledger(tmp_path).append(flag(image), image, TASK)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "metadata.csv").write_text("file_name,flag_id\nx.png,flag-1\n")
+    assert flags.list_later(flags.read_flags(tmp_path)) == []
+    assert not caplog.records
 
 
 def test_a_first_flag_that_the_disk_refuses_leaves_a_ledger_that_loads(tmp_path, image, monkeypatch):

@@ -11,7 +11,7 @@ from xray_models import phantom
 from xray_models.flags import Ledger, read_flags
 from xray_models.images import from_pixels, read_image
 from xray_models.layouts import DataError
-from xray_models.relabels import apply_relabels, settle_flags
+from xray_models.relabels import apply_relabels, check_ledger, settle_flags
 from xray_models.rows import from_cell
 
 
@@ -82,6 +82,17 @@ def test_a_ledger_that_is_not_there_and_labels_that_are_no_more_are_refused(tmp_
     renamed = dataclasses.replace(TASK, labels=("Normal", "Lump"), positive=())
     with pytest.raises(DataError, match=rf"{flag_id} \(Nodule\). Valid: Normal, Lump"):
         apply_relabels(rows, tmp_path, renamed)
+
+
+def test_labels_that_only_a_later_program_understands_are_refused(tmp_path, image):
+    rows = pd.DataFrame({"path": ["a"], "label": "Normal", "sha256": image.sha256, "group": 0, "split": "train"})
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    file = ledger.folder / "metadata.csv"
+    file.write_text(file.read_text().removesuffix(",1\n") + ",2\n")
+    for work in (lambda: check_ledger(tmp_path), lambda: apply_relabels(rows, tmp_path, TASK)):
+        with pytest.raises(DataError, match=r"Rows in .* \(1\) .* version 2 .* version 1.*Update"):
+            work()
 
 
 def test_what_was_accepted_and_then_rejected_is_rejected(tmp_path, image):

@@ -12,7 +12,10 @@ that. What became of a flag, and which flags count, is said by later rows and wo
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
+import functools
+import logging
 import os
 import secrets
 import threading
@@ -22,12 +25,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from xray_models.flag_record import FIELDS, REASONS, WITHDRAWN, Flag, FlagError, check_flag, to_row
+from xray_models.flag_record import FIELDS, REASONS, SCHEMA_VERSION, WITHDRAWN, Flag, FlagError, check_flag, to_row
 from xray_models.images import Radiograph, encode_png
 from xray_models.rows import disarm, mend, read_part, to_line
 from xray_models.tasks import Task
 
-__all__ = ["FIELDS", "REASONS", "WITHDRAWN", "Flag", "FlagError", "Ledger", "LedgerError", "export_csv", "read_flags"]
+__all__ = [
+    "FIELDS",
+    "REASONS",
+    "WITHDRAWN",
+    "Flag",
+    "FlagError",
+    "Ledger",
+    "LedgerError",
+    "export_csv",
+    "list_later",
+    "read_flags",
+]
+
+_log = logging.getLogger(__name__)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class LedgerError(OSError):
@@ -79,9 +97,7 @@ class Ledger:
                 self._write_image(image)
                 self._write_row(row)
             except OSError as error:
-                raise LedgerError(
-                    f"the flag is not saved: {error.strerror or error}. Free the disk and retry."
-                ) from error
+                raise LedgerError(f"the flag is not saved: {error.strerror or error}. {_advise(error)}") from error
         return flag.flag_id
 
     def _write_image(self, image: Radiograph) -> None:
@@ -124,9 +140,18 @@ class Ledger:
         return file
 
 
+def _advise(error: OSError) -> str:
+    """What is to be done where nothing can be written."""
+    if error.errno in _FULL:
+        return "Free the disk and retry."
+    if error.errno in _FORBIDDEN:
+        return "Whoever runs this reading room has to let it write to the folder of the flags, or name another one."
+    return "Retry; if that fails as well, ask whoever runs this reading room."
+
+
 def _write(file: int, data: bytes) -> None:
     if os.write(file, data) != len(data):
-        raise OSError(28, "the disk is full")
+        raise OSError(errno.ENOSPC, "the disk is full")
     os.fsync(file)
 
 
@@ -145,14 +170,34 @@ def read_flags(root: str | Path) -> pd.DataFrame:
         root: folder of the ledger; may be missing.
 
     Returns:
-        One flag a row: the columns of `FIELDS` as text, and `path` of the flagged image. Numbers stay text.
+        One flag a row: the columns of `FIELDS` as text, and `path` of the flagged image. Numbers stay text. Rows that
+        a later program wrote are among them, with a warning; what else it wrote stays in its file alone.
     """
     paths = sorted(Path(root).glob("*/metadata.csv"))
     parts = ((path.parent, read_part(path, columns=FIELDS)) for path in paths)
     rows = [row | {"path": str(folder / row["file_name"])} for folder, part in parts for row in part.rows]
     frame = pd.DataFrame(rows, columns=[*FIELDS, "path"])
     frame = frame.sort_values(["created_at", "flag_id"], kind="stable")  # of one id, what was written first counts
+    if later := list_later(frame):
+        _warn_of_later(str(root), max(later))
     return frame.drop_duplicates("flag_id").reset_index(drop=True)
+
+
+def list_later(flags: pd.DataFrame) -> list[int]:
+    """The versions, each later than `SCHEMA_VERSION`, of the rows that a later program wrote."""
+    versions = (int(version) for version in flags["schema_version"] if version.isdecimal())
+    return [version for version in versions if version > SCHEMA_VERSION]
+
+
+@functools.cache  # once for a ledger, which is read whenever a page is drawn
+def _warn_of_later(root: str, version: int) -> None:
+    _log.warning(
+        "flags in %s were written with version %d of the columns by a later program; this one knows version %d, and "
+        "may show them wrongly. Nothing of them is lost; update this program.",
+        root,
+        version,
+        SCHEMA_VERSION,
+    )
 
 
 def export_csv(root: str | Path) -> str:
