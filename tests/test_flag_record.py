@@ -20,6 +20,8 @@ def flag(**changes):
 
 
 def test_columns_are_those_of_the_design():
+    """Other columns, or others' meaning, are another version: ledgers of several versions stand side by side."""
+    assert SCHEMA_VERSION == 1
     assert FIELDS == [
         "file_name",
         "flag_id",
