@@ -73,6 +73,26 @@ def test_label_metrics_equal_scikit_learn():
         assert LABEL_METRICS["auprc_by_label"](probs, labels, weights[None])[0, k] == pytest.approx(average)
 
 
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"ece"}))
+def test_a_label_of_a_single_image_counts_as_scikit_learn_has_it(name):
+    probs, labels, _ = draw(9)
+    rare = np.r_[np.flatnonzero(labels != 3), np.flatnonzero(labels == 3)[:1]]
+    expected = ORACLES[name](probs[rare], labels[rare], None)
+    assert METRICS[name](probs[rare], labels[rare]) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("called", [0, 1])
+def test_mcc_of_answers_that_are_all_the_same_is_0(called):
+    probs = np.tile(np.eye(2)[called], (6, 1))
+    labels = np.array([0, 0, 1, 1, 1, 1])
+    assert METRICS["mcc"](probs, labels) == oracle.matthews_corrcoef(labels, np.full(6, called)) == 0
+
+
+def test_the_log_loss_of_a_label_held_impossible_is_bounded():
+    impossible = np.array([[1.0, 0.0], [0.5, 0.5]])
+    assert METRICS["nll"](impossible, np.array([1, 0])) == pytest.approx((-np.log(1e-12) + np.log(2)) / 2)
+
+
 def test_all_at_once_is_one_by_one():
     probs, labels, weights = draw(7)
     given = np.stack([weights, np.ones_like(weights)]).astype(np.float32)
