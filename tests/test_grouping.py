@@ -58,11 +58,13 @@ def test_the_hash_tells_where_it_gets_brighter():
     ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (1, 64, 1))
     assert hash_pictures(ramp).all()
     assert not hash_pictures(ramp[:, :, ::-1]).any()
+    assert not hash_pictures(np.full((1, 64, 64), 7, np.uint8)).any()  # nowhere
 
 
 @pytest.mark.parametrize("thumbnails", [np.empty((0, 64, 64), np.uint8), np.zeros((5, 64, 64), np.uint8)])
 def test_no_picture_no_pair(thumbnails):
-    assert find_near_copies(thumbnails).pairs.shape == (0, 2)
+    found = find_near_copies(thumbnails)
+    assert (found.pairs.shape, found.mirrored.shape) == ((0, 2), (0,))
 
 
 def test_groups_join_copies_and_patients():

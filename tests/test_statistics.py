@@ -123,6 +123,11 @@ def test_one_group_tells_nothing_of_how_groups_differ(count):
     assert np.isnan([low, high]).all()
 
 
+def test_two_groups_are_enough_for_an_interval():
+    value, low, high = bootstrap(mean(np.array([0.0, 0.0, 1.0])), np.array([0, 0, 1]), 200)["mean"]
+    assert (low, value, high) == (0, pytest.approx(1 / 3), 1)
+
+
 def test_mcnemar_equals_the_binomial_tail():
     first = np.array([True] * 10 + [False] * 2 + [True] * 30)
     second = np.array([False] * 10 + [True] * 2 + [True] * 30)
