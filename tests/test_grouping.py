@@ -88,6 +88,14 @@ def test_splits_keep_groups_whole_and_labels_in_proportion(seed, count):
         assert abs(share - 0.2) <= largest + 1e-9
 
 
+@pytest.mark.parametrize(("share", "groups"), [(0.24, 2), (0.26, 3), (0.34, 3), (0.36, 4)])
+def test_a_group_belongs_to_the_split_in_which_its_middle_lies(share, groups):
+    """Ten groups of two images: so the share is met as closely as whole groups can."""
+    split = split_groups(["a"] * 20, np.arange(20) // 2, {"test": share, "validation": 0.2}, 0)
+    assert (split == "test").sum() == 2 * groups
+    assert (split == "validation").sum() == 4
+
+
 def test_splits_depend_on_the_seed_alone():
     labels, groups = ["a"] * 50 + ["b"] * 50, np.arange(100)
     first = split_groups(labels, groups, {"test": 0.3}, 1)
