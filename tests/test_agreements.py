@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import bootstrap
 from sklearn.metrics import cohen_kappa_score
 
 from evaluation.agreement import cohen_kappa as judge_kappa
@@ -20,10 +19,8 @@ def test_kappa_is_that_of_scikit_learn_and_of_the_evaluation():
     (kappa,) = agreements.compare_raters(said, labels)
     assert kappa.value == pytest.approx(cohen_kappa_score(first, second), abs=1e-12)
     assert kappa.value == pytest.approx(judge_kappa(first, second, 4), abs=1e-6)
-    drawn = bootstrap(
-        (first, second), cohen_kappa_score, paired=True, vectorized=False, n_resamples=1000, method="percentile", rng=0
-    ).confidence_interval
-    assert (kappa.low, kappa.high) == pytest.approx((drawn.low, drawn.high), abs=0.02)
+    drawn = judge_kappa(first, second, 4, rng.multinomial(200, np.full(200, 1 / 200), size=20_000).astype(float))
+    assert (kappa.low, kappa.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.006)
     assert kappa.images == 200
 
 
@@ -33,6 +30,9 @@ def test_kappa_is_not_made_up():
     assert found["x", "y"].value is None and found["x", "y"].images == 2
     alone = pd.DataFrame({"x": ["a"], "y": ["b"]})
     assert agreements.compare_raters(alone, ["a", "b"]) == [agreements.Kappa("x", "y", 1, None, None, None)]
+    pair = pd.DataFrame({"x": ["a", "b"], "y": ["a", "b"]})
+    (whole,) = agreements.compare_raters(pair, ["a", "b"])
+    assert (whole.images, whole.value) == (2, 1)
     assert found["x", "z"] == agreements.Kappa("x", "z", 0, None, None, None)
     assert "not defined" in review_view.render_kappas(list(found.values()))
     assert "(no spread)" in review_view.render_kappas([agreements.Kappa("x", "y", 2, 0.0, 0.0, 0.0)])
@@ -43,6 +43,7 @@ def test_raters_are_readers_the_panel_and_models(ledger):
     own = add(ledger, IMAGES[0], "Effusion", "AB", opinions={"resnet18": opinion("Normal")}, **more)
     review.decide(ledger, TASK, own, "accepted", "Chief")
     flags = review.load_flags(ledger.root)
+    assert agreements.gather_labels(flags, "phantom").iloc[0]["reader AB"] == "Effusion"
     last, first = (agreements.gather_labels(flags, "phantom", early).iloc[0].to_dict() for early in (False, True))
     assert last == {"reader AB": "Effusion", "the panel": "Normal", "ResNet-18": "Normal"}
     assert first == last | {"reader AB": "Nodule"}  # and Chief, who decided, is no reader of the image
@@ -72,6 +73,18 @@ def test_switches_are_counted_by_whether_the_panel_was_right(ledger):
     assert found[-1].interval is None
     html = review_view.render_switches(found)
     assert "<b>50 %</b> (9 to 91) · 1 of 2" in html and "no case" in html
+
+
+def test_switches_to_a_right_and_to_a_wrong_panel_are_not_mixed_up(ledger):
+    """By hand: the panel is right of images 0 and 1, where AB follows it, and wrong of image 2, where AB does not."""
+    for image, panel, kept in ((0, "Normal", "Normal"), (1, "Normal", "Normal"), (2, "Nodule", "Effusion")):
+        more = {"mode": "blinded", "consensus_label": panel, "first_label": "Effusion"}
+        add(ledger, IMAGES[image], kept, "AB", **more)
+    for image, label in enumerate(("Normal", "Normal", "Effusion")):
+        review.adjudicate(ledger, TASK, IMAGES[image].sha256, label, "Chief")
+    flags = review.load_flags(ledger.root)
+    found = agreements.count_switches(flags, review.accept_labels(flags, "phantom"), "phantom")
+    assert [tuple(switch) for switch in found[2:]] == [("AB", True, 2, 2), ("AB", False, 0, 1)]
 
 
 def test_the_plot_has_every_figure_and_takes_the_pages_colours():
