@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evaluation.metrics import confusion, mean_of
+from evaluation.resamples import confusion, mean_of
 
 
 def cohen_kappa(first: np.ndarray, second: np.ndarray, classes: int, weights: np.ndarray | None = None) -> np.ndarray:

@@ -43,8 +43,8 @@ def fill_checklist(task: Task, table: Table, scores: Mapping[str, Any]) -> list[
     audit = scores.get("audit")
     return [
         Item("Intended use and clinical role", "Research and teaching: opinions side by side; not a medical device"),
-        Item("Study aim and design", "Retrospective evaluation of trained models on images of a public collection"),
-        Item("Data source", "" if given else f"{task.dataset.source} ({task.dataset.licence})"),
+        Item("Study aim and design", "Retrospective evaluation of trained models on images that were there before"),
+        Item("Data source", f"{task.dataset.source} ({task.dataset.licence})" if is_own(scores) else ""),
         Item("Dates and places of collection", ""),
         Item("Eligibility of participants", ""),
         Item("Age, sex and other demographics", f"Results by {', '.join(small)}" if small else ""),
@@ -63,7 +63,7 @@ def fill_checklist(task: Task, table: Table, scores: Mapping[str, Any]) -> list[
         Item("Ensembling", "Mean of the calibrated probabilities of the models that answered"),
         Item(
             "Calibration",
-            "" if given else "Temperature, and biases where they help, fitted on the validation split; see Models",
+            "" if given else "Temperature, and biases where they help, fitted on images kept from training; see Models",
         ),
         Item("Metrics with intervals", f"95 % bootstrap over groups, {scores['resamples']:,} resamples"),
         Item("Thresholds and how they were chosen", "Most probable label; operating points chosen on other folds"),
@@ -71,17 +71,36 @@ def fill_checklist(task: Task, table: Table, scores: Mapping[str, Any]) -> list[
         Item("Comparison with human readers", ""),
         Item("Robustness and sensitivity analysis", "Seven kinds of change" if scores.get("robustness") else ""),
         Item("Explainability and its validation", "See Heatmaps" if scores.get("heatmaps") else ""),
-        Item("Internal or external testing", "Internal: the same collection as training" if not given else ""),
+        Item("Internal or external testing", _describe_testing(scores)),
         Item("Flow of images and counts by label", counts),
         Item("Failure analysis", "See Failures to look at"),
         Item("Subgroups and fairness", "See Subgroups" if small else ""),
         Item("Out-of-distribution inputs", "Each model marks images unlike its training images" if familiar else ""),
-        Item("Limitations", "Confounding of label and source in public collections; one collection; see the audit"),
+        Item("Limitations", "Labels may be confounded with where images come from; one data set; see the audit"),
         Item("Code, models and how to repeat", f"{scores['command']} (seed {scores['seed']})"),
         Item("Registration and protocol", ""),
         Item("Funding and conflicts of interest", ""),
         Item("Ethics approval", ""),
     ]
+
+
+def is_own(scores: Mapping[str, Any]) -> bool:
+    """Whether the data are known to be the collection that models of the panel were made with."""
+    return bool(scores.get("made_with") and scores["made_with"]["seen"])
+
+
+def _describe_testing(scores: Mapping[str, Any]) -> str:
+    """Whether models of the panel were made with images of the same data; "" where they do not know what they had."""
+    found = scores.get("made_with")
+    if not found:
+        return ""
+    if not found["seen"]:
+        return "The models were made with none of these images; whether others took them is for the authors to say"
+    judged = "none of them is judged" if scores["split"] == "test" else "some of them are judged"
+    return (
+        f"Internal: models of this panel were made with {found['seen']:,} of the data's {found['images']:,} images; "
+        f"{judged}"
+    )
 
 
 def _describe_partition(task: Task, scores: Mapping[str, Any]) -> str:

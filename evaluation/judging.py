@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -47,11 +48,15 @@ _THUMBNAIL = 160  # pixels of the longer side
 
 
 class Material(NamedTuple):
-    """What was judged: answers and files left out; and for the checks the panel and the data, None for predictions."""
+    """What was judged: answers and files left out; and for the checks the panel and the data, None for predictions.
+
+    `made_with` is what `count_seen` says of the data; None for predictions.
+    """
 
     table: Table
     faults: pd.DataFrame
     unavailable: dict[str, str]
+    made_with: dict[str, int] | None = None
     panel: Panel | None = None
     manifest: datasets.Manifest | None = None
 
@@ -68,6 +73,7 @@ def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
         "resamples": options.resamples,
         "unavailable": material.unavailable,
         "faults": len(material.faults),
+        "made_with": material.made_with,
         "worklist": judge_worklist(table, options.resamples, options.seed, options.inject_noise),
     }
     if options.metadata:
@@ -98,7 +104,7 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
     task = choose_models(task, options.models)
     panel = load_panel(task, engine=options.compute)
     manifest = datasets.open_dataset(task, options.data)
-    left_out = manifest.faults
+    left_out, made_with = manifest.faults, count_seen(manifest, panel)
     if options.split == "test":
         manifest, seen = leave_out_seen(manifest, panel)
         left_out = pd.concat([left_out, seen], ignore_index=True)
@@ -117,7 +123,16 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
         with nullcontext() if options.no_cache else OpinionCache() as cache:
             cases, late = collect_cases(panel, rows, manifest.folder, cache)
         table, unavailable = tabulate(task, cases), find_unavailable(cases)
-    return Material(table, pd.concat([early, late], ignore_index=True), unavailable, panel, manifest)
+    return Material(table, pd.concat([early, late], ignore_index=True), unavailable, made_with, panel, manifest)
+
+
+def count_seen(manifest: datasets.Manifest, panel: Panel) -> dict[str, int] | None:
+    """Of a data set's `images`, how many were `seen` by a model as it was made; None where no model knows."""
+    known = [member.seen for member in panel.checkpoints.values() if member.seen]
+    if not known:
+        return None
+    seen = np.any([find_seen(manifest.rows, each) for each in known], axis=0)
+    return {"seen": int(seen.sum()), "images": len(seen)}
 
 
 def leave_out_seen(manifest: datasets.Manifest, panel: Panel) -> tuple[datasets.Manifest, pd.DataFrame]:

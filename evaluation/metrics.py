@@ -13,13 +13,14 @@ or `@_label_score`. `measure` gives all of them in one go.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+
+from evaluation.resamples import Sample, divide, mean_of
 
 Metric = Callable[..., Any]
 METRICS: dict[str, Metric] = {}
@@ -27,60 +28,6 @@ LABEL_METRICS: dict[str, Metric] = {}
 REFLECTED = frozenset({"ece"})  # errors that resampling pushes up; `statistics.reflect` makes their intervals
 _BINS = 15
 _SMALLEST = 1e-12  # probability below which the log loss does not grow any more
-
-
-class Margins(NamedTuple):
-    """Sums of a confusion table, (R, K) each: right answers, true images, calls; and (R, 1) all images."""
-
-    hits: np.ndarray
-    actual: np.ndarray
-    called: np.ndarray
-    total: np.ndarray
-
-
-class Curve(NamedTuple):
-    """Areas under the ROC and the precision-recall curve, in [0, 1]; NaN where undefined."""
-
-    auroc: np.ndarray
-    auprc: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sample:
-    """Answers and R resamples of them; what several metrics need is computed once.
-
-    Attributes:
-        probs: (N, K) probabilities.
-        labels: (N,) true label numbers.
-        weights: (R, N).
-    """
-
-    probs: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-
-    @functools.cached_property
-    def predicted(self) -> np.ndarray:
-        """(N,) most probable label numbers."""
-        return self.probs.argmax(axis=1)
-
-    @functools.cached_property
-    def present(self) -> np.ndarray:
-        """Numbers of the labels that occur."""
-        return np.unique(self.labels)
-
-    @functools.cached_property
-    def margins(self) -> Margins:
-        """Of the confusion table of each resample."""
-        tables = confusion(self.labels, self.predicted, self.probs.shape[1], self.weights)
-        hits = np.diagonal(tables, axis1=1, axis2=2)
-        return Margins(hits, tables.sum(axis=2), tables.sum(axis=1), tables.sum(axis=(1, 2))[:, None])
-
-    @functools.cached_property
-    def curve(self) -> Curve:
-        """(R, K) areas of each label against the rest."""
-        curves = [measure_curve(column, self.labels == k, self.weights) for k, column in enumerate(self.probs.T)]
-        return Curve(*(np.stack(areas, axis=1) for areas in zip(*curves, strict=True)))
 
 
 def _enter(registry: dict[str, Metric]) -> Callable[[Callable[[Sample], np.ndarray]], Metric]:
@@ -113,37 +60,6 @@ def measure(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = 
     return {name: values[0] for name, values in found.items()} if weights is None else found
 
 
-def mean_of(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean over images.
-
-    Args:
-        values: (N,) or (N, ...) a value for each image.
-        weights: (R, N).
-
-    Returns:
-        (R,) or (R, ...); NaN where a resample holds no image.
-    """
-    total = weights.sum(axis=1).reshape(-1, *[1] * (values.ndim - 1))
-    return _divide(np.tensordot(weights, values.astype(weights.dtype), axes=1), total)
-
-
-def confusion(first: np.ndarray, second: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
-    """Weighted table of two labellings.
-
-    Args:
-        first: (N,) label numbers, the rows (the truth).
-        second: (N,) label numbers, the columns (what was predicted).
-        classes: number of labels, K.
-        weights: (R, N).
-
-    Returns:
-        (R, K, K) summed weights.
-    """
-    cells = np.zeros((len(first), classes * classes), dtype=weights.dtype)
-    cells[np.arange(len(first)), first * classes + second] = 1
-    return (weights @ cells).reshape(-1, classes, classes)
-
-
 @_score
 def accuracy(sample: Sample) -> np.ndarray:
     """Share of images whose most probable label is true, in [0, 1]."""
@@ -154,14 +70,14 @@ def accuracy(sample: Sample) -> np.ndarray:
 def balanced_accuracy(sample: Sample) -> np.ndarray:
     """Mean sensitivity of the labels, in [0, 1] (Brodersen et al., 2010)."""
     hits, actual, _, _ = sample.margins
-    return _divide(hits, actual)[:, sample.present].mean(axis=1)
+    return divide(hits, actual)[:, sample.present].mean(axis=1)
 
 
 @_score
 def macro_f1(sample: Sample) -> np.ndarray:
     """Mean F1 of the labels, in [0, 1] (Sokolova & Lapalme, 2009)."""
     hits, actual, called, _ = sample.margins
-    f1 = np.where(actual > 0, _divide(2 * hits, actual + called), np.nan)
+    f1 = np.where(actual > 0, divide(2 * hits, actual + called), np.nan)
     return f1[:, sample.present].mean(axis=1)
 
 
@@ -209,7 +125,7 @@ def ece(sample: Sample) -> np.ndarray:
     gaps = np.zeros((len(correct), min(_BINS, len(correct))), dtype=sample.weights.dtype)
     for index, part in enumerate(equal_bins(confidence)):
         gaps[part, index] = confidence[part] - correct[part]
-    return _divide(np.abs(sample.weights @ gaps).sum(axis=1), sample.weights.sum(axis=1))
+    return divide(np.abs(sample.weights @ gaps).sum(axis=1), sample.weights.sum(axis=1))
 
 
 def equal_bins(confidence: np.ndarray) -> list[np.ndarray]:
@@ -229,14 +145,14 @@ def nll(sample: Sample) -> np.ndarray:
 def sensitivity(sample: Sample) -> np.ndarray:
     """Of the images with a label, the share called so; in [0, 1], NaN for a label that does not occur."""
     hits, actual, _, _ = sample.margins
-    return _divide(hits, actual)
+    return divide(hits, actual)
 
 
 @_label_score
 def specificity(sample: Sample) -> np.ndarray:
     """Of the images without a label, the share not called so; in [0, 1], NaN where every image has it."""
     hits, actual, called, total = sample.margins
-    return _divide(total - actual - called + hits, total - actual)
+    return divide(total - actual - called + hits, total - actual)
 
 
 @_label_score
@@ -247,14 +163,14 @@ def ppv(sample: Sample) -> np.ndarray:
     (Altman & Bland, 1994).
     """
     hits, _, called, _ = sample.margins
-    return _divide(hits, called)
+    return divide(hits, called)
 
 
 @_label_score
 def npv(sample: Sample) -> np.ndarray:
     """Of the images that are not called so, the share without the label; in [0, 1], NaN where all are called so."""
     hits, actual, called, total = sample.margins
-    return _divide(total - actual - called + hits, total - called)
+    return divide(total - actual - called + hits, total - called)
 
 
 @_label_score
@@ -267,36 +183,3 @@ def auroc_by_label(sample: Sample) -> np.ndarray:
 def auprc_by_label(sample: Sample) -> np.ndarray:
     """Average precision of each label against the rest, in [0, 1]; NaN for a label that does not occur."""
     return sample.curve.auprc
-
-
-def measure_curve(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> Curve:
-    """Areas of one label against the rest; the scores are sorted once, for all resamples.
-
-    Of the ROC curve with ties counted half (Hanley & McNeil, 1982); of the precision-recall curve as average
-    precision, without interpolation.
-
-    Args:
-        scores: (N,) higher means more likely.
-        truth: (N,) bool.
-        weights: (R, N).
-
-    Returns:
-        (R,) of each; NaN where a resample holds no true image, and for the ROC curve no other.
-    """
-    order = np.argsort(-scores, kind="stable")
-    own, others = order[truth[order]], order[~truth[order]]
-    running = np.zeros((len(weights), len(others) + 1), dtype=weights.dtype)  # summed weight of the others so far
-    np.cumsum(weights.take(others, axis=1), axis=1, out=running[:, 1:])
-    above, level = (np.searchsorted(-scores[others], -scores[own], side) for side in ("left", "right"))
-    true, alarms = weights.take(own, axis=1), running.take(level, axis=1)
-    outranked = np.einsum("rp,rp->r", true, running.take(above, axis=1)) + np.einsum("rp,rp->r", true, alarms)
-    total = true.sum(axis=1)
-    area = 1 - _divide(outranked / 2, total * (weights.sum(axis=1) - total))
-    hits = np.cumsum(true, axis=1).take(np.searchsorted(-scores[own], -scores[own], "right") - 1, axis=1)
-    precision = hits / np.maximum(hits + alarms, _SMALLEST)
-    return Curve(area, _divide(np.einsum("rp,rp->r", true, precision), total))
-
-
-def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Divides; NaN where the divisor is 0."""
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below != 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.checklist import build_checklist_section, fill_checklist
+from evaluation.checklist import build_checklist_section, fill_checklist, is_own
 from evaluation.checks import Checked
 from evaluation.document import Facts, Grid, Paragraph, Report, Section, Tile
 from evaluation.failures import build_failure_section
@@ -89,13 +89,14 @@ def _about(task: Task, table: Table, scores: Mapping[str, Any]) -> Section:
     given = scores["split"] == "given"
     familiar = [f"{name} {100 * share:.1f} %" for name, share in scores["in_distribution"].items() if share is not None]
     facts = {
-        "Images": "As the predictions' files name them" if given else task.dataset.source,
-        "Licence": task.dataset.licence,
-        "Citation": task.dataset.citation,
+        "Images": "As the predictions' files name them" if given else "Of the data folder; their source is not known",
         "Split": scores["split"],
         "Models": ", ".join(f"{name} {answers.revision or '(not known)'}" for name, answers in table.models.items()),
         "In distribution": ", ".join(familiar) or "not known",
         "Intervals": f"95 %, bootstrap over groups, {scores['resamples']:,} resamples, seed {scores['seed']}",
         "Command": scores["command"],
     }
+    if is_own(scores):
+        data = task.dataset
+        facts |= {"Images": data.source, "Licence": data.licence, "Citation": data.citation}
     return Section("About this evaluation", (Facts(tuple(facts.items())),))

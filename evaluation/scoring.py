@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
-from evaluation.metrics import LABEL_METRICS, METRICS, REFLECTED, confusion, mean_of, measure
+from evaluation.metrics import LABEL_METRICS, METRICS, REFLECTED, measure
 from evaluation.operating import RULES, Points, choose_points, judge_points
 from evaluation.predictions import Answers, Table
+from evaluation.resamples import confusion, mean_of
 from evaluation.statistics import Interval, bootstrap, compare_delong, compare_mcnemar, correct_holm, reflect
 
 _DIGITS = 6

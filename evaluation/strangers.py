@@ -12,8 +12,8 @@ from sklearn.datasets import load_sample_images
 from tqdm import tqdm
 
 from evaluation.cases import read_ahead
-from evaluation.metrics import measure_curve
 from evaluation.predictions import CONSENSUS, Table
+from evaluation.resamples import measure_curve
 from evaluation.samples import RESAMPLES, describe, mean_known
 from evaluation.statistics import bootstrap
 from xray_models.images import Radiograph, from_pixels

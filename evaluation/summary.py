@@ -110,13 +110,17 @@ def _compare_models(scores: Mapping[str, Any], names: Sequence[str]) -> str:
         return "Each two models differ in accuracy (McNemar, corrected by Holm)."
     if len(alike) == len(pairs) > 1:
         least = min(pair["holm_p"] for pair in alike)
-        between = f"any two models (p = {least:.2f} or more)"
+        between = f"any two models ({_show_p(least)} or more)"
     else:
-        between = ", ".join(f"{pair['a']} and {pair['b']} (p = {pair['holm_p']:.2f})" for pair in alike)
+        between = ", ".join(f"{pair['a']} and {pair['b']} ({_show_p(pair['holm_p'])})" for pair in alike)
     return (
         f"No difference in accuracy can be shown between {between}, which does not show them equal; p by McNemar, "
         "corrected by Holm."
     )
+
+
+def _show_p(value: float) -> str:
+    return f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{value:.2f}"
 
 
 def _describe_worklist(scores: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from xray_models import phantom, tasks
 from xray_models.architectures import build_model
 from xray_models.calibration import fit_reference
 from xray_models.checkpoints import save_checkpoint
+from xray_models.flags import Ledger
 from xray_models.images import from_pixels
 from xray_models.tasks import ModelRef, load_task
 
@@ -69,6 +70,12 @@ def phantoms(tmp_path_factory):
 def image():
     """One phantom, as an image that was read."""
     return from_pixels(phantom.draw_phantom("Nodule", seed=5, size=160).pixels)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A ledger of flags without a flag."""
+    return Ledger(tmp_path / "flags")
 
 
 @pytest.fixture(scope="session")

@@ -89,6 +89,21 @@ def test_weights_count_images(seed):
     assert weighted == pytest.approx(krippendorff_alpha(counts[copies]), abs=1e-5)
 
 
+def test_many_resamples_at_once_are_each_by_itself():
+    answers = draw_answers(3, models=2, n=50)
+    counts, weights = count(answers, 3), np.random.default_rng(3).integers(0, 3, size=(5, 50)).astype(float)
+    for measure in (
+        lambda w: cohen_kappa(*answers, 3, w),
+        lambda w: fleiss_kappa(counts, w),
+        lambda w: krippendorff_alpha(counts, w),
+    ):
+        alone = [float(measure(row[None])[0]) for row in weights]
+        assert measure(weights).tolist() == pytest.approx(alone)
+        assert len(set(alone)) == 5
+    expected = [oracle.cohen_kappa_score(*answers, sample_weight=row) for row in weights]
+    assert cohen_kappa(*answers, 3, weights).tolist() == pytest.approx(expected)
+
+
 def test_agreement_is_not_defined_where_nothing_can_differ():
     same = np.array([[3, 0], [3, 0]])
     assert np.isnan(krippendorff_alpha(same))

@@ -24,6 +24,35 @@ def test_temperature_is_found_and_calibrates():
     assert after < 0.03 < before
 
 
+def test_a_network_that_is_not_sure_enough_gets_a_temperature_below_1():
+    logits, labels = overconfident(np.random.default_rng(5), 3000, temperature=0.4)
+    assert calibration.fit_temperature(logits, labels) == pytest.approx(0.4, rel=0.1)
+
+
+def test_the_temperature_stays_in_its_bounds():
+    sure, labels = 50 * np.eye(4), np.arange(4)
+    assert 0.05 <= calibration.fit_temperature(sure, labels) < 20
+    assert calibration.fit_temperature(sure, (labels + 1) % 4) == pytest.approx(20, rel=1e-3)
+
+
+def test_biases_are_judged_on_images_that_they_were_not_fitted_on(monkeypatch):
+    """Each of ten fits sees nine tenths of the images, and speaks for the tenth that it does not know."""
+    logits, labels = overconfident(np.random.default_rng(6), 100)
+    numbered = logits + 1e-9 * np.arange(100)[:, None]  # tells which images a fit has seen
+    fitted = []
+
+    def fit(given, truth, real=calibration._fit_with_biases):
+        fitted.append({float(value) for value in given[:, 0]})
+        return real(given, truth)
+
+    monkeypatch.setattr(calibration, "_fit_with_biases", fit)
+    calibration.fit_scaling(numbered, labels)
+    everything = {float(value) for value in numbered[:, 0]}
+    held = [everything - seen for seen in fitted[:10]]
+    assert {len(part) for part in held} == {10}
+    assert set.union(*held) == everything
+
+
 def test_biases_are_found_where_labels_were_weighted_and_only_there():
     logits, labels = overconfident(np.random.default_rng(3), 3000)
     shifted = logits + np.log([8.0, 1.0, 1.0, 0.5])  # as a network learns that saw the first label too often
@@ -63,14 +92,37 @@ def test_prediction_sets_cover_nine_tenths_of_new_images():
     assert covered.mean() == pytest.approx(0.9, abs=0.02)
 
 
-def test_too_few_images_rule_nothing_out():
-    assert calibration.fit_conformal(np.array([[0.9, 0.1]]), np.array([0])) == 0.0
+@pytest.mark.parametrize(("count", "place"), [(9, 0), (10, 0), (18, 0), (19, 1), (99, 9), (199, 19)])
+def test_the_threshold_is_the_quantile_of_split_conformal_prediction(count, place):
+    """The ceil((n + 1) * 0.9)-th smallest of 1 - p: so many of the smallest p lie below the threshold."""
+    likely = np.random.default_rng(7).permutation(np.linspace(0.2, 0.9, count))
+    probs = np.stack([likely, 1 - likely], axis=1)
+    threshold = calibration.fit_conformal(probs, np.zeros(count, int))
+    assert threshold == pytest.approx(np.sort(likely)[place])
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_too_few_images_rule_nothing_out(count):
+    probs = np.tile([0.9, 0.1], (count, 1))
+    assert calibration.fit_conformal(probs, np.zeros(count, int)) == 0.0
 
 
 def test_calibration_error_of_known_cases():
     sure = np.tile([0.8, 0.2], (100, 1))
     assert calibration.calibration_error(sure, np.array([0] * 80 + [1] * 20), bins=1) == pytest.approx(0)
     assert calibration.calibration_error(sure, np.zeros(100, int), bins=1) == pytest.approx(0.2)
+
+
+def test_calibration_error_is_that_of_fifteen_bins_of_equal_counts():
+    rng = np.random.default_rng(8)
+    probs = rng.dirichlet(np.ones(3), size=150)
+    labels = rng.integers(3, size=150)
+    order = np.argsort(probs.max(axis=1)).reshape(15, 10)
+    correct = probs.argmax(axis=1) == labels
+    gaps = [abs(probs.max(axis=1)[part].mean() - correct[part].mean()) for part in order]
+    assert calibration.calibration_error(probs, labels) == pytest.approx(np.mean(gaps))
+    alone = calibration.calibration_error(np.array([[0.7, 0.3], [0.2, 0.8]]), np.array([0, 0]))
+    assert alone == pytest.approx((0.3 + 0.8) / 2)  # fewer images than bins: a bin each
 
 
 def test_reference_knows_its_own_from_others():
@@ -93,7 +145,10 @@ def test_the_distance_is_mahalanobis_with_a_shrunk_covariance(size):
     expected = known.mahalanobis(others / np.linalg.norm(others, axis=1, keepdims=True))
     reference = calibration.Reference(units, 1.0)
     np.testing.assert_allclose(reference.novelty(others), expected, rtol=1e-5)
-    np.testing.assert_allclose(reference.novelty(7 * others), expected, rtol=1e-5)  # of the direction alone
+    for length in (7, 0.01):
+        np.testing.assert_allclose(reference.novelty(length * others), expected, rtol=1e-5)  # of the direction alone
+    twice = calibration.Reference(units, 2.0)
+    np.testing.assert_allclose(twice.novelty(others), expected / 2, rtol=1e-5)
 
 
 def test_a_direction_that_training_images_never_take_is_far():

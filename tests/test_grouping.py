@@ -58,11 +58,13 @@ def test_the_hash_tells_where_it_gets_brighter():
     ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (1, 64, 1))
     assert hash_pictures(ramp).all()
     assert not hash_pictures(ramp[:, :, ::-1]).any()
+    assert not hash_pictures(np.full((1, 64, 64), 7, np.uint8)).any()  # nowhere
 
 
 @pytest.mark.parametrize("thumbnails", [np.empty((0, 64, 64), np.uint8), np.zeros((5, 64, 64), np.uint8)])
 def test_no_picture_no_pair(thumbnails):
-    assert find_near_copies(thumbnails).pairs.shape == (0, 2)
+    found = find_near_copies(thumbnails)
+    assert (found.pairs.shape, found.mirrored.shape) == ((0, 2), (0,))
 
 
 def test_groups_join_copies_and_patients():
@@ -84,6 +86,14 @@ def test_splits_keep_groups_whole_and_labels_in_proportion(seed, count):
         share = (split[labels == label] == "test").mean()
         largest = np.bincount(groups[labels == label]).max() / (labels == label).sum()
         assert abs(share - 0.2) <= largest + 1e-9
+
+
+@pytest.mark.parametrize(("share", "groups"), [(0.24, 2), (0.26, 3), (0.34, 3), (0.36, 4)])
+def test_a_group_belongs_to_the_split_in_which_its_middle_lies(share, groups):
+    """Ten groups of two images: so the share is met as closely as whole groups can."""
+    split = split_groups(["a"] * 20, np.arange(20) // 2, {"test": share, "validation": 0.2}, 0)
+    assert (split == "test").sum() == 2 * groups
+    assert (split == "validation").sum() == 4
 
 
 def test_splits_depend_on_the_seed_alone():

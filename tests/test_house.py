@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,27 @@ def test_imports_run_downwards(room):
     assert files
     for path in files:
         assert not forbidden & set(imports(path)), path
+
+
+def list_own_imports(path, modules):
+    """The project's own modules that a module imports as it begins, before any function of it is called."""
+    package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(part for part in (package if node.level else "", node.module) if part)
+            for alias in node.names:
+                yield from (name for name in (f"{base}.{alias.name}", base) if name in modules)
+
+
+def test_no_module_imports_one_that_imports_it():
+    paths = {path.relative_to(ROOT).with_suffix(""): path for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    modules = {".".join(name.parts): path for name, path in paths.items() if name.name != "__init__"}
+    below = {name: set(list_own_imports(path, modules)) - {name} for name, path in modules.items()}
+    assert below["xray_models.flags"] >= {"xray_models.flag_record", "xray_models.rows"}
+    order = list(TopologicalSorter(below).static_order())  # says the circle, where there is one
+    assert len(order) == len(modules)
 
 
 def test_only_images_opens_image_files():

@@ -30,7 +30,9 @@ def test_hidden_margins_repeat_what_is_seen(dtype):
 def test_nothing_or_nearly_all_can_be_hidden(image):
     assert (mask_margins(image, 0).pixels == image.pixels).all()
     tiny = from_pixels(np.array([[1, 2], [3, 4]], np.uint8))
-    assert mask_margins(tiny, 0.49).pixels.shape == (2, 2)
+    assert mask_margins(tiny, 0.49).pixels.tolist() == tiny.pixels.tolist()  # one that has no middle stays whole
+    small = from_pixels(np.arange(9, dtype=np.uint8).reshape(3, 3))
+    assert mask_margins(small, 0.49).pixels.tolist() == [[4] * 3] * 3
     for share in (-0.1, 0.5):
         with pytest.raises(ValueError, match="below 0.5"):
             mask_margins(image, share)
@@ -88,6 +90,14 @@ def test_a_panel_that_looks_at_a_corner_is_found_out(marked):
         assert entry["difference"]["low"] < -0.5 < entry["difference"]["high"] < 0
         assert entry["changed"]["value"] == 0.5
     assert found["models"]["silent"]["whole"] == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_the_share_of_changed_calls_counts_those_that_changed(marked):
+    """Of 4 Nodules and 12 Normals, hiding the corner changes what is said of the 4."""
+    folder, rows = marked
+    few = pd.concat([rows[rows["label"] == "Nodule"][:4], rows[rows["label"] == "Normal"][:12]])
+    found = judge_margins(Marked(load_task("phantom")), few, folder)["models"]["marked"]
+    assert (found["whole"]["value"], found["hidden"]["value"], found["changed"]["value"]) == (1, 0.75, 0.25)
 
 
 def test_a_real_panel_is_asked_twice(untrained, phantoms):

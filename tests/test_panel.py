@@ -7,17 +7,13 @@ import time
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.spatial.distance import jensenshannon
 
 from tests.conftest import has_starters
 from xray_models import phantom
 from xray_models.checkpoints import load_checkpoint
 from xray_models.images import encode_png, from_pixels, read_image, to_input
 from xray_models.panel import Panel
-from xray_models.readings import Opinion, agree, disagreement
-from xray_models.tasks import ModelRef, TaskError, load_task
+from xray_models.tasks import ModelRef, TaskError
 
 
 @pytest.fixture(scope="module")
@@ -137,38 +133,6 @@ def test_unknown_models_and_tasks_are_named():
         Panel.load("covid", ["resnet19"])
     with pytest.raises(TaskError, match="Unknown task"):
         Panel.load("lungs")
-
-
-@given(st.lists(st.lists(st.floats(0.001, 1), min_size=3, max_size=3), min_size=2, max_size=2))
-def test_disagreement_of_two_is_scipys_divergence(rows):
-    probs = np.array(rows) / np.sum(rows, axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):  # of equal rows, scipy may take the root of -1e-17
-        expected = np.nan_to_num(jensenshannon(*probs, base=3)) ** 2
-    assert disagreement(probs) == pytest.approx(expected, abs=1e-9)
-
-
-def test_disagreement_of_known_cases():
-    assert disagreement(np.eye(4)) == pytest.approx(1)
-    assert disagreement(np.tile([0.7, 0.2, 0.1], (5, 1))) == pytest.approx(0)
-    assert disagreement(np.array([[0.3, 0.7]])) == 0
-    assert agree(load_task("covid"), []) is None
-
-
-@pytest.mark.parametrize(
-    ("novelties", "together", "known"),
-    [
-        ((0.6, 0.7, 3.0), np.sqrt((0.36 + 0.49 + 9) / 3), False),  # one is very surprised, two hardly
-        ((0.6, 0.7, 1.1), np.sqrt((0.36 + 0.49 + 1.21) / 3), True),
-        ((None, 0.5), 0.5, True),
-        ((None, None), None, None),
-    ],
-)
-def test_the_models_say_together_whether_an_image_is_in_distribution(novelties, together, known):
-    task = load_task("phantom")
-    probs = dict.fromkeys(task.labels, 1 / len(task.labels))
-    said = agree(task, [Opinion(str(i), label="None", probs=probs, novelty=far) for i, far in enumerate(novelties)])
-    assert said.novelty == (together if together is None else pytest.approx(together))
-    assert said.in_distribution is known
 
 
 def test_one_tensor_in_training_evaluation_and_page(untrained, phantoms, monkeypatch):

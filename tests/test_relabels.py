@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from tests.test_flags import TASK, flag, load_as_data_set
-from xray_models import phantom
+from xray_models import grouping, phantom
 from xray_models.flags import Ledger, read_flags
 from xray_models.images import from_pixels, read_image
 from xray_models.layouts import DataError
-from xray_models.relabels import apply_relabels, settle_flags
+from xray_models.relabels import apply_relabels, check_ledger, settle_flags
 from xray_models.rows import from_cell
 
 
@@ -39,6 +39,7 @@ def test_relabels_reach_training_but_never_the_test_images(tmp_path, image):
     assert list(out["label"]) == ["Nodule", "Normal", "Consolidation"]
     assert list(out["split"]) == ["train", "test", "train"]
     assert Path(out["path"].iloc[2]).is_file()
+    assert list(out.index) == [0, 1, 2]
     rows.loc[0, "split"] = "test"
     assert apply_relabels(rows, tmp_path, TASK)["label"].iloc[0] == "Normal"
 
@@ -74,6 +75,74 @@ def test_a_copy_of_a_test_image_never_reaches_training(tmp_path, caplog):
     assert "1 of 4 flagged images left out: near-copies of test images" in caplog.text
 
 
+def find_pairs(*pairs):
+    """As `grouping.find_near_copies`, of images of which the pairs are known."""
+    return lambda *_: grouping.NearCopies(np.array(pairs).reshape(-1, 2), np.zeros(len(pairs), bool))
+
+
+@pytest.fixture
+def strange(tmp_path):
+    """A function that flags an image of its own for each grey value; a ledger, and rows of three images."""
+    ledger = Ledger(tmp_path / "flags")
+    for grey in (60, 120, 180):
+        Image.fromarray(np.full((40, 40), grey, np.uint8)).save(tmp_path / f"{grey}.png")
+    rows = pd.DataFrame(
+        {
+            "path": [str(tmp_path / f"{grey}.png") for grey in (60, 120, 180)],
+            "label": "Normal",
+            "official": "",
+            "sha256": ["a", "b", "c"],
+            "group": [0, 1, 2],
+            "split": ["train", "validation", "test"],
+        }
+    )
+
+    def add(grey):
+        own = from_pixels(np.full((40, 40), grey, np.uint8))
+        ledger.append(flag(own), own, TASK)
+
+    return ledger.root, rows, add
+
+
+GROUPED = dataclasses.replace(TASK, split=dataclasses.replace(TASK.split, group="auto"))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "split", "group"),
+    [
+        ([(0, 3)], "train", 0),
+        ([(0, 3), (1, 3)], "validation", 1),  # a copy of two images goes where it flatters no figure
+        ([(1, 3), (2, 3)], None, None),
+        ([(0, 3), (2, 3)], None, None),
+        ([], "train", 6),
+    ],
+)
+def test_a_copy_goes_where_it_does_least_harm(strange, monkeypatch, pairs, split, group):
+    root, rows, add = strange
+    add(9)
+    monkeypatch.setattr(grouping, "find_near_copies", find_pairs(*pairs))
+    new = apply_relabels(rows, root, GROUPED).iloc[3:]
+    assert new[["split", "group"]].to_numpy().tolist() == ([[split, group]] if split else [])
+
+
+def test_new_images_are_groups_of_their_own_unless_they_are_copies_of_each_other(strange, monkeypatch):
+    root, rows, add = strange
+    for grey in (7, 8, 9):
+        add(grey)
+    monkeypatch.setattr(grouping, "find_near_copies", find_pairs((1, 2)))
+    groups = apply_relabels(rows.iloc[:1], root, GROUPED)["group"].tolist()
+    assert groups[1] == groups[2]
+    assert len({*groups}) == 3
+
+
+def test_copies_are_not_looked_for_where_the_task_says_so(strange, monkeypatch):
+    root, rows, add = strange
+    add(9)
+    monkeypatch.setattr(grouping, "find_near_copies", find_pairs((2, 3)))
+    alone = dataclasses.replace(TASK, split=dataclasses.replace(TASK.split, group="none"))
+    assert apply_relabels(rows, root, alone)["split"].tolist()[3:] == ["train"]
+
+
 def test_a_ledger_that_is_not_there_and_labels_that_are_no_more_are_refused(tmp_path, image):
     rows = pd.DataFrame({"path": ["a"], "label": "Normal", "sha256": image.sha256, "group": 0, "split": "train"})
     with pytest.raises(DataError, match="There are no flags in .*none"):
@@ -82,6 +151,17 @@ def test_a_ledger_that_is_not_there_and_labels_that_are_no_more_are_refused(tmp_
     renamed = dataclasses.replace(TASK, labels=("Normal", "Lump"), positive=())
     with pytest.raises(DataError, match=rf"{flag_id} \(Nodule\). Valid: Normal, Lump"):
         apply_relabels(rows, tmp_path, renamed)
+
+
+def test_labels_that_only_a_later_program_understands_are_refused(tmp_path, image):
+    rows = pd.DataFrame({"path": ["a"], "label": "Normal", "sha256": image.sha256, "group": 0, "split": "train"})
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image), image, TASK)
+    file = ledger.folder / "metadata.csv"
+    file.write_text(file.read_text().removesuffix(",1\n") + ",2\n")
+    for work in (lambda: check_ledger(tmp_path), lambda: apply_relabels(rows, tmp_path, TASK)):
+        with pytest.raises(DataError, match=r"Rows in .* \(1\) .* version 2 .* version 1.*Update"):
+            work()
 
 
 def test_what_was_accepted_and_then_rejected_is_rejected(tmp_path, image):

@@ -51,6 +51,7 @@ def judge(table):
         "resamples": 200,
         "unavailable": {"third": f"no weights {EVIL}"},
         "faults": 1,
+        "made_with": {"seen": 30, "images": 70},
     }
     return score(table, 200, 0) | more | {"worklist": judge_worklist(table, 200, 0, noise=0.1)}
 
@@ -183,9 +184,29 @@ def test_the_checklist_names_what_is_missing(judged):
     assert "1 files left out" in items["Missing data and files left out"]
     assert "Normal 10" in items["Flow of images and counts by label"]
     assert items["Subgroups and fairness"] == ""
-    assert fill_checklist(TASK, table, scores | {"split": "given"})[2].known == ""
     page_items = build_report(TASK, table, scores, FAULTS).sections[-2]
     assert sum(row[1] == MISSING for row in page_items.blocks[1].rows) == sum(not known for known in items.values())
+
+
+@pytest.mark.parametrize(
+    ("made_with", "split", "says"),
+    [
+        ({"seen": 1200, "images": 1700}, "test", r"Internal: .* 1,200 of the data's 1,700 images; none .* judged"),
+        ({"seen": 1200, "images": 1700}, "all", r"Internal: .*; some of them are judged"),
+        ({"seen": 0, "images": 1700}, "test", r"The models were made with none of these images; .* authors"),
+        (None, "test", r"^$"),
+    ],
+)
+def test_the_checklist_claims_the_tasks_collection_only_where_it_is_known(judged, made_with, split, says):
+    """Another hospital's images, named by --data, are neither of the task's source nor of its licence."""
+    table, scores = judged
+    scores = scores | {"made_with": made_with, "split": split}
+    items = {item.asked: item.known for item in fill_checklist(TASK, table, scores)}
+    own = made_with == {"seen": 1200, "images": 1700}
+    assert re.search(says, items["Internal or external testing"])
+    assert (TASK.dataset.source in items["Data source"]) == own
+    facts = dict(build_report(TASK, table, scores, FAULTS).sections[-1].blocks[0].pairs)
+    assert (facts["Images"] == TASK.dataset.source) == ("Citation" in facts) == ("Licence" in facts) == own
 
 
 def test_summary_counts_right(judged):
@@ -194,7 +215,8 @@ def test_summary_counts_right(judged):
     assert sentences[0].startswith("On 40 test images, the consensus of 2 models is right in")
     assert "most frequent label, Normal, every time would be right in 25.0\N{NO-BREAK SPACE}%" in sentences[1]
     assert "The best single model on these images, sec<ond, is right in 87.5\N{NO-BREAK SPACE}%" in sentences[3]
-    assert "first and sec<ond (p = " in sentences[4]
+    pair = next(pair for pair in scores["pairs"] if CONSENSUS not in (pair["a"], pair["b"]))
+    assert f"first and sec<ond (p = {pair['holm_p']:.2f})".replace(" = ", "\xa0=\xa0") in sentences[4]
     assert f"disagree on {int(table.divided.sum())} images" in sentences[5]
     assert "finds" in sentences[6]
 

@@ -26,6 +26,35 @@ def test_no_text_looks_like_a_number_or_nothing_to_a_csv_reader(text):
     assert rows.from_cell(read) == rows.clean(text)
 
 
+@pytest.mark.parametrize("text", ["plain", "two\nlines", "é", "a, b", "1 of 2", "=1"])
+def test_what_looks_like_a_text_stays_as_it_is(text):
+    assert rows.to_cell(text) == text
+
+
+@pytest.mark.parametrize(("text", "cell"), [("", '""'), ("12", '"12"'), ("true", '"true"'), ('"é', '"\\"é"')])
+def test_what_does_not_becomes_a_json_string(text, cell):
+    assert rows.to_cell(text) == cell
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (b"", 0),
+        (b"x", 0),
+        (b"\n", 1),
+        (b"\nx", 1),
+        (b"x\ny", 2),
+        (b'x\n"', 2),
+        (b'x\n"y\n', 2),
+        (b'"x\n"\n', 5),
+        (b'"x\ny\n', 0),
+        (b'a,"x\ny"\nb,"z\n', 8),
+    ],
+)
+def test_whole_rows_end_at_the_last_line_end_outside_quotes(data, whole):
+    assert rows.measure_whole(data) == whole
+
+
 def test_a_cell_that_could_run_is_disarmed():
     assert [rows.disarm(cell) for cell in ("=1", "+1", "@x", "a=1", "")] == ["'=1", "'+1", "'@x", "a=1", ""]
 

@@ -232,6 +232,18 @@ def test_a_near_copy_of_what_a_model_was_made_with_does_not_test_it_either(taugh
     assert list(left_out["path"]) == list(test["path"][:3])
 
 
+def test_what_a_panel_was_made_with_is_counted_over_all_models(taught):
+    manifest, panel, test = taught
+    train = manifest.part("train")
+    seen = note_seen(pd.concat([train.iloc[:3], test.iloc[1:2].assign(split="train")]), named=False)
+    panel.checkpoints["resnet18"] = dataclasses.replace(panel.checkpoints["resnet18"], seen=seen)
+    others = {name: dataclasses.replace(member, seen={}) for name, member in panel.checkpoints.items()}
+    known = {name: panel.checkpoints[name] for name in ("simple_cnn", "resnet18")}
+    count = judging.count_seen(manifest, SimpleNamespace(checkpoints=others | known))
+    assert count == {"seen": 5, "images": len(manifest.rows)}  # two and four, one of them the same
+    assert judging.count_seen(manifest, SimpleNamespace(checkpoints=others)) is None
+
+
 def test_models_that_know_every_test_image_are_not_judged(taught):
     manifest, panel, test = taught
     seen = note_seen(test.assign(split="train"))

@@ -2,19 +2,21 @@ from itertools import product
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, chi2, mannwhitneyu, norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from evaluation.metrics import mean_of
+from evaluation.resamples import mean_of
 from evaluation.statistics import (
     Interval,
     bootstrap,
     compare_delong,
     compare_mcnemar,
     correct_holm,
+    reflect,
     resample_groups,
 )
 
@@ -66,6 +68,31 @@ def test_interval_of_a_mean_equals_the_normal_one():
     assert found.high == pytest.approx(values.mean() + half, abs=0.02)
 
 
+def test_bounds_are_the_quantiles_of_what_the_resamples_give():
+    values, groups = np.random.default_rng(6).exponential(size=60), np.arange(60) // 3
+    drawn = np.concatenate([mean_of(values, weights) for weights in resample_groups(groups, 500, seed=4)])
+    found = bootstrap(mean(values), groups, 500, seed=4)["mean"]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn.astype(float), [0.025, 0.975])), rel=1e-6)
+
+
+def test_a_reflected_interval_is_scipys_basic_one():
+    values = np.random.default_rng(7).exponential(size=50)
+    found = {
+        method: scipy.stats.bootstrap((values,), np.mean, method=method, rng=0).confidence_interval
+        for method in ("percentile", "basic")
+    }
+    reflected = reflect(Interval(values.mean(), found["percentile"].low, found["percentile"].high))
+    assert reflected == pytest.approx((values.mean(), found["basic"].low, found["basic"].high))
+
+
+def test_a_reflected_interval_is_never_below_0_and_holds_its_value():
+    assert reflect(Interval(0.02, 0.015, 0.05)) == pytest.approx((0.02, 0, 0.025))
+    assert reflect(Interval(0.03, 0.04, 0.05)) == pytest.approx((0.03, 0.01, 0.03))
+    assert reflect(Interval(0.03, 0.01, 0.02)) == pytest.approx((0.03, 0.03, 0.05))
+    several = reflect(Interval(np.array([0.1, np.nan]), np.array([0.05, np.nan]), np.array([0.12, np.nan])))
+    np.testing.assert_allclose(several, [[0.1, np.nan], [0.08, np.nan], [0.15, np.nan]])
+
+
 def test_copies_in_a_group_do_not_narrow_the_interval():
     values = np.random.default_rng(1).normal(size=100)
     once = bootstrap(mean(values), np.arange(100), 1000)["mean"]
@@ -94,6 +121,11 @@ def test_one_group_tells_nothing_of_how_groups_differ(count):
     value, low, high = bootstrap(mean(values), np.zeros(count), 50)["mean"]
     assert value == values.mean()
     assert np.isnan([low, high]).all()
+
+
+def test_two_groups_are_enough_for_an_interval():
+    value, low, high = bootstrap(mean(np.array([0.0, 0.0, 1.0])), np.array([0, 0, 1]), 200)["mean"]
+    assert (low, value, high) == (0, pytest.approx(1 / 3), 1)
 
 
 def test_mcnemar_equals_the_binomial_tail():

@@ -36,9 +36,14 @@ def test_sizes_and_exposure_are_measured_at_full_depth(tmp_path):
     assert measures.loc[1, ["dark", "mean", "bright"]].to_list() == pytest.approx([20, 20, 20])
 
 
-@pytest.mark.parametrize(("sides", "size"), [([224, 224, 300], 224), ([299], 288), ([2304, 2880], 512), ([50], 64)])
-def test_the_suggested_input_is_filled_by_half_of_the_images(sides, size):
-    assert survey.suggest_size(pd.DataFrame({"height": sides, "width": [3000] * len(sides)})) == size
+@pytest.mark.parametrize(
+    ("sides", "size", "filled"),
+    [([200, 224, 300], 224, 2 / 3), ([299], 288, 1), ([2304, 2880], 512, 1), ([50, 64], 64, 0.5), ([50], 64, 0)],
+)
+def test_the_suggested_input_is_filled_by_as_many_images_as_is_said(sides, size, filled):
+    measures = pd.DataFrame({"height": sides, "width": [3000] * len(sides)})
+    assert survey.suggest_size(measures) == size
+    assert survey.share_filling(measures, size) == pytest.approx(filled)
 
 
 def make_measures(count, rng):
@@ -70,6 +75,7 @@ def test_the_command_prints_and_writes_what_is_there(folder, tmp_path, capsys):
     assert survey.main(["--task", "bone", "--data", str(folder), "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "20 images in" in text
+    assert "most often 64 x 64 (19), 90 x 90 (1); 100% of the images fill an input of 64 pixels." in text
     assert "Near-copies: 2 pairs, 1 of them mirrored, in 2 clusters of 4 images" in text
     assert "Test images with a twin in train: 0 of" in text
     assert "! Pairs of near-copies under two labels: 1 (copies.csv)" in text

@@ -36,11 +36,6 @@ def hub(tmp_path, monkeypatch):
         yield hub
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    return Ledger(tmp_path / "flags")
-
-
 def put(ledger, image, label="Effusion", **fields):
     return ledger.append(Flag("AB", "phantom", label, image.sha256, **fields), image, TASK)
 

@@ -201,7 +201,10 @@ def test_a_label_without_a_training_image_is_refused(phantoms, tmp_path, capsys)
 
 def test_a_trained_model_answers_in_a_panel(trained, image):
     task = dataclasses.replace(load_task("phantom"), models=(ModelRef("simple_cnn", checkpoint=str(trained)),))
-    assert Panel.load(task, device="cpu").read(image).consensus is not None
+    (opinion,) = Panel.load(task, device="cpu").read(image).opinions
+    assert opinion.status == "ok" and opinion.label in task.labels
+    assert sum(opinion.probs.values()) == pytest.approx(1)
+    assert opinion.prediction_set == task.labels  # its threshold rules nothing out
 
 
 def test_the_plateau_schedule_halves_the_rate_when_validation_stalls(phantoms, tmp_path):

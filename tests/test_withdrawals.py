@@ -95,6 +95,30 @@ def test_the_oldest_is_forgotten_first(kept, image):
     few = Withdrawals(kept.ledger, kept.withdrawals.history, capacity=2)
     for number in range(3):
         few.remember("ann", flag(image, flag_id=f"f{number}"))
-    with pytest.raises(FlagError):
+    with pytest.raises(FlagError, match="by the reader who saved it"):
         few.find("ann", "f0")
-    assert few.find("ann", "f2").flag_id == "f2"
+    assert [few.find("ann", name).flag_id for name in ("f1", "f2")] == ["f1", "f2"]
+
+
+def test_the_last_open_flag_of_an_image_is_found_for_its_reader(kept, image):
+    """Not another reader's, another image's, another task's, nor one that is settled."""
+    find = kept.withdrawals.find_last
+    assert find("ann", "phantom", image.sha256).flag_id == "flag-1"
+    later = flag(image, flag_id="flag-2")
+    kept.ledger.append(later, image, TASK)
+    kept.withdrawals.remember("ann", later)
+    assert find("ann", "phantom", image.sha256).flag_id == "flag-2"
+    assert find("bob", "phantom", image.sha256) is None
+    assert find("", "phantom", image.sha256) is None
+    assert find("ann", "covid", image.sha256) is None
+    assert find("ann", "phantom", "0" * 64) is None
+    kept.withdrawals.withdraw("ann", "flag-2", TASK)
+    assert find("ann", "phantom", image.sha256).flag_id == "flag-1"
+    review.decide(kept.ledger, TASK, "flag-1", "accepted", "Chief")
+    assert find("ann", "phantom", image.sha256) is None
+
+
+def test_nobodys_flag_is_nobodys_last(kept, image):
+    kept.withdrawals.remember("", flag(image, flag_id="flag-3"))
+    kept.ledger.append(flag(image, flag_id="flag-3"), image, TASK)
+    assert kept.withdrawals.find_last("", "phantom", image.sha256) is None

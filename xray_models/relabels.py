@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xray_models.flags import WITHDRAWN, read_flags
+from xray_models.flag_record import SCHEMA_VERSION, WITHDRAWN
+from xray_models.flags import list_later, read_flags
 from xray_models.layouts import DataError
 from xray_models.tasks import Task
 
@@ -47,10 +48,15 @@ def _look_up(ids: pd.Series, known: pd.Series) -> pd.Series:
 
 
 def check_ledger(root: str | Path) -> None:
-    """Raises `DataError` unless a folder holds flags."""
+    """Raises `DataError` unless a folder holds flags, and none that only a later program understands."""
     if not any(Path(root).glob("*/metadata.csv")):
         raise DataError(
             f"There are no flags in {root}: no */metadata.csv. Name the folder that dashboard.py has for --flags."
+        )
+    if later := list_later(read_flags(root)):
+        raise DataError(
+            f"Rows in {root} ({len(later)}) were written with version {max(later)} of the columns by a later program; "
+            f"this one knows version {SCHEMA_VERSION}, and could train on labels that nobody gave. Update this program."
         )
 
 
@@ -68,7 +74,8 @@ def apply_relabels(rows: pd.DataFrame, root: str | Path, task: Task) -> pd.DataF
         are left out.
 
     Raises:
-        DataError: when the folder holds no flags, or a flag gives a label that the task does not have.
+        DataError: when the folder holds no flags, some that a later program wrote, or one that gives a label that the
+            task does not have.
     """
     check_ledger(root)
     flags = settle_flags(read_flags(root))

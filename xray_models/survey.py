@@ -85,9 +85,14 @@ def _measure(path: str) -> tuple[float, ...]:
 
 
 def suggest_size(measures: pd.DataFrame) -> int:
-    """The input's side that half of the images fill: a multiple of 32 from 64 to 512 pixels."""
+    """The largest input's side that half of the images fill, or more: a multiple of 32 from 64 to 512 pixels."""
     shorter = measures[["height", "width"]].min(axis=1).median()
     return int(np.clip(shorter // 32 * 32, 64, 512))
+
+
+def share_filling(measures: pd.DataFrame, size: int) -> float:
+    """Share of the images whose shorter side has at least as many pixels as an input's."""
+    return float((measures[["height", "width"]].min(axis=1) >= size).mean())
 
 
 def find_shortcuts(labels: Sequence[str], measures: pd.DataFrame) -> list[str]:
@@ -165,13 +170,14 @@ def render_text(survey: Survey) -> str:
     counts.loc["all"] = counts.sum()
     exposure = measures[list(EXPOSURE)].groupby(manifest.rows["label"]).mean().reindex(task.labels)
     sizes = measures[["width", "height"]].value_counts().reset_index(name="images")
+    size = suggest_size(measures)
     common = ", ".join(f"{row.width} x {row.height} ({row.images})" for row in sizes.head(3).itertuples())
     lines = [
         f"{task.title}: {len(manifest.rows)} images in {manifest.folder}",
         counts.rename_axis(index=None, columns=None).to_string(),
         "",
-        f"Sizes: {len(sizes)} different ones, most often {common}; half of the images fill an input of "
-        f"{suggest_size(measures)} pixels.",
+        f"Sizes: {len(sizes)} different ones, most often {common}; {share_filling(measures, size):.0%} of the "
+        f"images fill an input of {size} pixels.",
         "",
         "Exposure: 5th percentile, mean and 95th percentile of grey, in percent of white, averaged over the images",
         exposure.rename_axis(index=None).to_string(float_format="{:.0f}".format),

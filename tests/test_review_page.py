@@ -1,0 +1,44 @@
+"""The review page, built and asked."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from reading_room import review
+from reading_room.review_page import build_review_page
+from reading_room.room import Room
+from tests.flag_samples import IMAGES, TASK, add
+from xray_models.flags import Flag
+from xray_models.tasks import TaskError
+
+
+def test_a_flag_of_a_task_that_is_gone_is_shown_and_not_decided(tmp_path):
+    room = Room(tmp_path)
+    gone = dataclasses.replace(TASK, name="chest")
+    flag = Flag("AB", "chest", "Nodule", IMAGES[0].sha256)
+    flag_id = room.ledger.append(flag, IMAGES[0], gone)
+    with gr.Blocks() as app:
+        build_review_page(room, gr.Checkbox())
+    show = next(fn.fn for fn in app.fns.values() if fn.name == "show")
+    html, _, labels = show(flag_id, 0, False)
+    assert "Nodule" in html and labels.choices == []
+    for work in (lambda: review.answer(room, flag_id, "accepted", "Chief"), lambda: settle(room, flag_id)):
+        with pytest.raises(TaskError, match="Unknown task: 'chest'"):
+            work()
+
+
+def settle(room, flag_id):
+    return review.settle(room, flag_id, "Nodule", "Chief")
+
+
+def test_the_page_stands_in_any_blocks_and_is_closed_where_readers_are_blinded(tmp_path):
+    room = Room(tmp_path / "flags")
+    add(room.ledger, IMAGES[0], "Normal")
+    with gr.Blocks() as app:
+        build_review_page(room, gr.Checkbox())
+    assert all(fn.api_visibility == "private" for fn in app.fns.values())
+    with gr.Blocks() as app:
+        build_review_page(SimpleNamespace(blinded=True), gr.Checkbox())
+    assert not app.fns
