@@ -14,6 +14,7 @@ from transformers import EvalPrediction
 from xray_models import trainer as trainers
 from xray_models.architectures import build_model, split_model
 from xray_models.averaging import Average
+from xray_models.checkpoints import _kept_names
 from xray_models.finishing import collect_outputs
 from xray_models.images import InputSpec
 from xray_models.imagesets import BalancedSampler, ImageSet
@@ -174,6 +175,22 @@ def test_the_first_stage_moves_the_head_alone(tmp_path):
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"classifier.weight", "classifier.bias"}  # nor do frozen batch norms count on
     assert split_model(model).classifier.weight.requires_grad
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "simple_cnn"])
+def test_on_several_gpus_a_network_stays_what_it_is(name, monkeypatch):
+    """Batch norms are synchronised, keep what activates them, and are stored in single precision as on one."""
+    model, _ = build_model(name, LABELS, dataclasses.replace(RECIPE, width=1.0))
+    model.eval()
+    inputs = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    before, kept = model(pixel_values=inputs).logits, _kept_names(model)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for _ in range(2):  # a head's stage, and the one of everything
+        model = trainers._prepare(model)
+        assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
+        assert torch.allclose(model(pixel_values=inputs).logits, before, atol=1e-6)
+        assert _kept_names(model) == kept
 
 
 def test_the_average_follows_the_weights():
