@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from transformers import EvalPrediction
 
 from xray_models import trainer as trainers
+from xray_models import training_arguments
 from xray_models.architectures import build_model, split_model
 from xray_models.averaging import Average
 from xray_models.checkpoints import _kept_names
@@ -131,6 +132,31 @@ def test_mixup_and_the_balanced_sampler_train(tmp_path):
     trainer = build_trainer(model, sets, recipe, tmp_path, seed=0)
     assert isinstance(trainer._get_train_sampler(), BalancedSampler)
     assert np.isfinite(trainer.train().training_loss)
+
+
+def test_one_image_over_is_left_out_of_training_and_nothing_of_validation(tmp_path):
+    """17 images in batches of 8, behind which a batch norm could not learn; 10 of validation in batches of 16."""
+    recipe = dataclasses.replace(RECIPE, epochs=1, head="dense")
+    model, sets = small(recipe=recipe)
+    sets["train"], sets["validation"] = noise(sets["train"].spec, 17), noise(sets["train"].spec, 10)
+    trainer = build_trainer(model, sets, recipe, tmp_path, seed=0)
+    assert len(trainer.get_train_dataloader()) == 2
+    assert sum(len(batch["labels"]) for batch in trainer.get_eval_dataloader()) == 10
+    trainer.train()
+    assert np.isfinite(trainer.state.best_metric)
+    trainer._train_batch_size = 16  # as a search says for each of its trials
+    assert len(trainer.get_train_dataloader()) == 1
+
+
+def test_one_process_trains_on_one_gpu_with_the_batch_that_the_recipe_names(tmp_path, monkeypatch):
+    class Four(training_arguments.TrainingArguments):
+        def __post_init__(self):
+            super().__post_init__()
+            self._n_gpu = 4
+
+    monkeypatch.setattr(training_arguments, "TrainingArguments", Four)
+    arguments = training_arguments.build_arguments(RECIPE, 16, tmp_path, seed=0, workers=0)
+    assert (arguments.n_gpu, arguments.train_batch_size) == (1, RECIPE.batch_size)
 
 
 def test_a_process_that_prepares_batches_changes_no_result(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from scipy.special import log_softmax
 from timm.layers import convert_sync_batchnorm
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from torchvision.transforms import v2
 from transformers import (
     EarlyStoppingCallback,
@@ -91,6 +91,19 @@ class RecipeTrainer(Trainer):
             groups = group_parameters(model, decaying, self.args, self.recipe.layer_decay)
             self.optimizer = kind(groups, **options)
         return self.optimizer
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The training batches, without a last one of a single image: a batch norm learns nothing from it.
+
+        Only these: what is dropped for the Trainer as a whole is dropped from validation, too.
+        """
+        step = self._train_batch_size * self.args.world_size
+        images: Any = self.train_dataset
+        self.args.dataloader_drop_last = len(images) % step == 1
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.args.dataloader_drop_last = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         if self.recipe.balance != "sampler":
