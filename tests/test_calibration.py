@@ -66,12 +66,28 @@ def test_biases_are_found_where_labels_were_weighted_and_only_there():
     assert even == calibration.Scaling(calibration.fit_temperature(logits[:300], labels[:300]), (0.0,) * 4)
 
 
-def test_biases_do_not_run_away_where_a_label_is_never_true():
+def test_a_label_without_validation_images_keeps_its_say():
+    """No bias against it, which would only silence it: nothing is known of it."""
     logits, labels = overconfident(np.random.default_rng(4), 400)
     scaling = calibration.fit_scaling(logits[labels != 2], labels[labels != 2])
-    assert np.isfinite([scaling.temperature, *scaling.biases]).all()
-    assert scaling.biases[2] == min(scaling.biases)
-    assert sum(scaling.biases) == pytest.approx(0)
+    assert scaling.biases == (0.0,) * 4
+    assert (scaling.apply(logits).argmax(axis=1) == 2).mean() == pytest.approx(0.25, abs=0.1)
+
+
+@pytest.mark.parametrize("count", [1, 8, 200])
+def test_images_that_were_all_judged_right_make_no_network_certain(count):
+    """The likelihood has no maximum there: the model may be as sure as so many right answers allow."""
+    labels = np.arange(count) % 2
+    logits = np.random.default_rng(5).normal(size=(count, 2)) + 8 * np.eye(2)[labels]
+    scaling = calibration.fit_scaling(logits, labels)
+    confidence = softmax(scaling.apply(logits), axis=1).max(axis=1).mean()
+    assert confidence == pytest.approx((count + 1) / (count + 2), abs=0.01)
+
+
+def test_a_network_that_embeds_all_images_alike_has_a_novelty():
+    reference = calibration.fit_reference(np.zeros((50, 8)), np.zeros((20, 8)))
+    assert reference.novelty(np.zeros((1, 8))).tolist() == [0.0]
+    assert np.isfinite(reference.novelty(np.ones((1, 8)))).all()
 
 
 def test_folding_scales_and_shifts_the_logits():

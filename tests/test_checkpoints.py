@@ -1,8 +1,10 @@
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from xray_models import checkpoints
 from xray_models.checkpoints import load_checkpoint, save_checkpoint
@@ -65,4 +67,24 @@ def test_half_a_swap_is_no_model(saved, untrained, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save_over(ref, own)
     with pytest.raises(TaskError, match="no weights"):
+        load_checkpoint(untrained, ref)
+
+
+@pytest.mark.parametrize("model", [0, 1, 2])
+def test_weights_that_lack_a_tensor_are_refused(untrained, tmp_path, model):
+    """transformers would load it with random numbers in their place, and a word in the log."""
+    folder = tmp_path / "model"
+    shutil.copytree(untrained.models[model].path, folder)
+    state = load_file(folder / "model.safetensors")
+    lost = sorted(state)[len(state) // 2]
+    save_file({name: tensor for name, tensor in state.items() if name != lost}, folder / "model.safetensors")
+    with pytest.raises(TaskError, match=f"lack 1 of its tensors, which would be random: {lost}"):
+        load_checkpoint(untrained, ModelRef("own", checkpoint=str(folder)))
+
+
+def test_weights_that_were_cut_off_are_refused(saved, untrained):
+    ref, _ = saved
+    path = ref.path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(TaskError, match="'simple_cnn' are damaged .*Train, pull or copy it again"):
         load_checkpoint(untrained, ref)

@@ -2,9 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from tests.test_trainer import LABELS, RECIPE, noise
 from xray_models import search
+from xray_models import trainer as trainers
 from xray_models.architectures import build_model
 from xray_models.images import InputSpec
 from xray_models.tasks import TaskError
@@ -32,6 +34,42 @@ def test_a_search_ranks_what_it_tried(kind, tmp_path, monkeypatch):
         assert len(table.drop_duplicates(["learning_rate", "dropout"])) == 4
         assert set(table["dropout"]) == {0.0, 0.3}
     assert np.isfinite(table["log_loss"]).all()
+
+
+class Teacher:
+    def __init__(self):
+        self.asked = 0
+
+    def __call__(self, pixels):
+        self.asked += len(pixels)
+        return torch.full((len(pixels), 2), 0.5)
+
+
+def test_every_training_goes_on_to_its_end_and_has_its_teacher(tmp_path, monkeypatch):
+    """A loss on the way, where Optuna would have cut a training short, would stand among those at the end."""
+    monkeypatch.setitem(search.GRID, "per_device_train_batch_size", (4, 8))
+    recipe, spec, teacher = dataclasses.replace(RECIPE, epochs=3, patience=9), InputSpec(48, 48), Teacher()
+    ends = []
+    evaluate = trainers.RecipeTrainer.evaluate
+
+    def note(self, *args, **kwargs):
+        ends.append(self.state.epoch)
+        return evaluate(self, *args, **kwargs)
+
+    monkeypatch.setattr(trainers.RecipeTrainer, "evaluate", note)
+    sets = {"train": noise(spec), "validation": noise(spec, seed=1)}
+    build = lambda changed: build_model("simple_cnn", LABELS, changed)[0]  # noqa: E731
+    table = search.search_recipes(build, sets, recipe, tmp_path, search.Plan(trials=8), teacher)
+    assert (len(table), ends.count(3.0)) == (8, 8)
+    assert teacher.asked == 8 * 3 * 16
+
+
+def test_a_search_in_which_all_diverges_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(search.GRID, "learning_rate", (1e30,))
+    sets = {"train": noise(InputSpec(48, 48)), "validation": noise(InputSpec(48, 48), seed=1)}
+    build = lambda changed: build_model("simple_cnn", LABELS, changed)[0]  # noqa: E731
+    with pytest.raises(TaskError, match="Every training of the search has diverged"):
+        search.search_recipes(build, sets, QUICK, tmp_path, search.Plan(trials=1))
 
 
 def test_an_unknown_search_is_refused():

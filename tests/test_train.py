@@ -248,6 +248,12 @@ def test_a_search_is_a_table_and_a_file(phantoms, tmp_path, capsys):
     assert len((tmp_path / "s" / "search.csv").read_text().splitlines()) == 3
 
 
+def test_a_search_in_several_processes_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert train.main([*SMALL, "--out", str(tmp_path / "s"), "--search", "grid"]) == 2
+    assert "A search runs in one process" in capsys.readouterr().err
+
+
 def test_the_bone_task_trains_on_stand_ins(tmp_path):
     """No public data: three folders of phantoms stand in."""
     stand_ins = dict(zip(load_task("bone").labels, ("Normal", "Nodule", "Effusion"), strict=True))

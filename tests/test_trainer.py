@@ -12,8 +12,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from transformers import EvalPrediction
 
 from xray_models import trainer as trainers
+from xray_models import training_arguments
 from xray_models.architectures import build_model, split_model
 from xray_models.averaging import Average
+from xray_models.checkpoints import _kept_names
 from xray_models.finishing import collect_outputs
 from xray_models.images import InputSpec
 from xray_models.imagesets import BalancedSampler, ImageSet
@@ -132,6 +134,31 @@ def test_mixup_and_the_balanced_sampler_train(tmp_path):
     assert np.isfinite(trainer.train().training_loss)
 
 
+def test_one_image_over_is_left_out_of_training_and_nothing_of_validation(tmp_path):
+    """17 images in batches of 8, behind which a batch norm could not learn; 10 of validation in batches of 16."""
+    recipe = dataclasses.replace(RECIPE, epochs=1, head="dense")
+    model, sets = small(recipe=recipe)
+    sets["train"], sets["validation"] = noise(sets["train"].spec, 17), noise(sets["train"].spec, 10)
+    trainer = build_trainer(model, sets, recipe, tmp_path, seed=0)
+    assert len(trainer.get_train_dataloader()) == 2
+    assert sum(len(batch["labels"]) for batch in trainer.get_eval_dataloader()) == 10
+    trainer.train()
+    assert np.isfinite(trainer.state.best_metric)
+    trainer._train_batch_size = 16  # as a search says for each of its trials
+    assert len(trainer.get_train_dataloader()) == 1
+
+
+def test_one_process_trains_on_one_gpu_with_the_batch_that_the_recipe_names(tmp_path, monkeypatch):
+    class Four(training_arguments.TrainingArguments):
+        def __post_init__(self):
+            super().__post_init__()
+            self._n_gpu = 4
+
+    monkeypatch.setattr(training_arguments, "TrainingArguments", Four)
+    arguments = training_arguments.build_arguments(RECIPE, 16, tmp_path, seed=0, workers=0)
+    assert (arguments.n_gpu, arguments.train_batch_size) == (1, RECIPE.batch_size)
+
+
 def test_a_process_that_prepares_batches_changes_no_result(tmp_path, monkeypatch):
     recipe = dataclasses.replace(RECIPE, augment="radiograph", mixup=0.2, balance="sampler")
     losses = []
@@ -174,6 +201,22 @@ def test_the_first_stage_moves_the_head_alone(tmp_path):
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"classifier.weight", "classifier.bias"}  # nor do frozen batch norms count on
     assert split_model(model).classifier.weight.requires_grad
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "simple_cnn"])
+def test_on_several_gpus_a_network_stays_what_it_is(name, monkeypatch):
+    """Batch norms are synchronised, keep what activates them, and are stored in single precision as on one."""
+    model, _ = build_model(name, LABELS, dataclasses.replace(RECIPE, width=1.0))
+    model.eval()
+    inputs = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    before, kept = model(pixel_values=inputs).logits, _kept_names(model)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for _ in range(2):  # a head's stage, and the one of everything
+        model = trainers._prepare(model)
+        assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
+        assert torch.allclose(model(pixel_values=inputs).logits, before, atol=1e-6)
+        assert _kept_names(model) == kept
 
 
 def test_the_average_follows_the_weights():

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ _REFERENCE_NUMBERS = 400_000  # in all, at most: 0.8 MB as they are stored
 SHRINKAGE = 0.02  # of the covariance towards a sphere; Ledoit and Wolf's estimates for the starter models: .002 to .05
 FOLDS = 10  # of the validation images, to see whether biases predict better than none
 KEPT_IN = 0.99  # share of the validation images that count as in distribution
+_NO_DISTANCE = 1e-9  # least threshold: a network that embeds all images alike has none
 
 
 class Spread(NamedTuple):
@@ -99,12 +101,16 @@ class Scaling(NamedTuple):
 def fit_scaling(logits: np.ndarray, labels: np.ndarray, biased: bool = True) -> Scaling:
     """Fits a temperature, and biases where they lower the log loss of images that they were not fitted on.
 
+    A label that no image has keeps its say: the best bias for it would be the lowest, and the model never give it.
+
     Args:
         logits: (N, K) uncalibrated.
         labels: (N,) true label numbers.
         biased: whether the layer that they will be folded into has a bias.
     """
-    if not biased:
+    if (logits.argmax(axis=1) == labels).all():
+        return Scaling(_fit_smoothed(logits, labels), (0.0,) * logits.shape[1])
+    if not biased or len(np.unique(labels)) < logits.shape[1]:
         return _fit_temperature_alone(logits, labels)
     folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
     fits = (_fit_temperature_alone, _fit_with_biases)
@@ -120,6 +126,21 @@ def fit_scaling(logits: np.ndarray, labels: np.ndarray, biased: bool = True) -> 
 
 def _fit_temperature_alone(logits: np.ndarray, labels: np.ndarray) -> Scaling:
     return Scaling(fit_temperature(logits, labels), (0.0,) * logits.shape[1])
+
+
+def _fit_smoothed(logits: np.ndarray, labels: np.ndarray) -> float:
+    """A temperature where no image is misjudged: the lower, the likelier, however few images there are.
+
+    So the targets are those of Laplace's rule of succession, as Platt's are (1999, "Probabilistic outputs for support
+    vector machines"): of N images that were all judged right, one is added for each label.
+    """
+    count, labels_in_all = logits.shape
+    targets = (np.eye(labels_in_all)[labels] * count + 1) / (count + labels_in_all)
+
+    def loss(log_temperature: float) -> float:
+        return float(-(targets * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(axis=1).mean())
+
+    return _minimise(loss)
 
 
 def _fit_with_biases(logits: np.ndarray, labels: np.ndarray) -> Scaling:
@@ -156,6 +177,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     def loss(log_temperature: float) -> float:
         return _log_loss(logits / np.exp(log_temperature), labels)
 
+    return _minimise(loss)
+
+
+def _minimise(loss: Callable[[float], float]) -> float:
+    """The temperature in [0.05, 20] that has the least loss, given its logarithm."""
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
@@ -196,7 +222,7 @@ def fit_reference(train: np.ndarray, validation: np.ndarray, seed: int = 0) -> R
     size = min(REFERENCE_SIZE, _REFERENCE_NUMBERS // train.shape[1])
     chosen = np.random.default_rng(seed).permutation(len(train))[:size]
     reference = Reference(_unit(train[chosen]).astype(np.float16).astype(np.float32), 1.0)  # as it will be stored
-    threshold = float(np.quantile(reference.novelty(validation), KEPT_IN))
+    threshold = max(float(np.quantile(reference.novelty(validation), KEPT_IN)), _NO_DISTANCE)
     return dataclasses.replace(reference, threshold=threshold)
 
 

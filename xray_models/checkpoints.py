@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL.Image import Resampling
+from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
@@ -31,7 +32,11 @@ from xray_models.images import InputSpec
 from xray_models.revisions import hash_weights
 from xray_models.tasks import ModelRef, Task, TaskError
 
-_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.LayerNorm,
+    nn.GroupNorm,
+)  # the first in all their kinds, synchronised or not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,13 +155,11 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
     """Loads one model of a task from its local folder or, pinned, from the Hub's local cache.
 
     Raises:
-        TaskError: when the checkpoint is missing, carries other labels, or lacks what the panel needs.
+        TaskError: when the checkpoint is missing, damaged, carries other labels, or lacks what the panel needs.
         OSError: when its files cannot be read.
     """
     folder = _locate(task, ref)
-    model = AutoModelForImageClassification.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
-    ).eval()
+    model = _load_whole(folder, ref.name)
     task.check_labels(list_labels(model), f"model {ref.name!r}")
     info = getattr(model.config, "second_read", None) or {}
     reference, arrays = None, {}
@@ -173,6 +176,30 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
         reference=reference,
         seen=arrays,
     )
+
+
+def _load_whole(folder: Path, name: str) -> PreTrainedModel:
+    """Loads a model, every tensor of which its files hold: transformers fills in random numbers for what they lack."""
+    try:
+        model, report = AutoModelForImageClassification.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise TaskError(
+            f"the weights of model {name!r} are damaged ({error}). Train, pull or copy it again."
+        ) from error
+    lost = sorted(map(str, report["missing_keys"]))
+    if lost:
+        raise TaskError(
+            f"the weights of model {name!r} lack {len(lost)} of its tensors, which would be random: {lost[0]}"
+            f"{', ...' if len(lost) > 1 else ''}. Train, pull or copy it again."
+        )
+    return model.eval()
 
 
 def list_labels(model: PreTrainedModel) -> list[str]:

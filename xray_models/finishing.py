@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from xray_models.calibration import Reference
 from xray_models.checkpoints import round_weights
 from xray_models.images import normalise
 from xray_models.imagesets import ImageSet
+
+_log = logging.getLogger(__name__)
+_FEW = 50  # validation images
 
 
 @torch.inference_mode()
@@ -54,6 +58,10 @@ def calibrate(
     round_weights(model)
     logits, validation = collect_outputs(model, sets["validation"])
     truth = sets["validation"].labels
+    if len(truth) < _FEW:
+        _log.warning(
+            "%d validation images are few: probabilities and prediction sets fitted on them are rough", len(truth)
+        )
     classifier = split_model(model).classifier
     scaling = calibration.fit_scaling(logits, truth, biased and classifier.bias is not None)
     conformal = calibration.fit_conformal(softmax(scaling.apply(logits), axis=1), truth)

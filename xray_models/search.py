@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from transformers import PreTrainedModel
 from xray_models.imagesets import ImageSet
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError, choose
+from xray_models.teaching import Teacher
 from xray_models.trainer import build_trainer
+
+_log = logging.getLogger(__name__)
 
 GRID: dict[str, tuple[float, ...]] = {
     "learning_rate": (1e-4, 3e-4, 1e-3),
@@ -46,9 +50,17 @@ class Plan:
 
 
 def search_recipes(
-    build: Callable[[Recipe], PreTrainedModel], sets: dict[str, ImageSet], recipe: Recipe, out: Path, plan: Plan
+    build: Callable[[Recipe], PreTrainedModel],
+    sets: dict[str, ImageSet],
+    recipe: Recipe,
+    out: Path,
+    plan: Plan,
+    teacher: Teacher | None = None,
 ) -> pd.DataFrame:
     """Trains once per combination, by the Trainer's own `hyperparameter_search`.
+
+    Each training goes on to its own end. To cut some short, Optuna would compare them after the same number of steps,
+    which are more images for larger batches, and would rank a loss on the way with those at the end.
 
     Args:
         build: from a recipe to a new model.
@@ -56,12 +68,18 @@ def search_recipes(
         recipe: what all trainings share.
         out: folder for the Trainer's checkpoints.
         plan: which search, and how long.
+        teacher: whose opinions the models learn, besides the labels.
 
     Returns:
         One row a training, best first: learning_rate, dropout, batch_size, and log_loss, of the validation images
         after the last epoch and temperature scaling.
+
+    Raises:
+        TaskError: when every training has diverged.
     """
     out.mkdir(parents=True, exist_ok=True)
+    if recipe.ema or recipe.frozen_epochs:
+        _log.warning("a search trains in one stage and keeps no moving average: ema and frozen_epochs are left out")
     recipe = dataclasses.replace(recipe, ema=0.0, frozen_epochs=0)  # both belong to one model
     sampler: Any = optuna.samplers.TPESampler(seed=plan.seed)
     if plan.kind == "grid":
@@ -73,19 +91,29 @@ def search_recipes(
         return build(recipe if trial is None else dataclasses.replace(recipe, dropout=suggest(trial)["dropout"]))
 
     storage = optuna.storages.InMemoryStorage()
-    build_trainer(build_for, sets, recipe, out, plan.seed).hyperparameter_search(
-        hp_space=suggest,
-        compute_objective=lambda metrics: metrics["eval_calibrated_log_loss"],
-        direction="minimize",
-        backend="optuna",
-        n_trials=plan.trials,
-        sampler=sampler,
-        storage=storage,
-        study_name="search",
-    )
-    trials = optuna.load_study(study_name="search", storage=storage).trials
+    try:
+        build_trainer(build_for, sets, recipe, out, plan.seed, teacher).hyperparameter_search(
+            hp_space=lambda trial: {name: value for name, value in suggest(trial).items() if name != "dropout"},
+            compute_objective=lambda metrics: metrics["eval_calibrated_log_loss"],
+            direction="minimize",
+            backend="optuna",
+            n_trials=plan.trials,
+            sampler=sampler,
+            pruner=optuna.pruners.NopPruner(),
+            storage=storage,
+            study_name="search",
+        )
+    except ValueError as error:  # Optuna's, for a study without a best trial
+        if any(trial.value is not None for trial in _list_trials(storage)):
+            raise
+        raise TaskError("Every training of the search has diverged. Correct the data or the recipe.") from error
+    trials = _list_trials(storage)
     rows = pd.DataFrame([{**trial.params, "log_loss": trial.value} for trial in trials])
     return rows.rename(columns=_NAMES).sort_values("log_loss", ignore_index=True)
+
+
+def _list_trials(storage: optuna.storages.InMemoryStorage) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="search", storage=storage).trials
 
 
 def _suggest_from_grid(trial: optuna.Trial) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def _choose_model(task: Task, options: argparse.Namespace) -> ModelRef:
 def _settle(options: argparse.Namespace) -> tuple[Task, ModelRef, Recipe]:
     """What the options make of a task, its model and its recipe; raises `TaskError` for what does not exist or fit."""
     task = load_task(options.task)
+    if options.search and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise TaskError("A search runs in one process. Start it with python -m xray_models.train.")
     ref = _choose_model(task, options)
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(Recipe)}
     recipe = dataclasses.replace(

@@ -48,6 +48,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
     model, spec = _build(task, ref, recipe, weights)
     recipe = dataclasses.replace(recipe, image_size=spec.height)
+    teacher = load_teacher(task, recipe, spec)
     rows = read_rows(task, options.data, options.flags)
     sets = load_splits(task, recipe, spec, rows, options.seed)
     started_from = f"ImageNet weights ({weights.stem})" if weights else "random weights"
@@ -59,7 +60,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     _log.info("%s images; started from %s", counts, started_from)
     same = {"task": task.name, "architecture": ref.architecture, "seed": options.seed, "images": counts}
     open_progress(options.out / PROGRESS, same | dataclasses.asdict(recipe), options.resume)
-    trainer = run_stages(model, sets, recipe, options, load_teacher(task, recipe, spec))
+    trainer = run_stages(model, sets, recipe, options, teacher)
     trainer.accelerator.end_training()  # or a process that leaves with its threads at work may be aborted
     if not trainer.is_world_process_zero():
         return {}
@@ -131,9 +132,10 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     set_seed(options.seed)
     weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
     _, spec = _build(task, ref, recipe, weights)
+    teacher = load_teacher(task, recipe, spec)
     sets = load_splits(task, recipe, spec, read_rows(task, options.data, options.flags), options.seed)
     table = search_recipes(
-        lambda changed: _build(task, ref, changed, weights)[0], sets, recipe, options.out / PROGRESS, plan
+        lambda changed: _build(task, ref, changed, weights)[0], sets, recipe, options.out / PROGRESS, plan, teacher
     )
     table.to_csv(options.out / "search.csv", index=False)
     shutil.rmtree(options.out / PROGRESS, ignore_errors=True)

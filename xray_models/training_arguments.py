@@ -47,7 +47,7 @@ def build_arguments(recipe: Recipe, images: int, out: Path, seed: int, workers: 
     gpu, processes = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", 1))
     plateau = recipe.schedule == "plateau"
     steps = math.ceil(images / recipe.batch_size) * recipe.epochs
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(out),
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
@@ -69,8 +69,10 @@ def build_arguments(recipe: Recipe, images: int, out: Path, seed: int, workers: 
         logging_strategy="epoch",
         report_to=[] if recipe.log == "none" else [recipe.log],
         label_names=["labels"],
-        dataloader_drop_last=images % recipe.batch_size == 1,  # batch norm learns nothing from one image
         seed=seed,
         dataloader_num_workers=workers,
         dataloader_pin_memory=gpu,
     )
+    if arguments.n_gpu > 1:  # else each would take a whole batch, and batch norms a part; `accelerate launch` uses all
+        arguments._n_gpu = 1
+    return arguments
