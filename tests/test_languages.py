@@ -16,6 +16,7 @@ from reading_room.review import STATUSES
 from reading_room.viewer import read_part
 from xray_models.architectures import ARCHITECTURES
 from xray_models.attribution import TITLES
+from xray_models.cards import BOOTSTRAP, WILSON
 from xray_models.flags import REASONS
 from xray_models.tasks import load_tasks
 
@@ -170,7 +171,7 @@ def test_words_that_the_server_chooses_are_covered():
     words = [*REASONS, *STATUSES, *TITLES.values(), *worklist_view._STATES.values()]
     words += [task.title for task in tasks] + [label.replace("_", " ") for task in tasks for label in task.labels]
     words += [title for title, _ in worklist_view.ORDERS + worklist_view.list_filters(())]
-    words += [architecture.title for architecture in ARCHITECTURES.values()]
+    words += [architecture.title for architecture in ARCHITECTURES.values()] + [BOOTSTRAP, WILSON]
     words += [text for html in (review_page._SEALED, worklist_page._SEALED) for text in Texts(html).found]
     assert [word for word in words if not knows(word)] == []
 

@@ -19,8 +19,8 @@ _METRICS = {
 }
 """Figures that a card shows, and what the Hub calls them."""
 
-_WILSON = "Wilson, which takes each image as independent"
-_BOOTSTRAP = "bootstrap over groups: near-copies, and images of one patient where that is known, are drawn together"
+WILSON = "Wilson, which takes each image as independent"
+BOOTSTRAP = "bootstrap over groups: near-copies, and images of one patient where that is known, are drawn together"
 
 
 class Share(NamedTuple):
@@ -59,7 +59,7 @@ def list_figures(info: Mapping[str, Any]) -> Figures:
     held = {label: (own, count - own) for label, own in test["support"].items()}
     sensitivity = {label: _wilson(test["sensitivity"][label], own) for label, (own, _) in held.items()}
     specificity = {label: _wilson(test["specificity"][label], others) for label, (_, others) in held.items()}
-    return Figures(whole, sensitivity, specificity, _WILSON)
+    return Figures(whole, sensitivity, specificity, WILSON)
 
 
 def take_figures(task: Task, model: str, digest: str, metrics: Mapping[str, Any]) -> Figures:
@@ -88,7 +88,7 @@ def take_figures(task: Task, model: str, digest: str, metrics: Mapping[str, Any]
     sensitivity, specificity = (
         {label: Share(**found[kind][label]) for label in task.labels} for kind in ("sensitivity", "specificity")
     )
-    return Figures({key: Share(**found[key]) for key in _METRICS}, sensitivity, specificity, _BOOTSTRAP)
+    return Figures({key: Share(**found[key]) for key in _METRICS}, sensitivity, specificity, BOOTSTRAP)
 
 
 _CARD = """---
