@@ -92,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from reading_room.app import build_app, launch_options  # gradio takes seconds to import
 
             app = build_app(options.flags, options.task, options.engine, options.blinded, options.watch, options.sync)
-        app.launch(
+        _, url, _ = app.launch(
+            quiet=True,
             server_name=options.host,
             server_port=options.port,
             names=options.name,
@@ -103,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (ValueError, OSError) as error:
         return refuse(error)
-    sys.stdout.flush()  # the address, for who reads it from a log
+    sys.stdout.write(f"The page is up: {url}\nFor research and teaching; not a medical device. Ctrl+C ends it.\n")
+    sys.stdout.flush()  # for who reads the address from a log
     app.room.panels.begin()
     try:
         app.block_thread()

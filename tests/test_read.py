@@ -55,4 +55,6 @@ def test_a_starter_panel_answers(tmp_path, capsys):
         pytest.skip("no starter models of phantom")
     Image.new("L", (300, 200), 90).save(tmp_path / "grey.png")
     assert read.main([str(tmp_path / "grey.png"), "--task", "phantom"]) == 0
-    assert "unlike the images" in capsys.readouterr().out  # a blank picture is no radiograph
+    said = capsys.readouterr()
+    assert "unlike the images" in said.out  # a blank picture is no radiograph
+    assert "Loading" not in said.err  # no bar for each model

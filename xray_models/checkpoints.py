@@ -9,10 +9,11 @@ README.md                   the model card
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModelForImageClassification, PreTrainedModel, ViTImageProcessorPil
+from transformers.utils.logging import set_tqdm_hook
 
 from xray_models.architectures import FusedParts, Parts, split_model
 from xray_models.calibration import Reference
@@ -181,14 +183,15 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
 def _load_whole(folder: Path, name: str) -> PreTrainedModel:
     """Loads a model, every tensor of which its files hold: transformers fills in random numbers for what they lack."""
     try:
-        model, report = AutoModelForImageClassification.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with _without_bars():
+            model, report = AutoModelForImageClassification.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except SafetensorError as error:
         raise TaskError(
             f"the weights of model {name!r} are damaged ({error}). Train, pull or copy it again."
@@ -200,6 +203,16 @@ def _load_whole(folder: Path, name: str) -> PreTrainedModel:
             f"{', ...' if len(lost) > 1 else ''}. Train, pull or copy it again."
         )
     return model.eval()
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Spares whoever runs a command a progress bar for each model, full within milliseconds."""
+    before = set_tqdm_hook(lambda bar, args, options: bar(*args, **{**options, "disable": True}))
+    try:
+        yield
+    finally:
+        set_tqdm_hook(before)
 
 
 def list_labels(model: PreTrainedModel) -> list[str]:
