@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 from gradio_client.utils import is_http_url_like
+from pydantic import ValidationError
 from starlette.middleware import Middleware
 
 from reading_room.api import build_api
@@ -25,6 +26,9 @@ from reading_room.wiring import QUIET, Shared
 from reading_room.worklist_page import build_worklist_page
 
 UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
+_NO_FILE = (
+    "This is not a file. Send one as gradio_client does: handle_file(path), or a list of these where many are asked."
+)
 SESSIONS = 500  # kept at most, about 0.4 MiB each; the one used longest ago goes first
 _STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9)}
 
@@ -72,10 +76,16 @@ class ReadingRoom(gr.Blocks):
         return super().launch(*args, app_kwargs=extra, **options)
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> Any:
-        """As `gr.Blocks` does, but fetches no file from an address that a caller names: only assistants send those."""
+        """As `gr.Blocks` does, but fetches no file from an address that a caller names: only assistants send those.
+
+        What is no file in the place of one is refused in words, without the name that it may hold in the log.
+        """
         if not self.mcp_server_obj and any(map(_is_link, inputs)):
             raise gr.Error("The room fetches nothing from elsewhere. Send the file itself.", print_exception=False)
-        return await super().preprocess_data(block_fn, inputs, *args, **options)
+        try:
+            return await super().preprocess_data(block_fn, inputs, *args, **options)
+        except ValidationError:
+            raise gr.Error(_NO_FILE, print_exception=False) from None
 
     def close(self, *args: Any, **options: Any) -> None:
         """Closes as `gr.Blocks.close` does; what is not on the Hub yet gets a last, short chance."""

@@ -182,6 +182,14 @@ def test_a_path_on_the_server_is_no_upload(served, tmp_path, image):
     assert path.exists()
 
 
+@pytest.mark.parametrize("sent", ["DOE_JANE.png", 7, {"path": "DOE_JANE.png"}, ["DOE_JANE.png"]])
+@pytest.mark.parametrize("call", ["/read", "/rank"])
+def test_what_is_no_file_is_told_how_to_send_one_and_leaves_no_name(served, sent, call, caplog, capfd):
+    with pytest.raises(AppError, match=r"handle_file\(path\)"):
+        served[0].predict(sent, "phantom", api_name=call)
+    assert "DOE" not in caplog.text + "".join(capfd.readouterr())
+
+
 def test_nothing_is_fetched_from_an_address_that_a_caller_names(served, monkeypatch):
     fetched = []
     monkeypatch.setattr("gradio.processing_utils.sh.get", lambda url, **_: fetched.append(url))
