@@ -15,7 +15,7 @@ import gradio as gr
 
 from reading_room.desk import SAYING
 from reading_room.gathering import MOST
-from reading_room.readers import find_login, name_reader
+from reading_room.readers import name_reader, sign
 from reading_room.room import Room
 from xray_models.methods import DEFAULT
 
@@ -48,9 +48,9 @@ def build_api(room: Room) -> None:
             return room.commit(file, task, label, confidence, name_reader(request))
 
         def flag(record: dict, request: gr.Request) -> str:
-            login = find_login(request)
-            signed = {**record, "reader": login} if login and isinstance(record, dict) else record
-            return room.flag(signed, name_reader(request))
+            if isinstance(record, dict) and (name := sign(request, record.get("reader"))):
+                record = {**record, "reader": name}
+            return room.flag(record, name_reader(request))
 
         def withdraw(flag_id: str, request: gr.Request) -> str:
             return room.withdraw(flag_id, name_reader(request))

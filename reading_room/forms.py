@@ -9,7 +9,7 @@ import gradio as gr
 from reading_room import flagging
 from reading_room.blinding import SealedError
 from reading_room.desk import SAYING, Desk, Shown
-from reading_room.readers import find_login, name_reader, show_login
+from reading_room.readers import name_reader, show_login, sign
 from reading_room.room import Room
 from reading_room.wiring import FROM_LINK, QUIET, download_as
 from xray_models.flags import REASONS
@@ -138,7 +138,7 @@ def wire_flag_form(
             "corrected_label": label,
             "confidence": confidence / 100,
             "reason": reason,
-            "reader": find_login(request) or reader,
+            "reader": sign(request, reader),
             "comment": comment,
         }
         who = name_reader(request)

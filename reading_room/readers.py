@@ -17,6 +17,7 @@ from reading_room.browsers import find_browser
 from reading_room.wiring import QUIET
 
 _log = logging.getLogger(__name__)
+GUEST = " (not signed in)"
 _NEEDED = ("authlib", "itsdangerous")  # of gradio[oauth], which a Space's image has
 
 
@@ -42,6 +43,17 @@ def name_reader(request: gr.Request | None) -> str:
     if browser:
         return f"browser {browser}"
     return f"session {request.session_hash}" if request.session_hash else ""  # a client chooses it: never a log-in's
+
+
+def sign(request: gr.Request | None, typed: Any) -> Any:
+    """The name under which something is recorded: the log-in's, else the one typed.
+
+    Where readers can sign in, a name that is only typed says so: anybody can type a colleague's.
+    """
+    login = find_login(request)
+    if login or not isinstance(typed, str) or not typed.strip() or not offers_sign_in():
+        return login or typed
+    return f"{typed.removesuffix(GUEST).strip()}{GUEST}"
 
 
 def offers_sign_in() -> bool:

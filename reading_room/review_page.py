@@ -14,7 +14,7 @@ from reading_room import review, review_view, tables
 from reading_room.cards import render_error
 from reading_room.desk import SAYING
 from reading_room.forms import wire_following
-from reading_room.readers import find_login, show_login
+from reading_room.readers import show_login, sign
 from reading_room.review import Wanted
 from reading_room.review_outcomes import build_outcomes
 from reading_room.room import Room
@@ -168,7 +168,7 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
 
 def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.State) -> None:
     def settle(flag_id: str, label: str | None, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
-        me = find_login(request) or reader
+        me = sign(request, reader)
         if not label:
             said = render_error("Choose the label that the image shall have.", "Not saved:")
             return said, said, gr.skip(), gr.skip()
@@ -176,7 +176,7 @@ def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.Stat
 
     def deciding(verdict: str) -> Callable:
         def decide(flag_id: str, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
-            me = find_login(request) or reader
+            me = sign(request, reader)
             return _say(room, lambda: review.answer(room, flag_id, verdict, me, comment), count)
 
         return decide

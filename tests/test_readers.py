@@ -49,6 +49,16 @@ def test_a_login_names_the_reader(request_, login, name):
     assert readers.name_reader(request_) == name
 
 
+def test_a_typed_name_says_so_where_readers_could_sign_in(monkeypatch):
+    ann, nobody = request_of(username="ann"), request_of()
+    assert readers.sign(ann, "bob") == "ann"
+    assert readers.sign(nobody, "bob") == "bob"
+    monkeypatch.setattr(readers, "offers_sign_in", lambda: True)
+    assert readers.sign(ann, "bob") == "ann"
+    assert readers.sign(nobody, "bob") == readers.sign(nobody, "bob (not signed in)") == "bob (not signed in)"
+    assert [readers.sign(nobody, typed) for typed in (" ", "", None, 7)] == [" ", "", None, 7]
+
+
 def test_signing_in_is_offered_on_a_space_with_oauth_alone(monkeypatch, caplog):
     monkeypatch.setenv("OAUTH_CLIENT_ID", "x")
     assert not readers.offers_sign_in()
@@ -73,9 +83,9 @@ def test_a_space_knows_its_readers_by_their_accounts_of_the_hub(untrained, tmp_p
     try:
         file = tmp_path / "image.png"
         file.write_bytes(encode_png(from_pixels(phantom.draw_phantom("Normal", 1, 64).pixels)))
-        assert save(url, file, {}) == "typed"
+        assert save(url, file, {}) == "typed (not signed in)"
         assert save(url, file, cookie("bob", "https://127.0.0.1:9")) == "bob"
-        assert save(url, file, cookie("bob", "forged")) == "typed"
+        assert save(url, file, cookie("bob", "forged")) == "typed (not signed in)"
         flag_id = app.room.history.find("phantom", read_image(file).sha256)[1].flag_id
         posing = Client(url, verbose=False)
         posing.session_hash = "bob"  # a client without a log-in names its session as it likes
@@ -99,4 +109,4 @@ def save(url, file, headers):
     flag_id = client.predict({**record, "reader": "typed"}, api_name="/flag")
     rows = client.predict(api_name="/flags").splitlines()
     row = next(row for row in rows if flag_id in row)
-    return next(name for name in ("typed", "bob") if f",{name}," in row)
+    return next(name for name in ("typed", "typed (not signed in)", "bob") if f",{name}," in row)
