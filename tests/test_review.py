@@ -63,6 +63,16 @@ def test_a_settled_label_is_the_one_that_training_gets(ledger, label):
         assert review.accept_labels(review.load_flags(ledger.root), "phantom") == {IMAGES[0].sha256: settled}
 
 
+def test_settling_accepts_all_flags_with_the_label_and_rejects_all_others(ledger):
+    for reader, label in (("AB", "Normal"), ("CD", "Normal"), ("EF", "Effusion"), ("GH", "Normal"), ("IJ", "Nodule")):
+        add(ledger, IMAGES[0], label, reader)
+    assert len(review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Normal", "Chief")) == 5
+    flags = review.load_flags(ledger.root)
+    verdicts = dict(zip(flags["reader"], flags["verdict"], strict=True)) | {"Chief": ""}
+    said = {"AB": "accepted", "CD": "accepted", "EF": "rejected", "GH": "accepted", "IJ": "rejected", "Chief": ""}
+    assert verdicts == said
+
+
 def test_any_order_of_decisions_is_shown_as_training_takes_it(ledger):
     rng = np.random.default_rng(0)
     ids = [add(ledger, IMAGES[k % 3], TASK.labels[k % 4], f"R{k % 2}") for k in range(6)]
@@ -148,6 +158,7 @@ def test_flags_are_newest_first_and_filtered(ledger):
     last = add(ledger, IMAGES[1], "Nodule", "CD", created_at="2026-01-02T00:00:00.000+00:00")
     flags = review.load_flags(ledger.root)
     assert flags["flag_id"].iloc[0] == last
+    assert list(flags.index) == [0, 1] and "index" not in flags
     assert list(review.filter_flags(flags, Wanted(reader="AB"))["corrected_label"]) == ["Normal"]
     assert list(review.filter_flags(flags, Wanted("phantom", "CD", "Nodule", "open"))["flag_id"]) == [last]
     assert review.filter_flags(flags, Wanted(status="rejected")).empty
