@@ -12,11 +12,13 @@ import pandas as pd
 from evaluation.cases import read_ahead
 from evaluation.predictions import CONSENSUS
 from evaluation.samples import draw_rows, measure_means, with_pixels
+from evaluation.traits import MARGIN
+from xray_models.datasets import THUMBNAIL
 from xray_models.images import Radiograph
 from xray_models.panel import Panel
 from xray_models.readings import Reading
 
-SHARE = 1 / 16  # of height and width that is hidden on each side; as much as `traits` calls margin
+SHARE = MARGIN / THUMBNAIL.height  # of height and width that is hidden on each side: what `traits` calls margin
 
 
 def mask_margins(radiograph: Radiograph, share: float = SHARE) -> Radiograph:

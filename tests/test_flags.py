@@ -72,7 +72,9 @@ def test_the_same_id_twice_is_one_flag(tmp_path, image):
     ledger = Ledger(tmp_path)
     for _ in range(2):
         assert ledger.append(flag(image, flag_id="flag-1"), image, TASK) == "flag-1"
-    assert len(flags.read_flags(tmp_path)) == 1
+    read = flags.read_flags(tmp_path)
+    assert list(read.index) == [0]
+    assert list(read.columns) == [*flags.FIELDS, "path"]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +186,7 @@ def test_a_writers_file_is_locked_from_its_first_moment(tmp_path, image, monkeyp
 def test_the_export_cannot_run_as_a_formula(tmp_path, image):
     Ledger(tmp_path).append(flag(image, comment="=HYPERLINK(1)", reader="@x"), image, TASK)
     row = next(csv.DictReader(io.StringIO(flags.export_csv(tmp_path))))
+    assert list(row) == flags.FIELDS  # and no number of the row before them
     assert row["comment"] == "'=HYPERLINK(1)"
     assert row["reader"] == "'@x"
 

@@ -80,7 +80,7 @@ def test_a_panel_that_looks_at_a_corner_is_found_out(marked):
     folder, rows = marked
     found = judge_margins(Marked(load_task("phantom")), rows, folder)
     assert found["n"] == 40
-    assert found["share"] == SHARE
+    assert found["share"] == SHARE == 1 / 16
     for name in ("marked", "consensus"):
         entry = found["models"][name]
         assert set(entry) == FIELDS

@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 
+from xray_models import train
 from xray_models.augment import POLICIES
 from xray_models.fields import TaskError
-from xray_models.recipes import Recipe
+from xray_models.recipes import _CHOICES, Recipe, describe_fields
 
 
 def test_the_policies_that_a_recipe_may_name_are_those_that_there_are():
@@ -31,6 +32,17 @@ def test_a_value_that_cannot_be_is_refused(change, says):
         Recipe(**change)
     with pytest.raises(TaskError, match=says):
         dataclasses.replace(Recipe(), **change)
+
+
+def test_every_field_is_described_with_the_words_that_it_may_be(capsys):
+    said = describe_fields()
+    assert list(said) == [field.name for field in dataclasses.fields(Recipe)]
+    for name, words in _CHOICES.items():
+        assert all(f"`{word}`" in said[name] for word in words), name
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "none, loss (weighted by inverse frequency), sampler" in shown
 
 
 def test_values_at_the_ends_of_their_ranges_are_taken():

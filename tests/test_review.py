@@ -9,7 +9,7 @@ import pytest
 
 from reading_room import agreements, relabels, review
 from reading_room.review import Wanted
-from tests.flag_samples import IMAGES, TASK, add
+from tests.flag_samples import IMAGES, TASK, add, opinion
 from xray_models import flags as ledgers
 from xray_models import phantom
 from xray_models.flags import FlagError
@@ -43,6 +43,17 @@ def test_a_decision_is_a_new_row_and_training_follows(ledger):
     assert shown(ledger) == in_training(ledger) == {}
 
 
+def test_a_decision_holds_the_opinions_that_the_flag_was_made_with(ledger):
+    given = {"opinions": {"m": opinion("Normal")}, "consensus_label": "Normal", "disagreement": 0.25}
+    flag_id = add(ledger, IMAGES[0], "Effusion", source_name_hash="name-1", **given)
+    review.decide(ledger, TASK, flag_id, "accepted", "Chief", "so it is")
+    decision = review.load_flags(ledger.root).iloc[0]
+    assert json.loads(decision["opinions"]) == given["opinions"]
+    assert (decision["consensus_label"], decision["disagreement"]) == ("Normal", "0.25")
+    assert (decision["corrected_label"], decision["source_name_hash"]) == ("Effusion", "name-1")
+    assert (decision["reader"], decision["comment"], decision["status"]) == ("Chief", "so it is", "accepted")
+
+
 def test_a_rejection_takes_an_earlier_acceptance_with_it(ledger):
     flag_id = add(ledger, IMAGES[0], "Effusion")
     review.decide(ledger, TASK, flag_id, "accepted", "Chief")
@@ -51,6 +62,8 @@ def test_a_rejection_takes_an_earlier_acceptance_with_it(ledger):
     assert shown(ledger) == in_training(ledger) == {}
     review.decide(ledger, TASK, flag_id, "accepted", "Chief")
     assert shown(ledger) == in_training(ledger) == {IMAGES[0].sha256: "Effusion"}
+    assert len(review.decide(ledger, TASK, flag_id, "rejected", "Chief")) == 2  # the first acceptance is settled
+    assert shown(ledger) == in_training(ledger) == {}
 
 
 @pytest.mark.parametrize("label", ["Effusion", "Normal", "Consolidation"])
@@ -61,6 +74,16 @@ def test_a_settled_label_is_the_one_that_training_gets(ledger, label):
         review.adjudicate(ledger, TASK, IMAGES[0].sha256, settled, "Chief")
         assert shown(ledger) == in_training(ledger) == {IMAGES[0].sha256: settled}
         assert review.accept_labels(review.load_flags(ledger.root), "phantom") == {IMAGES[0].sha256: settled}
+
+
+def test_settling_accepts_all_flags_with_the_label_and_rejects_all_others(ledger):
+    for reader, label in (("AB", "Normal"), ("CD", "Normal"), ("EF", "Effusion"), ("GH", "Normal"), ("IJ", "Nodule")):
+        add(ledger, IMAGES[0], label, reader)
+    assert len(review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Normal", "Chief")) == 5
+    flags = review.load_flags(ledger.root)
+    verdicts = dict(zip(flags["reader"], flags["verdict"], strict=True)) | {"Chief": ""}
+    said = {"AB": "accepted", "CD": "accepted", "EF": "rejected", "GH": "accepted", "IJ": "rejected", "Chief": ""}
+    assert verdicts == said
 
 
 def test_any_order_of_decisions_is_shown_as_training_takes_it(ledger):
@@ -148,6 +171,7 @@ def test_flags_are_newest_first_and_filtered(ledger):
     last = add(ledger, IMAGES[1], "Nodule", "CD", created_at="2026-01-02T00:00:00.000+00:00")
     flags = review.load_flags(ledger.root)
     assert flags["flag_id"].iloc[0] == last
+    assert list(flags.index) == [0, 1] and "index" not in flags
     assert list(review.filter_flags(flags, Wanted(reader="AB"))["corrected_label"]) == ["Normal"]
     assert list(review.filter_flags(flags, Wanted("phantom", "CD", "Nodule", "open"))["flag_id"]) == [last]
     assert review.filter_flags(flags, Wanted(status="rejected")).empty

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
+import re
 from collections.abc import Callable
 
 from xray_models.fields import TaskError, choose
@@ -40,7 +42,7 @@ class Recipe:
         optimizer: `adamw`, `adam`, `sgd` (Nesterov) or `rmsprop`.
         weight_decay: decoupled for AdamW, else the L2 penalty.
         layer_decay: rate of each transformer layer relative to the one above it, in (0, 1].
-        augment: name of a policy in `xray_models.augment.POLICIES`.
+        augment: `none`, `light`, `radiograph`, `covid`, `brain` or `autoaugment`, policies of `xray_models.augment`.
         mixup: alpha of mixup (Zhang et al., 2018); 0 for none.
         schedule: `cosine` or `constant` (both with warm-up), or `plateau` (halved when validation stalls).
         warmup: fraction of the steps over which the rate rises (not for plateau).
@@ -96,3 +98,9 @@ class Recipe:
         for name, (fits, words) in _RANGES.items():
             if not (math.isfinite(getattr(self, name)) and fits(getattr(self, name))):
                 raise TaskError(f"{name} is {getattr(self, name)}; it must be a finite number {words}.")
+
+
+def describe_fields() -> dict[str, str]:
+    """What each field of a recipe is, as `Recipe` says it; nothing where Python runs without docstrings."""
+    entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", inspect.getdoc(Recipe) or "", re.MULTILINE)
+    return {name: " ".join(text.split()).rstrip(".") for name, text in entries}

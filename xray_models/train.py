@@ -19,7 +19,7 @@ from xray_models.commands import check_out, leave_group, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.progress import PROGRESS, last_progress
-from xray_models.recipes import Recipe
+from xray_models.recipes import Recipe, describe_fields
 from xray_models.tasks import SPLIT_KINDS, ModelRef, Task, TaskError, load_task
 
 _log = logging.getLogger(__name__)
@@ -47,9 +47,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=12, help="trainings of a search, at most (default: 12)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of an interrupted run")
+    recipe = parser.add_argument_group("recipe", "where left out, as hub_configs says")
+    said = describe_fields()
     for field in dataclasses.fields(Recipe):
-        option = "--" + field.name.replace("_", "-")
-        parser.add_argument(option, type=type(field.default), help="default: as hub_configs says")
+        option, text = "--" + field.name.replace("_", "-"), said.get(field.name, "")
+        recipe.add_argument(option, type=type(field.default), help=text.replace("`", "").replace("%", "%%"))
     options = parser.parse_args(argv)
     words = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--resume"]
     local = options.start is not None and Path(options.start).exists()
