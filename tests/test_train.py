@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xray_models import datasets, phantom, train, training
+from xray_models import datasets, phantom, progress, train, training
 from xray_models.architectures import build_model
 from xray_models.checkpoints import load_checkpoint
 from xray_models.flags import Flag, Ledger
@@ -131,6 +131,18 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
         (folder / "trainer_state.json").write_text(text)
     assert train.last_progress(tmp_path).endswith("checkpoint-5")
     assert train.last_progress(tmp_path / "none") is None
+
+
+def test_what_was_written_for_tensorboard_outlasts_the_training(tmp_path):
+    """The Trainer writes it among its checkpoints, which go at the end."""
+    for stage in ("head", "all"):
+        logs = tmp_path / ".training" / stage / "runs" / "Nov22_host"
+        logs.mkdir(parents=True)
+        (logs / "events.out").write_text(stage)
+    progress.close_progress(tmp_path / ".training")
+    assert not (tmp_path / ".training").exists()
+    for stage in ("head", "all"):
+        assert (tmp_path / "runs" / stage / "Nov22_host" / "events.out").read_text() == stage
 
 
 def test_flags_are_learned_from(phantoms, tmp_path):
