@@ -260,6 +260,12 @@ def test_a_search_is_a_table_and_a_file(phantoms, tmp_path, capsys):
     assert len((tmp_path / "s" / "search.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize(("width", "says"), [(1.0, "there is no resnet18.safetensors in"), (0.5, "width is 0.5")])
+def test_random_weights_in_the_place_of_imagenets_are_said(width, says, tmp_path, caplog):
+    assert training._find_weights("resnet18", tmp_path, width) is None
+    assert says in caplog.text
+
+
 def test_a_search_in_several_processes_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert train.main([*SMALL, "--out", str(tmp_path / "s"), "--search", "grid"]) == 2

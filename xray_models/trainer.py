@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from xray_models.architectures import split_model
+from xray_models.architectures.fusion import FusionForImageClassification
 from xray_models.averaging import AVERAGE, Average
 from xray_models.calibration import fit_temperature
 from xray_models.callbacks import Epochs, Progress
@@ -194,11 +195,11 @@ def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def freeze_body(model: PreTrainedModel) -> None:
-    """Leaves only the classifier, and a head before it, to be trained."""
+    """Leaves only the classifier, and a head before it, to be trained; of a fusion its small network."""
     model.requires_grad_(False)
     split_model(model).classifier.requires_grad_(True)
     for name, module in model.named_modules():
-        if name == "head":
+        if name == "head" or (isinstance(model, FusionForImageClassification) and name in ("norm", "hidden")):
             module.requires_grad_(True)
 
 

@@ -44,7 +44,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         options: `out`, `data`, `flags`, `weights`, `seed`, `resume`, as the command line gives them.
     """
     set_seed(options.seed)
-    weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
+    weights = _find_weights(ref.architecture, options.weights, recipe.width)
     model, spec = _build(task, ref, recipe, weights)
     recipe = dataclasses.replace(recipe, image_size=spec.height)
     teacher = load_teacher(task, recipe, spec)
@@ -127,7 +127,7 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
 
     plan = Plan(options.search, options.trials, options.seed)
     set_seed(options.seed)
-    weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
+    weights = _find_weights(ref.architecture, options.weights, recipe.width)
     _, spec = _build(task, ref, recipe, weights)
     teacher = load_teacher(task, recipe, spec)
     sets = load_splits(task, recipe, spec, read_rows(task, options.data, options.flags), options.seed)
@@ -139,9 +139,17 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     sys.stdout.write(table.to_string(index=False, float_format="{:.4g}".format) + "\n")
 
 
-def _find_weights(architecture: str, folder: Path | None) -> Path | None:
-    """Returns the ImageNet weights of an architecture if the folder has them."""
+def _find_weights(architecture: str, folder: Path | None, width: float) -> Path | None:
+    """Returns the ImageNet weights of an architecture if the folder has them; warns where it has not."""
     name = find_architecture(architecture).weights
-    if folder is None or not name or not (folder / name).is_file():
+    if folder is None or not name:
+        return None
+    if width != Recipe.width:
+        _log.warning(
+            "width is %g: ImageNet weights fit only %g, so training starts from random ones", width, Recipe.width
+        )
+        return None
+    if not (folder / name).is_file():
+        _log.warning("there is no %s in %s: training starts from random weights", name, folder)
         return None
     return folder / name
