@@ -233,3 +233,18 @@ def test_gradient_times_activation_is_more_than_rounding(name):
     parts.pool(parts.from_map(grid, prefix))[:, :4].sum().backward()
     products = grid * grid.grad
     assert products.sum(dim=1).abs().max() > 1e-3 * products.abs().sum(dim=1).max()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("densenet121", {"image_size": 16}, "densenet121 does not run on 16 x 16 pixels"),
+        ("inception_v3", {"image_size": 40}, "inception_v3 does not run on 40 x 40 pixels"),
+        ("simple_cnn", {"width": 0.01}, "width is 0.01, which leaves none of a block's 32 filters"),
+        ("bone_cnn_v1", {"width": 0.01}, "Raise it"),
+        ("timm:vit_tiny_patch16_224", {"image_size": 100}, "image_size is 100; .* multiple of its patches' 16 pixels"),
+    ],
+)
+def test_a_size_that_a_network_cannot_have_is_said_before_it_trains(name, change, says):
+    with pytest.raises(TaskError, match=says):
+        build_model(name, ["a", "b"], Recipe(**change))

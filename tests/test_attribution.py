@@ -5,9 +5,11 @@ from captum.attr import GradientShap, NoiseTunnel, Saliency
 
 from tests.conftest import has_starters
 from xray_models import attribution, phantom
+from xray_models.architectures import build_model, split_model
 from xray_models.checkpoints import load_checkpoint
 from xray_models.images import from_pixels, to_input
 from xray_models.panel import Panel
+from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError
 
 
@@ -73,6 +75,15 @@ def test_gradient_shap_adds_up_to_the_change_from_plain_images(untrained, image,
     expected = captum.attribute(inputs, plain, n_samples=512, target=1)[0].sum(dim=0)
     assert np.corrcoef(got.flatten(), expected.flatten())[0, 1] > 0.95
     assert torch.equal(got, attribution.METHODS["gradient_shap"](model.parts, inputs, 1, model.spec))
+
+
+@pytest.mark.parametrize("side", [1, 8, 13])
+def test_occlusion_of_a_small_input_has_a_window(side):
+    network, spec = build_model("simple_cnn", ["a", "b"], Recipe(image_size=side, width=0.25))
+    inputs = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    plane = attribution.METHODS["occlusion"](split_model(network.eval()), inputs, 0, spec)
+    assert plane.shape == (side, side)
+    assert torch.isfinite(plane).all()
 
 
 def test_occlusion_finds_the_place_that_the_score_comes_from(untrained):

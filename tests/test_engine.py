@@ -45,6 +45,24 @@ def test_a_converted_body_is_kept_under_its_weights(members, monkeypatch):
     build_engine(first, "openvino")
 
 
+def test_a_damaged_body_is_converted_anew(members):
+    assert build_engine(members["simple_cnn"]).name.startswith("openvino")
+    for path in engine_folder().glob("*.bin"):
+        whole = path.read_bytes()
+        path.unlink()  # the old one may be open
+        path.write_bytes(whole[:100])
+    engine._open_bodies.clear()
+    assert build_engine(members["simple_cnn"]).name.startswith("openvino")
+
+
+def test_without_a_place_for_converted_bodies_auto_is_torch(members, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    engine._open_bodies.clear()
+    found = build_engine(members["simple_cnn"])
+    assert (found.name, "Not a directory" in found.reason) == ("torch", True)
+
+
 def test_other_weights_are_another_body(members):
     member = members["simple_cnn"]
     before = hash_body(member.parts.body, member.spec)

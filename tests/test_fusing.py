@@ -15,6 +15,7 @@ from xray_models.checkpoints import load_checkpoint, save_checkpoint
 from xray_models.images import to_input
 from xray_models.panel import Panel
 from xray_models.tasks import ModelRef, TaskError, load_task
+from xray_models.trainer import freeze_body
 
 SIZES = {"simple_cnn": 64, "resnet18": 64}
 
@@ -131,6 +132,14 @@ def test_a_complete_copy_needs_no_other_folder(fused, image, tmp_path):
     own = fusing.fingerprint(load_checkpoint(fused, fused.model("resnet18")).model)
     assert fusing.fingerprint(whole.members["resnet18"]) == own
     assert split_model(whole).members
+
+
+def test_a_first_stage_trains_its_small_network(fused):
+    """Its members are frozen anyway; behind a random layer that is frozen, too, there is little to learn."""
+    model, _ = fusing.build_fusion(fused, fused.model("fusion"), fused.recipe)
+    before = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    freeze_body(model)
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == before
 
 
 def test_the_members_stay_as_they_are_while_it_trains(fused):

@@ -158,3 +158,9 @@ def test_weights_that_lack_a_part_are_refused(tmp_path):
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(TaskError, match="would be random"):
         build_model(f"hub:{tmp_path}", LABELS, RECIPE)
+
+
+@pytest.mark.parametrize("text", ["/no/such/model", "./model", "runs/of/mine"])
+def test_a_folder_that_is_not_there_is_not_taken_for_a_repository(text):
+    with pytest.raises(TaskError, match=f"There is no folder {text}"):
+        find_source(text)

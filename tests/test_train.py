@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xray_models import datasets, phantom, train, training
+from xray_models import datasets, phantom, progress, train, training
 from xray_models.architectures import build_model
 from xray_models.checkpoints import load_checkpoint
 from xray_models.flags import Flag, Ledger
@@ -133,6 +133,18 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
     assert train.last_progress(tmp_path / "none") is None
 
 
+def test_what_was_written_for_tensorboard_outlasts_the_training(tmp_path):
+    """The Trainer writes it among its checkpoints, which go at the end."""
+    for stage in ("head", "all"):
+        logs = tmp_path / ".training" / stage / "runs" / "Nov22_host"
+        logs.mkdir(parents=True)
+        (logs / "events.out").write_text(stage)
+    progress.close_progress(tmp_path / ".training")
+    assert not (tmp_path / ".training").exists()
+    for stage in ("head", "all"):
+        assert (tmp_path / "runs" / stage / "Nov22_host" / "events.out").read_text() == stage
+
+
 def test_flags_are_learned_from(phantoms, tmp_path):
     task = load_task("phantom")
     plain = load_splits(task, task.recipe, InputSpec(48, 48), read_rows(task, phantoms))
@@ -246,6 +258,12 @@ def test_a_search_is_a_table_and_a_file(phantoms, tmp_path, capsys):
     assert train.main([*words, "--data", str(phantoms), "--out", str(tmp_path / "s")]) == 0
     assert "log_loss" in capsys.readouterr().out
     assert len((tmp_path / "s" / "search.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(("width", "says"), [(1.0, "there is no resnet18.safetensors in"), (0.5, "width is 0.5")])
+def test_random_weights_in_the_place_of_imagenets_are_said(width, says, tmp_path, caplog):
+    assert training._find_weights("resnet18", tmp_path, width) is None
+    assert says in caplog.text
 
 
 def test_a_search_in_several_processes_is_refused(tmp_path, monkeypatch, capsys):

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy.special import log_softmax
 from sklearn.utils.class_weight import compute_class_weight
-from transformers import EvalPrediction
+from transformers import EvalPrediction, TrainerCallback
 
 from xray_models import trainer as trainers
 from xray_models import training_arguments
@@ -20,6 +21,7 @@ from xray_models.finishing import collect_outputs
 from xray_models.images import InputSpec
 from xray_models.imagesets import BalancedSampler, ImageSet
 from xray_models.optimizers import group_parameters
+from xray_models.progress import last_progress
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError
 from xray_models.trainer import _validation_metrics, build_trainer, class_weights, freeze_body
@@ -250,6 +252,37 @@ def test_the_average_follows_the_weights():
 def test_a_wrong_recipe_says_what_is_valid(change, says):
     with pytest.raises(TaskError, match=says.replace("(", r"\(").replace("[", r"\[").replace(")", r"\)")):
         dataclasses.replace(RECIPE, **change)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_an_interrupted_training_stops_where_it_would_have_stopped(after, ema, tmp_path, monkeypatch):
+    """Patience goes on to be counted; a training that had stopped already does not begin again."""
+    losses = [0.5, 0.6, 0.7, 0.4, 0.3]
+    monkeypatch.setattr(
+        trainers,
+        "_validation_metrics",
+        lambda _: {"log_loss": 1.0, "calibrated_log_loss": losses.pop(0), "accuracy": 0.5},
+    )
+    recipe = dataclasses.replace(RECIPE, epochs=5, patience=2, ema=ema)
+
+    class Interruption(TrainerCallback):
+        def on_save(self, args, state, control, **_):
+            if state.epoch == after:
+                raise KeyboardInterrupt
+
+    model, sets = small()
+    trainer = build_trainer(model, sets, recipe, tmp_path / "first", seed=0)
+    trainer.add_callback(Interruption())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.go_on(None)
+    (tmp_path / "first").rename(tmp_path / "moved")
+    again = build_trainer(small()[0], sets, recipe, tmp_path / "moved", seed=0)
+    again.go_on(last_progress(tmp_path / "moved"))
+    assert losses == [0.4, 0.3]
+    assert [entry["epoch"] for entry in again.state.log_history if "eval_loss" in entry] == [1, 2, 3]
+    kept = load_file(tmp_path / "moved" / "checkpoint-2" / ("average.safetensors" if ema else "model.safetensors"))
+    assert torch.equal(again.finish().classifier.weight, kept["classifier.weight"])
 
 
 def test_a_log_that_is_not_installed_is_said(tmp_path, monkeypatch):

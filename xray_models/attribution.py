@@ -154,8 +154,13 @@ def count_forwards(method: str, parts: Parts | FusedParts, spec: InputSpec) -> i
 
 def _places(side: int) -> range:
     """Where the occluding square begins along a side."""
-    window = side // WINDOW
-    return range(0, side - window + 1, window // 2)
+    window = _window(side)
+    return range(0, side - window + 1, max(1, window // 2))
+
+
+def _window(side: int) -> int:
+    """Side of the occluding square."""
+    return max(1, side // WINDOW)
 
 
 def _count(step: Callable[[float], None], forwards: int) -> Callable[[], None]:
@@ -211,13 +216,13 @@ def _find_gradients(parts: Parts | FusedParts, inputs: torch.Tensor, target: int
 def _occlusion(parts: Parts | FusedParts, inputs: torch.Tensor, target: int, spec: InputSpec) -> torch.Tensor:
     """Occlusion (Zeiler & Fergus, 2014): how far the score falls when a grey square hides a place."""
     _, channels, height, width = inputs.shape
-    window = (channels, height // WINDOW, width // WINDOW)
+    window = (channels, _window(height), _window(width))
     method = Occlusion(lambda pixels: parts.head(parts.body(pixels)))
     values = method.attribute(
         inputs,
         target=target,
         sliding_window_shapes=window,
-        strides=(channels, window[1] // 2, window[2] // 2),
+        strides=(channels, max(1, window[1] // 2), max(1, window[2] // 2)),
         baselines=inputs.mean(dim=(2, 3), keepdim=True).expand_as(inputs),
         perturbations_per_eval=_AT_ONCE,
     )

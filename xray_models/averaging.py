@@ -39,11 +39,9 @@ class Average(TrainerCallback):
         self.steps = state.global_step
         self.average.update_parameters(self.model)
 
-    def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keeps the average beside the Trainer's checkpoint."""
-        if state.is_world_process_zero:
-            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            save_file({k: v.contiguous() for k, v in self.average.module.state_dict().items()}, folder / AVERAGE)
+    def save(self, folder: Path) -> None:
+        """Keeps the average beside the Trainer's own weights."""
+        save_file({k: v.contiguous() for k, v in self.average.module.state_dict().items()}, folder / AVERAGE)
 
     def resume(self, checkpoint: str) -> None:
         """Goes on from the average that a checkpoint holds."""

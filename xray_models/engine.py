@@ -88,7 +88,7 @@ def _try(checkpoint: Checkpoint, precision: str) -> tuple[Parts | FusedParts | N
     """Checked parts in this precision, or None and the reason why not."""
     try:
         fast = _open_parts(checkpoint.parts, checkpoint.spec, precision)
-    except RuntimeError as error:  # what OpenVINO raises for a network that it cannot convert, read or compile
+    except (RuntimeError, OSError) as error:  # OpenVINO cannot convert, read or compile it, or the cache not hold it
         return None, f"{precision}: {str(error).strip().splitlines()[-1]}"
     difference, same = compare(checkpoint, fast)
     if same and difference <= TOLERANCE:
@@ -153,10 +153,21 @@ def _open(body: nn.Module, spec: InputSpec, precision: str) -> CompiledBody:
     with _opening:
         found = _open_bodies.get(key)
         if found is None:
-            path = _convert(body, spec, engine_folder() / f"{key[: -len(precision) - 1]}.xml")
-            options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-            found = _open_bodies[key] = CompiledBody(_core().compile_model(path, "CPU", options))
+            path = engine_folder() / f"{key[: -len(precision) - 1]}.xml"
+            try:
+                found = _compile(body, spec, path, precision)
+            except RuntimeError:
+                if not path.is_file():
+                    raise
+                path.unlink()  # it was there and damaged: made anew, once
+                found = _compile(body, spec, path, precision)
+            _open_bodies[key] = found
     return found
+
+
+def _compile(body: nn.Module, spec: InputSpec, path: Path, precision: str) -> CompiledBody:
+    options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    return CompiledBody(_core().compile_model(_convert(body, spec, path), "CPU", options))
 
 
 def engine_folder() -> Path:

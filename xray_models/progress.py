@@ -24,7 +24,7 @@ def last_progress(folder: Path) -> str | None:
         try:
             json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
+            shutil.rmtree(checkpoint, ignore_errors=True)  # of several processes, each comes here
             continue
         return str(checkpoint)
     return None
@@ -63,3 +63,16 @@ def open_progress(folder: Path, recipe: Mapping[str, Any], resume: bool) -> None
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(recipe), encoding="utf-8")
+
+
+def close_progress(folder: Path) -> None:
+    """Removes a training's progress, now that it is done; what it wrote for TensorBoard goes to `runs`, beside it.
+
+    Args:
+        folder: of the progress, below the model's.
+    """
+    for logs in sorted(folder.rglob("runs")):
+        stage = logs.parent.relative_to(folder)
+        kept = folder.parent / "runs" / stage
+        shutil.copytree(logs, kept, dirs_exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)

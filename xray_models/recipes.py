@@ -63,7 +63,8 @@ class Recipe:
         width: channels relative to the published network (ResNet only), for small starter models.
         image_size: height and width of the model's input, in pixels; 0 for the architecture's own.
         images: how many phantoms to draw (task `phantom` only).
-        log: where else the training's figures go: `none`, `tensorboard` or `trackio`.
+        log: where else the training's figures go: `none`, `tensorboard` (into `runs`, in the model's folder), or
+            `trackio`.
     """
 
     epochs: int = 10

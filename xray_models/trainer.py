@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import math
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,14 @@ from transformers import (
     PreTrainedModel,
     ProgressCallback,
     Trainer,
-    TrainerCallback,
-    TrainingArguments,
+    TrainerState,
 )
 
 from xray_models.architectures import split_model
+from xray_models.architectures.fusion import FusionForImageClassification
 from xray_models.averaging import AVERAGE, Average
 from xray_models.calibration import fit_temperature
+from xray_models.callbacks import Epochs, Progress
 from xray_models.checkpoints import list_labels
 from xray_models.imagesets import BalancedSampler, ImageSet
 from xray_models.optimizers import OPTIMIZERS, group_parameters
@@ -137,43 +137,48 @@ class RecipeTrainer(Trainer):
         own.load_state_dict(saved.state_dict())
 
     def _load_best_model(self) -> None:
-        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+        self._load_from_checkpoint(str(self._best))
+
+    @property
+    def _best(self) -> Path:
+        """The best epoch's checkpoint, also where the folder was moved, or is another seen from here."""
+        own = Path(str(self.args.output_dir)) / Path(str(self.state.best_model_checkpoint)).name
+        return own if own.is_dir() else Path(str(self.state.best_model_checkpoint))
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Saves the average with the weights: a checkpoint that has its state, which comes last, has all."""
+        super()._save(output_dir, state_dict)
+        if self.average is not None and output_dir is not None:
+            self.average.save(Path(output_dir))
+
+    def go_on(self, checkpoint: str | None) -> None:
+        """Trains; from a checkpoint on as if it had not been interrupted, and not at all if it had come to its end.
+
+        Args:
+            checkpoint: folder of one of the Trainer's checkpoints; None for the beginning.
+        """
+        if checkpoint is None:
+            self.train()
+            return
+        state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        if state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
+            self.state = state
+            self._load_best_model()
+            return
+        waited = state.stateful_callbacks["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"]
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, EarlyStoppingCallback):
+                callback.early_stopping_patience_counter = waited
+        if self.average is not None:
+            self.average.resume(checkpoint)
+        self.train(resume_from_checkpoint=checkpoint)
 
     def finish(self) -> PreTrainedModel:
         """Returns the best epoch's model, in single precision: its moving average where there is one."""
         model = self.accelerator.unwrap_model(self.model).float()
-        best = self.state.best_model_checkpoint
-        if self.average is not None and best:
-            model.load_state_dict(load_file(Path(best) / AVERAGE))
+        if self.average is not None and self.state.best_model_checkpoint:
+            model.load_state_dict(load_file(self._best / AVERAGE))
         return model
-
-
-class _Epochs(TrainerCallback):
-    """Tells the training set which epoch begins."""
-
-    def __init__(self, images: ImageSet):
-        self.images = images
-
-    def on_epoch_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self.images.set_epoch(int(state.epoch or 0))
-
-
-class _Progress(ProgressCallback):
-    """The Trainer's progress bar, with images per second."""
-
-    def __init__(self, max_str_len: int = 100):
-        super().__init__(max_str_len)
-        self._clock: tuple[float, int] | None = None
-
-    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Advances the bar."""
-        super().on_step_end(args, state, control, **kwargs)
-        now = time.perf_counter()
-        if self._clock and self.training_bar is not None and state.global_step % 5 == 0:
-            seconds, steps = now - self._clock[0], state.global_step - self._clock[1]
-            rate = steps * args.train_batch_size * args.world_size / seconds
-            self.training_bar.set_postfix_str(f"{rate:.0f} images/s")
-        self._clock = self._clock or (now, state.global_step)
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -190,11 +195,11 @@ def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def freeze_body(model: PreTrainedModel) -> None:
-    """Leaves only the classifier, and a head before it, to be trained."""
+    """Leaves only the classifier, and a head before it, to be trained; of a fusion its small network."""
     model.requires_grad_(False)
     split_model(model).classifier.requires_grad_(True)
     for name, module in model.named_modules():
-        if name == "head":
+        if name == "head" or (isinstance(model, FusionForImageClassification) and name in ("norm", "hidden")):
             module.requires_grad_(True)
 
 
@@ -238,14 +243,14 @@ def build_trainer(
         train_dataset=sets["train"],
         eval_dataset=sets["validation"],
         compute_metrics=_validation_metrics,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), _Epochs(sets["train"])],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), Epochs(sets["train"])],
         recipe=recipe,
         teacher=teacher,
     )
     if trainer.args.per_device_train_batch_size == 1 and isinstance(model, PreTrainedModel):
         _check_norms(model, recipe)
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(_Progress())
+    trainer.add_callback(Progress())
     return trainer
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from xray_models.finishing import calibrate
 from xray_models.fusing import build_fusion, name_sources
 from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits, read_rows
-from xray_models.progress import PROGRESS, last_progress, open_progress
+from xray_models.progress import PROGRESS, close_progress, last_progress, open_progress
 from xray_models.recipes import Recipe
 from xray_models.seen import note_seen
 from xray_models.tasks import ModelRef, Task
@@ -45,7 +44,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         options: `out`, `data`, `flags`, `weights`, `seed`, `resume`, as the command line gives them.
     """
     set_seed(options.seed)
-    weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
+    weights = _find_weights(ref.architecture, options.weights, recipe.width)
     model, spec = _build(task, ref, recipe, weights)
     recipe = dataclasses.replace(recipe, image_size=spec.height)
     teacher = load_teacher(task, recipe, spec)
@@ -78,7 +77,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     save_checkpoint(model, spec, options.out, fitted, reference, seen)
     _write_card(task, model.config.second_read, options.out / "README.md")
     plot_curves(trainer.state.log_history, options.out / CURVES)
-    shutil.rmtree(options.out / PROGRESS, ignore_errors=True)
+    close_progress(options.out / PROGRESS)
     return fitted["test"]
 
 
@@ -107,14 +106,12 @@ def run_stages(
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         freeze_body(model)
         first = build_trainer(model, sets, head, progress / "head", options.seed)
-        first.train(resume_from_checkpoint=last_progress(progress / "head") if options.resume else None)
+        first.go_on(last_progress(progress / "head") if options.resume else None)
         model = first.finish()
         for parameter in trained:
             parameter.requires_grad_(True)
     trainer = build_trainer(model, sets, recipe, progress / "all", options.seed, teacher)
-    if resumed and trainer.average:
-        trainer.average.resume(resumed)
-    trainer.train(resume_from_checkpoint=resumed)
+    trainer.go_on(resumed)
     return trainer
 
 
@@ -130,7 +127,7 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
 
     plan = Plan(options.search, options.trials, options.seed)
     set_seed(options.seed)
-    weights = _find_weights(ref.architecture, options.weights) if recipe.width == 1 else None
+    weights = _find_weights(ref.architecture, options.weights, recipe.width)
     _, spec = _build(task, ref, recipe, weights)
     teacher = load_teacher(task, recipe, spec)
     sets = load_splits(task, recipe, spec, read_rows(task, options.data, options.flags), options.seed)
@@ -138,13 +135,21 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
         lambda changed: _build(task, ref, changed, weights)[0], sets, recipe, options.out / PROGRESS, plan, teacher
     )
     table.to_csv(options.out / "search.csv", index=False)
-    shutil.rmtree(options.out / PROGRESS, ignore_errors=True)
+    close_progress(options.out / PROGRESS)
     sys.stdout.write(table.to_string(index=False, float_format="{:.4g}".format) + "\n")
 
 
-def _find_weights(architecture: str, folder: Path | None) -> Path | None:
-    """Returns the ImageNet weights of an architecture if the folder has them."""
+def _find_weights(architecture: str, folder: Path | None, width: float) -> Path | None:
+    """Returns the ImageNet weights of an architecture if the folder has them; warns where it has not."""
     name = find_architecture(architecture).weights
-    if folder is None or not name or not (folder / name).is_file():
+    if folder is None or not name:
+        return None
+    if width != Recipe.width:
+        _log.warning(
+            "width is %g: ImageNet weights fit only %g, so training starts from random ones", width, Recipe.width
+        )
+        return None
+    if not (folder / name).is_file():
+        _log.warning("there is no %s in %s: training starts from random weights", name, folder)
         return None
     return folder / name

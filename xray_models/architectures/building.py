@@ -45,10 +45,11 @@ def build_model(
     recipe = dataclasses.replace(recipe, image_size=spec.height)
     model = architecture.build(labels, recipe, weights)
     model.config.second_read = {"architecture": _published(name)}
+    parts: Any = split_model(model)
+    reshaped = said or recipe.width != Recipe.width  # the tests have seen none but its own size
+    if not architecture.checked or (reshaped and model.device.type != "meta"):
+        check_split(model, parts, spec, name)
     if not architecture.own_head:
-        parts: Any = split_model(model)
-        if not architecture.checked:
-            check_split(model, parts, spec, name)
         model = heads.attach_head(model, parts, labels, recipe)
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {label: index for index, label in enumerate(labels)}

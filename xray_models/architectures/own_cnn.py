@@ -14,6 +14,7 @@ from xray_models.architectures.heads import DROPOUT, UNITS
 from xray_models.architectures.parts import Parts
 from xray_models.architectures.simple_cnn import SimpleCnnConfig, SimpleCnnForImageClassification
 from xray_models.recipes import Recipe
+from xray_models.tasks import TaskError
 
 _DROPOUT = 0.2  # without dense units, where the recipe says 0
 
@@ -21,7 +22,7 @@ _DROPOUT = 0.2  # without dense units, where the recipe says 0
 def build_simple_cnn(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
     """Builds the small CNN of the COVID project."""
     config = SimpleCnnConfig(
-        channels=[round(recipe.width * filters) for filters in (32, 64, 128)],
+        channels=_widen((32, 64, 128), recipe.width),
         image_size=recipe.image_size,
         id2label=dict(enumerate(labels)),
         **_head_of(recipe, 0),
@@ -43,7 +44,7 @@ def bone_builder(
 
     def build(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
         config = BoneCnnConfig(
-            filters=[round(recipe.width * number) for number in filters],
+            filters=_widen(filters, recipe.width),
             kernels=list(kernels),
             grey=grey,
             image_size=recipe.image_size,
@@ -58,6 +59,14 @@ def bone_builder(
 def split(model: Any) -> Parts:
     """Splits an own CNN at its last feature map."""
     return Parts(model.features, nn.Sequential(model.pool, model.head, model.dropout), model.classifier)
+
+
+def _widen(filters: Sequence[int], width: float) -> list[int]:
+    """Filters of each block at a width; raises `TaskError` where it leaves a block none."""
+    widened = [round(width * number) for number in filters]
+    if not all(widened):
+        raise TaskError(f"width is {width}, which leaves none of a block's {min(filters)} filters. Raise it.")
+    return widened
 
 
 def _head_of(recipe: Recipe, units: int) -> dict[str, Any]:

@@ -44,9 +44,11 @@ class Source(NamedTuple):
 
 
 def find_source(text: str) -> Source:
-    """Reads what stands after `hub:`."""
+    """Reads what stands after `hub:`; raises `TaskError` for a folder that is not there."""
     if Path(text).is_dir():
         return Source(text)
+    if text.startswith((".", "/", "~")) or text.partition("@")[0].count("/") > 1:
+        raise TaskError(f"There is no folder {text}. Name one that holds a model, or owner/name for one on the Hub.")
     place, _, revision = text.partition("@")
     return Source(place, revision or None)
 

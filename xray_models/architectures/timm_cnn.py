@@ -53,11 +53,20 @@ def builder(architecture: str, **model_args: Any) -> Callable[[Sequence[str], Re
             model = TimmWrapperForImageClassification(TimmWrapperConfig(**settings))
         except (AssertionError, TypeError, ValueError) as error:
             raise TaskError(f"timm cannot build {architecture} for {recipe.image_size} pixels: {error}") from error
+        _check_patches(architecture, model.timm_model, recipe.image_size)
         if weights is not None:
             _load_imagenet(model.timm_model, weights)
         return model
 
     return build
+
+
+def _check_patches(name: str, network: Any, side: int) -> None:
+    """Refuses an input that patches do not fill: the network would not see its edge, and heatmaps would be shifted."""
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
+    across = max(patch) if isinstance(patch, tuple) else patch
+    if isinstance(across, int) and across > 0 and side % across:
+        raise TaskError(f"image_size is {side}; {name} takes a multiple of its patches' {across} pixels.")
 
 
 def check_name(name: str) -> str:
