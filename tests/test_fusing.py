@@ -159,6 +159,14 @@ def test_wrong_members_are_refused(fused, members, says):
         fusing.build_fusion(fused, dataclasses.replace(fused.model("fusion"), members=members), fused.recipe)
 
 
+@pytest.mark.parametrize("change", [{"image_size": 128}, {"width": 0.5}, {"head": "dense"}])
+def test_a_shape_that_is_its_members_own_is_refused(fused, change):
+    """Each was left out without a word."""
+    (name,) = change
+    with pytest.raises(TaskError, match=f"{name} is .*Leave {name} out"):
+        fusing.build_fusion(fused, fused.model("fusion"), dataclasses.replace(fused.recipe, **change))
+
+
 def test_a_fusion_trains_by_its_command(fused, phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "load_task", lambda name: fused)
     out = fused.model("resnet18").path.parent / "trained"

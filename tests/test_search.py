@@ -57,11 +57,36 @@ def test_every_training_goes_on_to_its_end_and_has_its_teacher(tmp_path, monkeyp
         return evaluate(self, *args, **kwargs)
 
     monkeypatch.setattr(trainers.RecipeTrainer, "evaluate", note)
+    kept = []
     sets = {"train": noise(spec), "validation": noise(spec, seed=1)}
-    build = lambda changed: build_model("simple_cnn", LABELS, changed)[0]  # noqa: E731
+
+    def build(changed):
+        kept.append(len(list(tmp_path.glob("run-*"))))
+        return build_model("simple_cnn", LABELS, changed)[0]
+
     table = search.search_recipes(build, sets, recipe, tmp_path, search.Plan(trials=8), teacher)
+    assert not any(kept), "the checkpoints of a training go when the next begins"
+    assert list(tmp_path.glob("run-*"))
     assert (len(table), ends.count(3.0)) == (8, 8)
     assert teacher.asked == 8 * 3 * 16
+
+
+def test_trainings_are_ranked_by_the_epoch_that_would_be_kept(tmp_path, monkeypatch):
+    monkeypatch.setitem(search.GRID, "learning_rate", (1e-3,))
+    monkeypatch.setitem(search.GRID, "dropout", (0.0, 0.3))
+    monkeypatch.setitem(search.GRID, "per_device_train_batch_size", (8,))
+    losses = iter([0.9, 0.4, 0.6, 0.8, float("nan"), 0.5])  # three epochs of two trainings
+    evaluate = trainers.RecipeTrainer.evaluate
+    monkeypatch.setattr(
+        trainers.RecipeTrainer,
+        "evaluate",
+        lambda self, *args, **kwargs: evaluate(self, *args, **kwargs) | {"eval_calibrated_log_loss": next(losses)},
+    )
+    recipe = dataclasses.replace(RECIPE, epochs=3, patience=9)
+    sets = {"train": noise(InputSpec(48, 48)), "validation": noise(InputSpec(48, 48), seed=1)}
+    build = lambda changed: build_model("simple_cnn", LABELS, changed)[0]  # noqa: E731
+    table = search.search_recipes(build, sets, recipe, tmp_path, search.Plan(trials=2))
+    assert list(table["log_loss"]) == [0.4, 0.5]
 
 
 def test_a_search_in_which_all_diverges_says_so(tmp_path, monkeypatch):

@@ -26,7 +26,8 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
         recipe: its `dropout` applies before the last layer, 0.3 where it says 0.
 
     Raises:
-        TaskError: without at least two members, or when they are not there or take different inputs.
+        TaskError: without at least two members, when they are not there or take different inputs, or for a recipe that
+            asks for another shape than theirs.
     """
     if len(ref.members) < 2:
         raise TaskError(f"model {ref.name!r} needs `members:`, at least two models of task {task.name!r}.")
@@ -35,6 +36,7 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
     for name, member in members.items():
         if member.spec != spec:
             raise TaskError(f"the members of a fusion take one input; {name} takes {member.spec}, the first {spec}.")
+    _check_shape(recipe, spec)
     config = FusionConfig(
         order=list(members),
         members={name: _own_config(member.model) for name, member in members.items()},
@@ -49,6 +51,18 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
         model.members[name].load_state_dict(without_classifier(member.model).state_dict())
     model.members.requires_grad_(False)
     return model, spec
+
+
+def _check_shape(recipe: Recipe, spec: InputSpec) -> None:
+    """Refuses what would change a network's shape: a fusion has its members' input, and a small network of its own."""
+    odd = {"image_size": (0, spec.height), "width": (1,), "head": ("linear",)}
+    for name, valid in odd.items():
+        asked = getattr(recipe, name)
+        if asked not in valid:
+            raise TaskError(
+                f"{name} is {asked}; a fusion has the input of its members, {spec.height} pixels, and a small network "
+                f"of its own. Leave {name} out, or train members that have it."
+            )
 
 
 def name_sources(model: PreTrainedModel, task: Task) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,7 @@ def search_recipes(
 
     Returns:
         One row a training, best first: learning_rate, dropout, batch_size, and log_loss, of the validation images
-        after the last epoch and temperature scaling.
+        after temperature scaling, in the epoch that would be kept: the best.
 
     Raises:
         TaskError: when every training has diverged.
@@ -87,14 +89,25 @@ def search_recipes(
 
     suggest = _suggest_from_grid if plan.kind == "grid" else _suggest
 
+    best = math.inf  # log loss of the training under way
+
     def build_for(trial: Any) -> PreTrainedModel:
+        nonlocal best
+        best = math.inf
+        for folder in out.glob("run-*"):  # of the trainings before: a large network's would fill the disk
+            shutil.rmtree(folder)
         return build(recipe if trial is None else dataclasses.replace(recipe, dropout=suggest(trial)["dropout"]))
+
+    def find_best(metrics: dict[str, float]) -> float:
+        nonlocal best
+        best = min(best, metrics["eval_calibrated_log_loss"])
+        return best if math.isfinite(best) else math.nan
 
     storage = optuna.storages.InMemoryStorage()
     try:
         build_trainer(build_for, sets, recipe, out, plan.seed, teacher).hyperparameter_search(
             hp_space=lambda trial: {name: value for name, value in suggest(trial).items() if name != "dropout"},
-            compute_objective=lambda metrics: metrics["eval_calibrated_log_loss"],
+            compute_objective=find_best,
             direction="minimize",
             backend="optuna",
             n_trials=plan.trials,
