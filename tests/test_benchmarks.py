@@ -145,10 +145,11 @@ def test_serve_finds_a_reading_of_another_image(tmp_path, untrained):
     assert count_wrong(panel, paths, [right[0]._replace(reading=crossed)]) == 1
 
 
-def test_engines(tmp_path, capsys):
+def test_engines(tmp_path, phantoms, capsys):
     if not has_starters("phantom"):
         pytest.skip("no starter models of phantom")
-    commands.engines(["--task", "phantom", "--images", "6", "--maps", "2", "--out", str(tmp_path)])
+    words = ["--task", "phantom", "--data", str(phantoms), "--images", "6", "--maps", "2", "--out", str(tmp_path)]
+    commands.engines(words)
     record = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))
     assert set(record["answers"]) == {"simple_cnn", "resnet18", "vit_tiny", "consensus"}
     assert all(answer["largest_difference"] < 0.05 for answer in record["answers"].values())
