@@ -22,10 +22,10 @@ from reading_room.review_page import build_review_page
 from reading_room.room import Room
 from reading_room.streams import SettledStreams
 from reading_room.themes import EarlyThemes, build_switch, build_theme, read_looks
+from reading_room.uploads import forgetting
 from reading_room.wiring import QUIET, Shared
 from reading_room.worklist_page import build_worklist_page
 
-UPLOADS_KEPT = (60, 300)  # seconds: how often uploads are looked through, and the age at which they go
 _NO_FILE = (
     "This is not a file. Send one as gradio_client does: handle_file(path), or a list of these where many are asked."
 )
@@ -55,11 +55,11 @@ class ReadingRoom(gr.Blocks):
     def __init__(self, room: Room):
         for name, value in _STATISTICS.items():  # gradio would make a table of its last 10,000 events after each one
             os.environ.setdefault(name, value)
-        super().__init__(title="Second Read", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS_KEPT)
+        super().__init__(title="Second Read", analytics_enabled=False, fill_width=True)
         self.room = room
 
     def launch(self, *args: Any, names: Collection[str] = (), **options: Any) -> Any:
-        """Launches as `gr.Blocks.launch` does: with pixels' route, care for origins, streams, names, looks.
+        """Launches as `gr.Blocks.launch` does: with pixels' route, care for origins, streams, names, looks, uploads.
 
         Args:
             *args: of `gr.Blocks.launch`.
@@ -71,6 +71,7 @@ class ReadingRoom(gr.Blocks):
         others = map(Middleware, (SettledStreams, NamedBrowsers, EarlyThemes, EarlyLanguages))
         extra["middleware"] = [*extra.get("middleware", ()), own, *others]
         extra["routes"] = [*extra.get("routes", ()), self.room.plates.build_route()]
+        extra["lifespan"] = lambda _: forgetting(self)
         if self.room.hub_copy:
             self.room.hub_copy.begin()
         return super().launch(*args, app_kwargs=extra, **options)

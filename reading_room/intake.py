@@ -37,7 +37,7 @@ class Case(NamedTuple):
 def take_in(path: str | None) -> tuple[Radiograph, str]:
     """Reads an uploaded file.
 
-    The file itself is left to gradio, which removes uploads after minutes (`app.UPLOADS_KEPT`): two readers who send
+    The file itself is left to `uploads`, which removes it after minutes: two readers who send
     the same picture at once share one file, so the first must not remove it under the second.
 
     Args:

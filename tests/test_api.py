@@ -11,7 +11,6 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from reading_room import app as app_module
 from reading_room.app import build_app, launch_options
 from xray_models.flags import FIELDS
 from xray_models.images import encode_png, read_image
@@ -162,11 +161,6 @@ def test_what_is_not_an_image_is_refused(served, tmp_path):
     path.write_text("<svg onload=alert(1)>")
     with pytest.raises(AppError, match="SVG"):
         served[0].predict(handle_file(str(path)), "phantom", api_name="/read")
-
-
-def test_uploads_go_after_minutes(served):
-    assert served[2].delete_cache == app_module.UPLOADS_KEPT
-    assert max(app_module.UPLOADS_KEPT) <= 600
 
 
 def test_a_path_on_the_server_is_no_upload(served, tmp_path, image):

@@ -1,0 +1,59 @@
+"""Uploads go after minutes, and with the app.
+
+Gradio has a task for that (`delete_cache`), which ends for good when an upload comes while it looks through them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import gradio as gr
+
+_log = logging.getLogger(__name__)
+PAUSE, KEPT = 60.0, 300.0  # seconds: how often uploads are looked through, and the age at which they go
+
+
+@contextlib.asynccontextmanager
+async def forgetting(app: gr.Blocks) -> AsyncIterator[None]:
+    """Removes old uploads while the app is served, and all of them at its end."""
+    task = asyncio.create_task(_forget_now_and_then(app))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        forget(app, 0.0)
+
+
+def forget(app: gr.Blocks, age: float) -> None:
+    """Removes the files that were sent to an app, or made for its page.
+
+    Args:
+        app: the app, which knows its files.
+        age: seconds since a file came; a younger one stays.
+    """
+    kept = {file for part in app.blocks.values() for file in getattr(part, "keep_in_cache", ())}
+    for files in app.temp_file_sets:
+        for file in files.copy() - kept:  # a copy is made at once; more may come meanwhile
+            try:
+                if time.time() - Path(file).lstat().st_ctime < age:
+                    continue
+                Path(file).unlink(missing_ok=True)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                _log.warning("an upload cannot be removed: %s", error.strerror)
+                continue
+            files.discard(file)
+
+
+async def _forget_now_and_then(app: gr.Blocks) -> None:
+    while True:
+        await asyncio.sleep(PAUSE)
+        await asyncio.to_thread(forget, app, KEPT)
