@@ -113,13 +113,17 @@ def decide(ledger: Ledger, task: Task, flag_id: str, verdict: str, reader: str, 
     if row["decides"]:
         raise FlagError("This row is a decision on another flag. Decide that flag anew; the last decision counts.")
     image = open_image(row)
-    targets = [flag_id]
-    if verdict == "rejected":
-        earlier = flags[(flags["decides"] == flag_id) & (flags["status"] == "accepted")]
-        settled = set(flags.loc[flags["status"] == "rejected", "decides"])
-        targets += [own for own in earlier["flag_id"] if own not in settled]
-    rows = [_answer(row, reader, comment, status=verdict, decides=target) for target in targets]
-    return [ledger.append(answer, image, task) for answer in rows]
+    rows = [_answer(row, reader, comment, verdict, target) for target in _find_targets(flags, flag_id, verdict)]
+    return ledger.append_all(rows, image, task)
+
+
+def _find_targets(flags: pd.DataFrame, flag_id: str, verdict: str) -> list[str]:
+    """What a decision on a flag decides: the flag; and where it is rejected, what accepted it before."""
+    if verdict != "rejected":
+        return [flag_id]
+    earlier = flags[(flags["decides"] == flag_id) & (flags["status"] == "accepted")]
+    settled = set(flags.loc[flags["status"] == "rejected", "decides"])
+    return [flag_id, *(own for own in earlier["flag_id"] if own not in settled)]
 
 
 def adjudicate(ledger: Ledger, task: Task, sha256: str, label: str, reader: str, comment: str = "") -> list[str]:
@@ -148,17 +152,15 @@ def adjudicate(ledger: Ledger, task: Task, sha256: str, label: str, reader: str,
     own = flags[(flags["task"] == task.name) & (flags["image_sha256"] == sha256) & (flags["decides"] == "")]
     if own.empty:
         raise FlagError("Nobody flagged this image for this task, so there is nothing to settle.")
-    matches = own["corrected_label"] == label
-    made: list[str] = []
-    for flag_id in own.loc[~matches & (own["verdict"] != "rejected"), "flag_id"][::-1]:
-        made += decide(ledger, task, flag_id, "rejected", reader, comment)
-    for flag_id in own.loc[matches, "flag_id"][::-1]:
-        made += decide(ledger, task, flag_id, "accepted", reader, comment)
+    newest, matches = own.iloc[0].to_dict(), own["corrected_label"] == label
+    rows = []
+    for verdict, decided in (("rejected", ~matches & (own["verdict"] != "rejected")), ("accepted", matches)):
+        for row in own[decided][::-1].to_dict("records"):
+            targets = _find_targets(flags, row["flag_id"], verdict)
+            rows += [_answer(row, reader, comment, verdict, target) for target in targets]
     if not matches.any():
-        row = own.iloc[0].to_dict()
-        answer = _answer(row, reader, comment, status="accepted", decides="")
-        made.append(ledger.append(dataclasses.replace(answer, corrected_label=label), open_image(row), task))
-    return made
+        rows.append(dataclasses.replace(_answer(newest, reader, comment, "accepted", ""), corrected_label=label))
+    return ledger.append_all(rows, open_image(newest), task)
 
 
 def answer(room: Room, flag_id: str, verdict: str, reader: str, comment: str = "") -> list[str]:

@@ -131,6 +131,21 @@ def test_what_to_do_fits_what_the_disk_says(tmp_path, image, monkeypatch, number
     refuse.assert_called_once()
 
 
+def test_what_belongs_together_is_written_whole_or_not_at_all(tmp_path, image, monkeypatch):
+    ledger = Ledger(tmp_path)
+    ids = ledger.append_all([flag(image, comment="1"), flag(image, comment="2")], image, TASK)
+    assert list(flags.read_flags(tmp_path)["flag_id"]) == ids
+    with pytest.raises(TaskError, match="Unknown label"):
+        ledger.append_all([flag(image), flag(image, corrected_label="x")], image, TASK)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda number, data: real(number, data[: data.index(b"\n") + 5]))
+    with pytest.raises(LedgerError, match="the disk is full"):
+        ledger.append_all([flag(image, comment="3"), flag(image, comment="4")], image, TASK)
+    monkeypatch.undo()
+    assert ledger.append(flag(image, comment="5"), image, TASK)
+    assert list(flags.read_flags(tmp_path)["comment"]) == ["1", "2", "5"]
+
+
 def test_rows_of_a_later_program_are_kept_and_told_once(tmp_path, image, caplog):
     ledger = Ledger(tmp_path)
     ledger.append(flag(image, comment="ours"), image, TASK)

@@ -1,6 +1,7 @@
 """Decisions on flags: each is a new row, and training follows what is shown."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from reading_room.review import Wanted
 from tests.flag_samples import IMAGES, TASK, add, opinion
 from xray_models import flags as ledgers
 from xray_models import phantom
-from xray_models.flags import FlagError
+from xray_models.flags import FlagError, LedgerError
 from xray_models.images import from_pixels
 from xray_models.relabels import apply_relabels
 from xray_models.tasks import TaskError
@@ -84,6 +85,20 @@ def test_settling_accepts_all_flags_with_the_label_and_rejects_all_others(ledger
     verdicts = dict(zip(flags["reader"], flags["verdict"], strict=True)) | {"Chief": ""}
     said = {"AB": "accepted", "CD": "accepted", "EF": "rejected", "GH": "accepted", "IJ": "rejected", "Chief": ""}
     assert verdicts == said
+
+
+def test_a_label_is_settled_whole_or_not_at_all(ledger, monkeypatch):
+    for reader, label in (("AB", "Normal"), ("CD", "Effusion"), ("EF", "Nodule")):
+        add(ledger, IMAGES[0], label, reader)
+    written, real = [], os.write
+    monkeypatch.setattr(os, "write", lambda number, data: written.append(data) or real(number, data))
+    assert len(review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Effusion", "Chief")) == 3
+    assert [data.count(b"Chief") for data in written] == [3]
+    monkeypatch.setattr(os, "write", lambda number, data: real(number, data[:-1]))
+    with pytest.raises(LedgerError, match="the disk is full"):
+        review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Nodule", "Chief")
+    monkeypatch.undo()
+    assert shown(ledger) == in_training(ledger) == {IMAGES[0].sha256: "Effusion"}
 
 
 def test_any_order_of_decisions_is_shown_as_training_takes_it(ledger):

@@ -19,7 +19,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,23 +82,33 @@ class Ledger:
             FlagError: when the flag does not make sense.
             LedgerError: when it could not be written; then it is not in the ledger.
         """
-        check_flag(flag, task)
-        if flag.image_sha256 != image.sha256:
-            raise FlagError("the flag names another image than the one given; flag the image that is shown.")
-        flag = dataclasses.replace(
-            flag,
-            flag_id=flag.flag_id or f"flag-{secrets.token_hex(8)}",
-            created_at=flag.created_at or datetime.now(UTC).isoformat(timespec="microseconds"),
-        )
-        row = to_row(flag)
+        return self.append_all([flag], image, task)[0]
+
+    def append_all(self, flags: Sequence[Flag], image: Radiograph, task: Task) -> list[str]:
+        """Records what belongs together, of one image: all of it, or, where an error is raised, none.
+
+        Args:
+            flags: as in `append`; at least one.
+            image: the image that all of them are of.
+            task: the flags' task.
+
+        Returns:
+            The flags' ids.
+
+        Raises:
+            FlagError: when one of them does not make sense.
+            LedgerError: when they could not be written; then none is in the ledger.
+        """
+        whole = [_complete(flag, image, task) for flag in flags]
+        lines = b"".join(to_line(to_row(flag).values()) for flag in whole)
         with self._lock:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._write_image(image)
-                self._write_row(row)
+                self._write_lines(lines)
             except OSError as error:
                 raise LedgerError(f"the flag is not saved: {error.strerror or error}. {_advise(error)}") from error
-        return flag.flag_id
+        return [flag.flag_id for flag in whole]
 
     def _write_image(self, image: Radiograph) -> None:
         target = self.folder / f"{image.sha256}.png"
@@ -112,14 +122,13 @@ class Ledger:
         draft.rename(target)
         _sync_folder(self.folder)
 
-    def _write_row(self, row: Mapping[str, str]) -> None:
-        line = to_line(row.values())
+    def _write_lines(self, lines: bytes) -> None:
         if self._file is None:
-            self._file = self._begin(to_line(FIELDS) + line)
+            self._file = self._begin(to_line(FIELDS) + lines)
             return
         before = os.fstat(self._file).st_size
         try:
-            _write(self._file, line)
+            _write(self._file, lines)
         except OSError:
             os.ftruncate(self._file, before)
             raise
@@ -138,6 +147,18 @@ class Ledger:
             os.close(file)
             raise
         return file
+
+
+def _complete(flag: Flag, image: Radiograph, task: Task) -> Flag:
+    """A flag that makes sense, with its id and its time."""
+    check_flag(flag, task)
+    if flag.image_sha256 != image.sha256:
+        raise FlagError("the flag names another image than the one given; flag the image that is shown.")
+    return dataclasses.replace(
+        flag,
+        flag_id=flag.flag_id or f"flag-{secrets.token_hex(8)}",
+        created_at=flag.created_at or datetime.now(UTC).isoformat(timespec="microseconds"),
+    )
 
 
 def _advise(error: OSError) -> str:
