@@ -34,11 +34,7 @@ from xray_models.images import InputSpec
 from xray_models.revisions import hash_weights
 from xray_models.tasks import ModelRef, Task, TaskError
 
-_NORMS = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.LayerNorm,
-    nn.GroupNorm,
-)  # the first in all their kinds, synchronised or not
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # the first in all kinds, synchronised or not
 
 
 @dataclasses.dataclass(frozen=True)
