@@ -38,7 +38,18 @@ def render_table(metrics: Mapping[str, Any]) -> str:
     for model, scores in metrics["models"].items():
         cells = (_format(scores[key]) for key, _ in _COLUMNS)
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *_describe_strangers(metrics.get("strangers", {}))])
+    strangers = _describe_strangers(metrics.get("strangers", {}))
+    return "\n".join([*lines, *_describe_calls(metrics["models"].get("consensus", {})), *strangers])
+
+
+def _describe_calls(consensus: Mapping[str, Any]) -> list[str]:
+    """How much of each label is found by who accepts one false alarm in twenty images without it."""
+    found = [
+        f"{label} {_format(rules['specificity_95']['sensitivity'])}"
+        for label, rules in consensus.get("operating", {}).items()
+    ]
+    about = "Sensitivity of the consensus at 95 % specificity, thresholds chosen on other folds of the test images:"
+    return ["", f"{about} {', '.join(found)}."] if found else []
 
 
 def _describe_strangers(found: Mapping[str, Any]) -> list[str]:

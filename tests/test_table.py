@@ -15,6 +15,16 @@ def test_figures_that_are_not_known_are_left_open():
     assert table.splitlines()[-1] == "| a | 0.900 (0.800 to 0.950) | 0.900 (0.800 to 0.950) | – | 0.100 |"
 
 
+def test_sensitivity_is_also_told_where_one_in_twenty_may_be_a_false_alarm():
+    operating = {
+        label: {"specificity_95": {"sensitivity": score}, "youden": {"sensitivity": dict.fromkeys(KNOWN, 0.1)}}
+        for label, score in (("A", KNOWN), ("B", dict.fromkeys(KNOWN)))
+    }
+    table = render_table(METRICS | {"models": {"a": SCORES, "consensus": SCORES | {"operating": operating}}})
+    assert table.splitlines()[-1].endswith("on other folds of the test images: A 0.900 (0.800 to 0.950), B –.")
+    assert "other folds" not in render_table(METRICS)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
