@@ -51,6 +51,10 @@ def test_a_bad_window_is_ignored_with_a_warning(window):
     assert any("window is not valid" in warning for warning in radiograph.warnings)
 
 
+def test_an_empty_window_is_none():
+    assert read(WindowCenter="", WindowWidth="").warnings == read().warnings
+
+
 def test_without_a_window_lowest_to_highest_with_a_warning():
     radiograph = read(RAMP // 2 + 500)
     expected = (RAMP // 2) * (65535 / (RAMP // 2).max())
@@ -91,6 +95,15 @@ def test_signed_pixels_and_rescaling():
     window = {"WindowCenter": 1000.5, "WindowWidth": 2001}
     shown = read(pixels, bits=13, RescaleSlope=0.5, RescaleIntercept=500, **window).pixels
     np.testing.assert_allclose(shown, np.clip((RAMP * 0.5) / 2000, 0, 1) * 65535, atol=1)
+
+
+@pytest.mark.parametrize("slope", ["0", "1e308"])
+@pytest.mark.parametrize("window", [{"WindowCenter": 2048, "WindowWidth": 4096}, {}])
+def test_a_rescale_slope_that_leaves_nothing_to_see_is_ignored_with_a_warning(slope, window):
+    radiograph, plain = read(RescaleSlope=slope, RescaleIntercept=9, **window), read(**window)
+    np.testing.assert_array_equal(radiograph.pixels, plain.pixels)
+    assert radiograph.warnings == ("The file's rescale slope is not valid and was ignored.", *plain.warnings)
+    assert (radiograph.stored.slope, radiograph.stored.intercept) == (1, 0)
 
 
 def test_modality_table_then_voi_table():

@@ -15,6 +15,9 @@ from scipy.special import expit
 from xray_models.radiograph import Stored, convert_to_luma
 
 
+STEEPEST = 1e30  # a rescale slope from here on is damaged: its values may be none that can be counted with
+
+
 class _Window(NamedTuple):
     centre: float
     width: float
@@ -45,7 +48,7 @@ def render_grey(pixels: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndar
     padding = _find_padding(stored, ds)
     present = np.zeros(stored.shape, bool)
     present[index] = True
-    values = _apply_modality(stored.astype(np.float64), ds)
+    values = _apply_modality(stored.astype(np.float64), ds, warnings)
     shown = _apply_voi(values, ds, warnings)
     if shown is None:
         shown = _scale_to_range(values, np.ones_like(present) if depth <= 8 else present & ~padding)
@@ -66,9 +69,8 @@ def keep_stored(pixels: np.ndarray, ds: Dataset) -> Stored | None:
     """
     if ds.get("ModalityLUTSequence") or ds.get("VOILUTSequence") or "PixelPaddingValue" in ds:
         return None
-    slope, intercept = _read_number(ds, "RescaleSlope"), _read_number(ds, "RescaleIntercept") or 0.0
-    slope = 1.0 if slope is None else slope
-    if slope <= 0:
+    slope, intercept = _find_rescale(ds) or (1.0, 0.0)
+    if slope < 0:
         return None
     lowest, span = int(pixels.min()), int(np.ptp(pixels))
     intercept += slope * lowest
@@ -98,12 +100,23 @@ def _find_padding(stored: np.ndarray, ds: Dataset) -> np.ndarray:
     return (stored >= low) & (stored <= high)
 
 
-def _apply_modality(stored: np.ndarray, ds: Dataset) -> np.ndarray:
+def _apply_modality(stored: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarray:
     """Stored values -> the modality's values, by LUT or by slope and intercept (PS3.3, C.11.1)."""
     if ds.get("ModalityLUTSequence"):
         return _look_up(stored, ds, "ModalityLUTSequence")[0]
-    slope, intercept = _read_number(ds, "RescaleSlope"), _read_number(ds, "RescaleIntercept")
-    return stored * (1 if slope is None else slope) + (intercept or 0)
+    rescale = _find_rescale(ds)
+    if rescale is None:
+        warnings.append("The file's rescale slope is not valid and was ignored.")
+        return stored
+    slope, intercept = rescale
+    return stored * slope + intercept
+
+
+def _find_rescale(ds: Dataset) -> tuple[float, float] | None:
+    """Slope and intercept, 1 and 0 where absent; None where a slope would make all values one, or none."""
+    slope, intercept = _read_number(ds, "RescaleSlope"), _read_number(ds, "RescaleIntercept") or 0.0
+    slope = 1.0 if slope is None else slope
+    return (slope, intercept) if 0 < abs(slope) < STEEPEST else None
 
 
 def _apply_voi(values: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarray | None:
@@ -113,7 +126,7 @@ def _apply_voi(values: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarr
         return np.clip(entries / white, 0, 1)
     window = _find_window(ds)
     if window is None:
-        if "WindowCenter" in ds or "WindowWidth" in ds:
+        if ds.get("WindowCenter") or ds.get("WindowWidth"):  # an empty one is none
             warnings.append("The file's window is not valid and was ignored.")
         return None
     centre, width, function = window
