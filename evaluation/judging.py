@@ -34,7 +34,7 @@ from evaluation.report import build_report
 from evaluation.scoring import score
 from evaluation.strangers import judge_strangers
 from evaluation.strangers_section import build_strangers_section
-from evaluation.subgroups import judge_subgroups, read_metadata
+from evaluation.subgroups import judge_subgroups, match_metadata, read_metadata
 from evaluation.worklist import judge_worklist, list_worklist
 from xray_models import datasets
 from xray_models.arrays import cache_folder
@@ -63,6 +63,7 @@ class Material(NamedTuple):
 
 def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
     """Judges predictions or a panel, writes everything to `options.out`, returns what metrics.json holds."""
+    metadata = read_metadata(options.metadata) if options.metadata else None  # says at once what is wrong with it
     material = _score_files(task, options) if options.predictions else ask_panel(task, options)
     table = material.table
     scores = score(table, options.resamples, options.seed) | {
@@ -76,9 +77,9 @@ def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
         "made_with": material.made_with,
         "worklist": judge_worklist(table, options.resamples, options.seed, options.inject_noise),
     }
-    if options.metadata:
-        metadata = read_metadata(options.metadata, table)
-        scores["subgroups"] = judge_subgroups(table, metadata, options.resamples, options.seed)
+    if metadata is not None:
+        matched = match_metadata(metadata, table)
+        scores["subgroups"] = judge_subgroups(table, matched, options.resamples, options.seed)
     checked = Checked()
     if material.panel is not None and material.manifest is not None:
         sizes = Sizes(options.robustness, options.heatmaps, options.margins)

@@ -21,7 +21,9 @@ IMAGES = 24  # that a check looks at which needs many readings of each
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.run", description="Judges a task's panel.")
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.run", description="Judges a task's panel.", allow_abbrev=False
+    )
     parser.add_argument("--task", required=True, help="a YAML file of hub_configs/, without its ending")
     parser.add_argument("--data", type=Path, help="data folder (default: $XRAY_DATA/<task>, or data/<task>)")
     parser.add_argument("--split", choices=("train", "validation", "test", "all"), default="test")

@@ -19,8 +19,10 @@ _STAND_INS = {
     "--foreign": "FOLDER",
     "--from": "FOLDER",
     "--labels": "FILE",
+    "--metadata": "FILE",
     "--out": "OUT",
     "--predictions": "FILE",
+    "--ray-address": "ADDRESS",
     "--weights": "WEIGHTS",
 }
 
@@ -69,7 +71,7 @@ def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) ->
 
     Args:
         module: what `python -m` runs.
-        words: the command's arguments.
+        words: the command's arguments, every option by its whole name (`allow_abbrev=False`).
         keep: options whose folders are shown as they are.
 
     Returns:

@@ -14,7 +14,6 @@ from scipy.special import expit
 
 from xray_models.radiograph import Stored, convert_to_luma
 
-
 STEEPEST = 1e30  # a rescale slope from here on is damaged: its values may be none that can be counted with
 
 
