@@ -22,7 +22,7 @@ from PIL import Image
 
 from evaluation.audit import write_audit
 from evaluation.cache import OpinionCache
-from evaluation.cases import FAULT, choose_models, collect_cases, find_unavailable, load_panel, relative, try_to_read
+from evaluation.cases import FAULT, choose_models, collect_cases, find_unavailable, load_panel, try_to_read
 from evaluation.checks import Checked, Sizes, run_checks
 from evaluation.distributed import Cluster, collect_cases_ray
 from evaluation.document import Report
@@ -39,6 +39,7 @@ from evaluation.worklist import judge_worklist, list_worklist
 from xray_models import datasets
 from xray_models.arrays import cache_folder
 from xray_models.images import Radiograph, to_display
+from xray_models.layouts import name_below
 from xray_models.panel import Panel
 from xray_models.seen import find_seen
 from xray_models.tasks import Task
@@ -115,7 +116,7 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
             f"The {options.split} split has no image; the data set has {len(manifest.rows)}. Try --split all."
         )
     early = left_out.rename(columns={"path": "image"})
-    early["image"] = [relative(path, manifest.folder) for path in early["image"]]
+    early["image"] = [name_below(path, manifest.folder) for path in early["image"]]
     if options.engine == "ray":
         folder = None if options.no_cache else cache_folder()
         cluster = Cluster(options.ray_address, options.workers, cache=folder)

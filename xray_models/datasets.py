@@ -26,10 +26,11 @@ import pandas as pd
 
 from xray_models import phantom
 from xray_models.arrays import Arrays, cache_folder, load_arrays
+from xray_models.corrections import relabel
 from xray_models.exports import PREFIX, export_hub
 from xray_models.grouping import NO_COPIES, NearCopies, find_near_copies, join_groups, split_groups
 from xray_models.images import InputSpec
-from xray_models.layouts import LAYOUTS, DataError, Listed, list_images, name_below, relabel
+from xray_models.layouts import LAYOUTS, DataError, Listed, list_images, name_below
 from xray_models.tasks import SPLIT_KINDS, Task, choose
 
 __all__ = [
