@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from evaluation.cache import OpinionCache, Voice, know_voice
 from evaluation.predictions import CONSENSUS, Case
+from xray_models.fields import check_once
 from xray_models.images import ImageError, Radiograph, read_image
 from xray_models.layouts import name_below
 from xray_models.panel import Panel
@@ -43,9 +44,7 @@ def choose_models(task: Task, names: Sequence[str] | None) -> Task:
     """
     if names is None:
         return task
-    repeated = [name for name in names if list(names).count(name) > 1]
-    if repeated:
-        raise TaskError(f"Model {repeated[0]!r} is named twice. Name every model once.")
+    check_once("model", names)
     own = {name: task.model(name) for name in names if "/" not in name}
     taken = {CONSENSUS, *(ref.name for ref in task.models)}
     refs = []
