@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xray_models.annotations import Box, read_boxes, read_masks
+from xray_models.annotations import Box, read_boxes
 from xray_models.layouts import DataError
-
-TRIANGLE = [100, 60, 180, 60, 100, 140]  # in a picture of 400 x 200
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def fracatlas(tmp_path):
 def write_coco(folder, width, height, name):
     content = {
         "images": [{"id": 1, "width": width, "height": height, "file_name": name}],
-        "annotations": [{"image_id": 1, "bbox": [100, 60, 80, 80], "segmentation": [TRIANGLE]}],
+        "annotations": [{"image_id": 1, "bbox": [100, 60, 80, 80]}],
     }
     file = folder / "FracAtlas" / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
     file.write_text(json.dumps(content))
@@ -44,20 +42,6 @@ def test_all_sources_give_the_box_in_pixels_of_the_file(fracatlas, source):
         boxes = read_boxes(folder, source)
         assert list(boxes) == ["a.jpg"]
         assert boxes["a.jpg"][0] == pytest.approx(Box(50, 30, 40, 40))
-
-
-def test_an_outline_becomes_a_mask(fracatlas):
-    ((name, mask),) = read_masks(fracatlas)
-    assert name == "a.jpg"
-    assert mask.shape == (100, 200)
-    assert mask.dtype == bool
-    rows, columns = np.nonzero(mask)
-    assert (rows.min(), columns.min()) == (30, 50) or (rows.min(), columns.min()) == (29, 49)
-    assert rows.max() <= 70
-    assert columns.max() <= 90
-    assert mask.sum() == pytest.approx(40 * 40 / 2, rel=0.12)  # the outline itself counts as inside
-    assert mask[40, 55]
-    assert not mask[68, 88]
 
 
 def test_a_picture_annotated_on_its_side_is_turned_back(fracatlas):

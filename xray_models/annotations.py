@@ -1,7 +1,7 @@
-"""Where the finding is: boxes and outlines that a publisher ships beside the images.
+"""Where the finding is: boxes that a publisher ships beside the images.
 
-Read are FracAtlas' folders `COCO JSON` (boxes and outlines), `PASCAL VOC` and `YOLO` (boxes). Coordinates are
-returned in pixels of the picture as `read_image` gives it, whatever size the annotators saw.
+Read are FracAtlas' folders `COCO JSON`, `PASCAL VOC` and `YOLO`. Coordinates are returned in pixels of the picture as
+`read_image` gives it, whatever size the annotators saw.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from xray_models.images import read_image
 from xray_models.layouts import DataError
@@ -34,7 +33,7 @@ class Box(NamedTuple):
 
 
 class _Drawing(NamedTuple):
-    """What is drawn on one image: (K, 2) corner points each, and the (width, height) that the annotators saw.
+    """What is drawn on one image: (2, 2) corner points each, and the (width, height) that the annotators saw.
 
     The size is None where coordinates are relative.
     """
@@ -59,31 +58,10 @@ def read_boxes(folder: str | Path, source: str = "") -> dict[str, list[Box]]:
     start = _find_annotations(Path(folder))
     source = choose("source of boxes", source, _READERS) if source else _first_there(start)
     boxes = {}
-    for name, shapes, _ in _fit_all(_READERS[source](start / "Annotations"), start):
+    for name, shapes in _fit_all(_READERS[source](start / "Annotations"), start):
         corners = [(*shape.min(axis=0), *np.ptp(shape, axis=0)) for shape in shapes]
         boxes[name] = [Box(*(float(value) for value in corner)) for corner in corners]
     return boxes
-
-
-def read_masks(folder: str | Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Reads the outlines of findings, one image at a time.
-
-    Args:
-        folder: as for `read_boxes`.
-
-    Yields:
-        File name and (H, W) bool, True inside an outline and on it.
-
-    Raises:
-        DataError: as for `read_boxes`.
-    """
-    start = _find_annotations(Path(folder))
-    for name, shapes, (width, height) in _fit_all(_read_coco(start / "Annotations", outlines=True), start):
-        mask = Image.new("1", (width, height))
-        draw = ImageDraw.Draw(mask)
-        for shape in shapes:
-            draw.polygon([(x - 0.5, y - 0.5) for x, y in shape], fill=1, outline=1)
-        yield name, np.array(mask)
 
 
 def _find_annotations(folder: Path) -> Path:
@@ -104,8 +82,8 @@ def _first_there(start: Path) -> str:
     raise DataError(f"{start / 'Annotations'} has none of the folders COCO JSON, PASCAL VOC and YOLO.")
 
 
-def _read_coco(folder: Path, outlines: bool = False) -> Iterable[tuple[str, _Drawing]]:
-    """COCO: boxes as x, y, width, height; outlines as lists x1, y1, x2, y2, …; both in pixels."""
+def _read_coco(folder: Path) -> Iterable[tuple[str, _Drawing]]:
+    """COCO: x, y, width and height in pixels."""
     drawings: dict[str, _Drawing] = {}
     for file in sorted((folder / "COCO JSON").glob("*.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -113,13 +91,8 @@ def _read_coco(folder: Path, outlines: bool = False) -> Iterable[tuple[str, _Dra
         for entry in content["annotations"]:
             image = images[entry["image_id"]]
             drawing = drawings.setdefault(image["file_name"], _Drawing([], (image["width"], image["height"])))
-            if outlines:
-                if not isinstance(entry["segmentation"], list):
-                    raise DataError(f"{file}: {image['file_name']} has a run-length mask; only outlines are read.")
-                drawing.shapes.extend(np.reshape(outline, (-1, 2)) for outline in entry["segmentation"])
-            else:
-                x, y, width, height = entry["bbox"]
-                drawing.shapes.append(np.array([[x, y], [x + width, y + height]]))
+            x, y, width, height = entry["bbox"]
+            drawing.shapes.append(np.array([[x, y], [x + width, y + height]]))
     return drawings.items()
 
 
@@ -148,10 +121,8 @@ def _read_yolo(folder: Path) -> Iterable[tuple[str, _Drawing]]:
 _READERS = {"coco": _read_coco, "voc": _read_voc, "yolo": _read_yolo}
 
 
-def _fit_all(
-    drawings: Iterable[tuple[str, _Drawing]], start: Path
-) -> Iterator[tuple[str, list[np.ndarray], tuple[int, int]]]:
-    """Yields file name, shapes in pixels of the picture, and its (width, height)."""
+def _fit_all(drawings: Iterable[tuple[str, _Drawing]], start: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Yields file name, and shapes in pixels of the picture."""
     files = {path.name: path for path in sorted((start / "images").glob("*/*"))}
     files |= {path.stem: path for path in files.values()}  # YOLO's texts do not say the ending
     missing = 0
@@ -162,8 +133,7 @@ def _fit_all(
             missing += 1
             continue
         height, width = read_image(files[name]).pixels.shape
-        shapes = [_fit(shape, drawing.size, (width, height), name) for shape in drawing.shapes]
-        yield files[name].name, shapes, (width, height)
+        yield files[name].name, [_fit(shape, drawing.size, (width, height), name) for shape in drawing.shapes]
     if missing:
         _log.warning("%s: %d annotated images are not there", start, missing)
 

@@ -250,6 +250,11 @@ def _read_column(file: Path, column: str) -> list[str]:
     return list(pd.read_csv(file, dtype=str)[column]) if file.is_file() else []
 
 
+def default_folder(task: Task) -> Path:
+    """Where a task's data lie unless something else is said: `$XRAY_DATA/<task>`, or `data/<task>`."""
+    return Path(os.environ.get("XRAY_DATA", "data")) / task.name
+
+
 def name_below(path: str, folder: Path) -> str:
     """A file's path as seen from the data folder, with forward slashes."""
     return Path(os.path.relpath(path, folder.resolve())).as_posix()
