@@ -184,23 +184,17 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
             raise PredictionError(
                 f"Image {several.idxmax()!r} has more than one {column}. Give it the same for every model."
             )
-    columns = [f"p:{label}" for label in task.labels]
-    cases = []
-    for image, part in rows.groupby("image", sort=False):
-        opinions = tuple(
-            Opinion(
-                str(model),
-                revision or None,
-                label=label,
-                probs=dict(zip(task.labels, map(float, p), strict=True)),
-            )
-            for model, revision, label, p in zip(
-                part["model"], part["revision"], part["predicted"], part[columns].to_numpy(), strict=True
-            )
-        )
-        first = part.iloc[0]
-        cases.append(Case(str(image), first["group"], first["label"], opinions, agree(task, opinions)))
-    return cases
+    said: dict[str, list[Opinion]] = {}
+    probs = rows[[f"p:{label}" for label in task.labels]].to_numpy().tolist()
+    keys = (rows[column] for column in ("image", "model", "revision", "predicted"))
+    for image, model, revision, label, p in zip(*keys, probs, strict=True):
+        opinion = Opinion(model, revision or None, label=label, probs=dict(zip(task.labels, p, strict=True)))
+        said.setdefault(image, []).append(opinion)
+    images = rows.drop_duplicates("image")
+    return [
+        Case(image, group, label, tuple(said[image]), agree(task, said[image]))
+        for image, group, label in zip(images["image"], images["group"], images["label"], strict=True)
+    ]
 
 
 def _check_revisions(rows: pd.DataFrame) -> None:
