@@ -95,7 +95,10 @@ def _find_padding(stored: np.ndarray, ds: Dataset) -> np.ndarray:
     if not isinstance(value, int):
         return np.zeros(stored.shape, bool)
     limit = ds.get("PixelPaddingRangeLimit")
-    low, high = sorted((value, limit if isinstance(limit, int) else value))
+    # Some devices write -2000 as 63536: 16 bits, of which the pixels say whether one is a sign.
+    least = -(2**15) if ds.PixelRepresentation else 0
+    ends = ((end - least) % 2**16 + least for end in (value, limit if isinstance(limit, int) else value))
+    low, high = sorted(ends)
     return (stored >= low) & (stored <= high)
 
 
@@ -162,6 +165,10 @@ def _look_up(values: np.ndarray, ds: Dataset, keyword: str) -> tuple[np.ndarray,
         order = "<" if ds.file_meta.TransferSyntaxUID.is_little_endian else ">"
         table = np.frombuffer(table, f"{order}u2")
     table = np.asarray(table, dtype=np.float64)
+    if first >= 2**15 and first > values.max():  # above all values, unless its highest bit is a sign
+        first -= 2**16
+    elif first < 0 and first + len(table) <= values.min():
+        first += 2**16
     return table[np.clip(np.rint(values) - first, 0, len(table) - 1).astype(int)], 2**depth - 1
 
 
