@@ -66,6 +66,29 @@ def test_an_annotation_of_another_picture_is_refused(fracatlas):
         read_boxes(fracatlas)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("COCO JSON/COCO_fracture_masks.json", "{"),
+        ("COCO JSON/COCO_fracture_masks.json", '{"images": []}'),
+        ("PASCAL VOC/a.xml", "<annotation>"),
+        ("PASCAL VOC/a.xml", "<annotation><object><bndbox><xmin>1</xmin></bndbox></object></annotation>"),
+        ("YOLO/a.txt", "0 left right up down"),
+    ],
+)
+def test_damaged_annotations_are_named(fracatlas, name, text):
+    (fracatlas / "FracAtlas" / "Annotations" / name).write_text(text)
+    source = {"C": "coco", "P": "voc", "Y": "yolo"}[name[0]]
+    with pytest.raises(DataError, match=r"annotations in .*Annotations cannot be read \(.*\). Copy them again"):
+        read_boxes(fracatlas, source)
+
+
+def test_an_annotated_image_that_cannot_be_read_has_no_box(fracatlas, caplog):
+    (fracatlas / "FracAtlas" / "images" / "Fractured" / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    assert read_boxes(fracatlas) == {}
+    assert "a.jpg has no box: The JPEG file ends early" in caplog.text
+
+
 def test_annotations_without_their_image_are_counted(fracatlas, caplog):
     write_coco(fracatlas, 400, 200, "held_back.jpg")
     assert read_boxes(fracatlas) == {}

@@ -83,6 +83,14 @@ def test_fracatlas_table_that_contradicts_the_folders_is_named(tmp_path, caplog)
     assert caplog.text.endswith("contradicts the folders, which are followed: b.jpg\n")
 
 
+@pytest.mark.parametrize(("text", "says"), [("name\na.jpg\n", "no column 'image_id'"), ("", "No columns to parse")])
+def test_a_damaged_table_of_the_publisher_is_named(tmp_path, text, says):
+    touch(tmp_path / "images", "Fractured/a.jpg", "Non_fractured/c.jpg")
+    (tmp_path / "dataset.csv").write_text(text)
+    with pytest.raises(DataError, match=f"dataset.csv cannot be read: .*{says}.*take it away"):
+        list_fracatlas(load_task("fracture"), tmp_path)
+
+
 def test_three_folders_of_bones(tmp_path):
     task = load_task("bone")
     touch(tmp_path, *(f"{label}/1.jpg" for label in task.labels))

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from xray_models.images import read_image
+from xray_models.images import ImageError, read_image
 from xray_models.layouts import DataError
 from xray_models.tasks import choose
 
@@ -53,12 +53,21 @@ def read_boxes(folder: str | Path, source: str = "") -> dict[str, list[Box]]:
         Boxes by file name. Images without a box, and boxes without an image, are left out.
 
     Raises:
-        DataError: when there are no annotations, or they belong to a picture of another shape.
+        DataError: when there are no annotations, they are damaged, or belong to a picture of another shape.
     """
     start = _find_annotations(Path(folder))
     source = choose("source of boxes", source, _READERS) if source else _first_there(start)
+    try:
+        drawings = list(_READERS[source](start / "Annotations"))
+        if not all(np.isfinite(shape).all() for _, drawing in drawings for shape in drawing.shapes):
+            raise ValueError("a corner is not a number")
+    except (OSError, LookupError, TypeError, ValueError, ElementTree.ParseError) as error:
+        raise DataError(
+            f"The annotations in {start / 'Annotations'} cannot be read ({type(error).__name__}: {error}). Copy them "
+            "again from their publisher."
+        ) from error
     boxes = {}
-    for name, shapes in _fit_all(_READERS[source](start / "Annotations"), start):
+    for name, shapes in _fit_all(drawings, start):
         corners = [(*shape.min(axis=0), *np.ptp(shape, axis=0)) for shape in shapes]
         boxes[name] = [Box(*(float(value) for value in corner)) for corner in corners]
     return boxes
@@ -132,7 +141,11 @@ def _fit_all(drawings: Iterable[tuple[str, _Drawing]], start: Path) -> Iterator[
         if name not in files:
             missing += 1
             continue
-        height, width = read_image(files[name]).pixels.shape
+        try:
+            height, width = read_image(files[name]).pixels.shape
+        except ImageError as error:
+            _log.warning("%s has no box: %s", name, error)
+            continue
         yield files[name].name, [_fit(shape, drawing.size, (width, height), name) for shape in drawing.shapes]
     if missing:
         _log.warning("%s: %d annotated images are not there", start, missing)

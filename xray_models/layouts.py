@@ -247,7 +247,14 @@ def shorten(names: Sequence[str], most: int = 5) -> str:
 
 
 def _read_column(file: Path, column: str) -> list[str]:
-    return list(pd.read_csv(file, dtype=str)[column]) if file.is_file() else []
+    """A column of a publisher's table; empty where there is no such table."""
+    try:
+        return list(pd.read_csv(file, dtype=str)[column]) if file.is_file() else []
+    except (KeyError, ValueError) as error:
+        reason = f"it has no column {column!r}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise DataError(
+            f"{file} cannot be read: {reason}. Copy it again from its publisher, or take it away."
+        ) from error
 
 
 def default_folder(task: Task) -> Path:
