@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -31,6 +32,13 @@ def refuse(error: Exception) -> int:
     """Says why a command cannot be done; returns its exit status."""
     sys.stderr.write(f"error: {error}\n")
     return 2
+
+
+def parse_count(text: str) -> int:
+    """A command line's whole number above 0; argparse says so where it is none."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def check_out(folder: Path) -> None:
