@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from xray_models.commands import parse_count
+
 _RESULTS = Path(__file__).parent / "results"
 _ENGINES = ("auto", "torch", "openvino")
 
@@ -107,7 +109,7 @@ def engines(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--task", default="covid", help="default: covid")
     parser.add_argument("--data", type=Path, help="data folder (default: $XRAY_DATA/<task>, or data/<task>)")
-    parser.add_argument("--images", type=_parse_count, help="test images, at most (default: all)")
+    parser.add_argument("--images", type=parse_count, help="test images, at most (default: all)")
     _add_count(parser, "maps", 60, "heatmaps of each model")
     parser.add_argument("--out", type=Path, default=_RESULTS, help="folder of engines.json (default: with the others)")
     options = parser.parse_args(argv)
@@ -153,15 +155,9 @@ def _start(name: str, description: str, rounds: int) -> argparse.ArgumentParser:
 
 
 def _add_count(parser: argparse.ArgumentParser, name: str, default: int, about: str) -> None:
-    parser.add_argument(f"--{name}", type=_parse_count, default=default, help=f"{about} (default: {default})")
+    parser.add_argument(f"--{name}", type=parse_count, default=default, help=f"{about} (default: {default})")
 
 
 def _add_counts(parser: argparse.ArgumentParser, name: str, default: list[int]) -> None:
     said = f"numbers of {name} (default: {' '.join(map(str, default))})"
-    parser.add_argument(f"--{name}", type=_parse_count, nargs="+", default=default, help=said)
-
-
-def _parse_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
+    parser.add_argument(f"--{name}", type=parse_count, nargs="+", default=default, help=said)

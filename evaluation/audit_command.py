@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xray_models.commands import check_out, refuse
+from xray_models.commands import check_out, parse_count, refuse
 from xray_models.tasks import SPLIT_KINDS, Task, TaskError, load_task
 
 if TYPE_CHECKING:
@@ -80,18 +80,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", help="data folder, or hub:owner/name (default: $XRAY_DATA/<task>, or data/<task>)")
     parser.add_argument("--split", choices=SPLIT_KINDS, default="", help="whose split (default: what the task says)")
     parser.add_argument("--labels", type=Path, help="CSV with file_name and label of files to label anew")
-    parser.add_argument("--panel", type=_parse_count, metavar="N", help="ask the panel about N images without margins")
+    parser.add_argument("--panel", type=parse_count, metavar="N", help="ask the panel about N images without margins")
     parser.add_argument("--out", type=Path, help="folder of the results (default: reports/<task>/audit)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when there is an alarm")
     options = parser.parse_args(argv)
     options.out = options.out or Path("reports") / options.task / "audit"
     return options
-
-
-def _parse_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images; give a whole number above 0")
-    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from evaluation.cache import OpinionCache, Voice, know_voice
 from evaluation.predictions import CONSENSUS, Case
+from xray_models.fields import check_once
 from xray_models.images import ImageError, Radiograph, read_image
+from xray_models.layouts import name_below
 from xray_models.panel import Panel
 from xray_models.readings import Opinion, Reading, agree
 from xray_models.tasks import ModelRef, Task, TaskError
@@ -42,9 +44,7 @@ def choose_models(task: Task, names: Sequence[str] | None) -> Task:
     """
     if names is None:
         return task
-    repeated = [name for name in names if list(names).count(name) > 1]
-    if repeated:
-        raise TaskError(f"Model {repeated[0]!r} is named twice. Name every model once.")
+    check_once("model", names)
     own = {name: task.model(name) for name in names if "/" not in name}
     taken = {CONSENSUS, *(ref.name for ref in task.models)}
     refs = []
@@ -152,7 +152,7 @@ def collect_cases(
     desk.ask()
     cases, faults = [], []
     for place, (path, group, label) in enumerate(zip(desk.paths, rows["group"], rows["label"], strict=True)):
-        image = relative(path, folder)
+        image = name_below(path, folder)
         if place in desk.faults:
             faults.append((image, label, desk.faults[place]))
         else:
@@ -243,11 +243,6 @@ def settle(opinion: Opinion) -> Opinion:
         return dataclasses.replace(opinion, milliseconds=None)
     probs = {label: float(f"{p:.{_DIGITS}g}") for label, p in opinion.probs.items()}
     return dataclasses.replace(opinion, label=max(probs, key=probs.__getitem__), probs=probs, milliseconds=None)
-
-
-def relative(path: str, folder: Path) -> str:
-    """A path as seen from a folder, with forward slashes."""
-    return Path(os.path.relpath(path, folder.resolve())).as_posix()
 
 
 def find_unavailable(cases: Iterable[Case]) -> dict[str, str]:

@@ -120,10 +120,10 @@ def draw_middle(shape: tuple[int, int]) -> np.ndarray:
     return np.outer(rows, columns).astype(np.float32)
 
 
-def shrink_map(heatmap: np.ndarray, side: int = GRID) -> np.ndarray:
-    """A map (H, W) on the grid on which maps are compared: (side, side) means of its cells."""
+def shrink_map(heatmap: np.ndarray) -> np.ndarray:
+    """A map (H, W) on the grid on which maps are compared: (GRID, GRID) means of its cells."""
     plane = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
-    return np.asarray(plane.resize((side, side), Image.Resampling.BOX))
+    return np.asarray(plane.resize((GRID, GRID), Image.Resampling.BOX))
 
 
 def correlate_ranks(first: np.ndarray, second: np.ndarray) -> float:
@@ -133,21 +133,18 @@ def correlate_ranks(first: np.ndarray, second: np.ndarray) -> float:
     return float(spearmanr(first.ravel(), second.ravel()).statistic)
 
 
-def overlap_tops(first: np.ndarray, second: np.ndarray, share: float = TOP) -> float:
-    """Intersection over union of the hottest cells of two maps of one shape.
+def overlap_tops(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of the hottest cells, a share of `TOP`, of two maps of one shape (h, w).
 
-    Args:
-        first: (h, w).
-        second: (h, w).
-        share: of the cells; cells that are not positive never count as hot.
+    Cells that are not positive never count as hot.
 
     Returns:
         In [0, 1]; NaN where neither map has a positive value.
     """
-    one, other = (_find_top(heatmap, share) for heatmap in (first, second))
+    one, other = (_find_top(heatmap) for heatmap in (first, second))
     union = (one | other).sum()
     return float((one & other).sum() / union) if union else float("nan")
 
 
-def _find_top(heatmap: np.ndarray, share: float) -> np.ndarray:
-    return (rank_pixels(heatmap) < round(share * heatmap.size)) & (heatmap > 0)
+def _find_top(heatmap: np.ndarray) -> np.ndarray:
+    return (rank_pixels(heatmap) < round(TOP * heatmap.size)) & (heatmap > 0)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from evaluation.audit import write_audit
 from evaluation.cache import OpinionCache
-from evaluation.cases import FAULT, choose_models, collect_cases, find_unavailable, load_panel, relative, try_to_read
+from evaluation.cases import FAULT, choose_models, collect_cases, find_unavailable, load_panel, try_to_read
 from evaluation.checks import Checked, Sizes, run_checks
 from evaluation.distributed import Cluster, collect_cases_ray
 from evaluation.document import Report
@@ -34,11 +34,12 @@ from evaluation.report import build_report
 from evaluation.scoring import score
 from evaluation.strangers import judge_strangers
 from evaluation.strangers_section import build_strangers_section
-from evaluation.subgroups import judge_subgroups, read_metadata
+from evaluation.subgroups import judge_subgroups, match_metadata, read_metadata
 from evaluation.worklist import judge_worklist, list_worklist
 from xray_models import datasets
 from xray_models.arrays import cache_folder
 from xray_models.images import Radiograph, to_display
+from xray_models.layouts import name_below
 from xray_models.panel import Panel
 from xray_models.seen import find_seen
 from xray_models.tasks import Task
@@ -63,6 +64,7 @@ class Material(NamedTuple):
 
 def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
     """Judges predictions or a panel, writes everything to `options.out`, returns what metrics.json holds."""
+    metadata = read_metadata(options.metadata) if options.metadata else None  # says at once what is wrong with it
     material = _score_files(task, options) if options.predictions else ask_panel(task, options)
     table = material.table
     scores = score(table, options.resamples, options.seed) | {
@@ -76,9 +78,9 @@ def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
         "made_with": material.made_with,
         "worklist": judge_worklist(table, options.resamples, options.seed, options.inject_noise),
     }
-    if options.metadata:
-        metadata = read_metadata(options.metadata, table)
-        scores["subgroups"] = judge_subgroups(table, metadata, options.resamples, options.seed)
+    if metadata is not None:
+        matched = match_metadata(metadata, table)
+        scores["subgroups"] = judge_subgroups(table, matched, options.resamples, options.seed)
     checked = Checked()
     if material.panel is not None and material.manifest is not None:
         sizes = Sizes(options.robustness, options.heatmaps, options.margins)
@@ -114,7 +116,7 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
             f"The {options.split} split has no image; the data set has {len(manifest.rows)}. Try --split all."
         )
     early = left_out.rename(columns={"path": "image"})
-    early["image"] = [relative(path, manifest.folder) for path in early["image"]]
+    early["image"] = [name_below(path, manifest.folder) for path in early["image"]]
     if options.engine == "ray":
         folder = None if options.no_cache else cache_folder()
         cluster = Cluster(options.ray_address, options.workers, cache=folder)

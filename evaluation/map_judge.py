@@ -110,7 +110,11 @@ class Judge:
         self.copies: dict[int, Checkpoint] = {}
 
     def judge(self, stage: Stage, records: Records) -> tuple[int, np.ndarray]:
-        """Records all measures of one image; returns the label's number and its map on the common grid."""
+        """Records all measures of one image; returns the label's number and its map on the common grid.
+
+        Raises:
+            ValueError: when the model's output is not a number.
+        """
         shared = self.panel.score(self.member, stage.batch)  # (3 + 2 (STEPS - 1), K)
         if not np.isfinite(shared).all():
             raise ValueError("its output is not a number")

@@ -73,13 +73,12 @@ RULES: dict[str, Callable[[Roc], int | None]] = {
 }
 
 
-def deal_folds(labels: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndarray:
+def deal_folds(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Deals groups into five folds with about the same share of each label.
 
     Args:
         labels: (N,) true label numbers.
         groups: (N,) group of each image; images of one group come into one fold.
-        seed: of the dealing.
 
     Returns:
         (N,) fold numbers from 0 on; they do not depend on the order of the images. Fewer than five groups give
@@ -88,7 +87,7 @@ def deal_folds(labels: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndar
     names, member = np.unique(groups, return_inverse=True)
     lowest = np.full(len(names), labels.max())
     np.minimum.at(lowest, member, labels)
-    order = np.lexsort((np.random.default_rng(seed).permutation(len(names)), lowest))
+    order = np.lexsort((np.random.default_rng(0).permutation(len(names)), lowest))
     fold = np.empty(len(names), dtype=int)
     fold[order] = np.arange(len(names)) % FOLDS
     return fold[member]

@@ -184,23 +184,17 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
             raise PredictionError(
                 f"Image {several.idxmax()!r} has more than one {column}. Give it the same for every model."
             )
-    columns = [f"p:{label}" for label in task.labels]
-    cases = []
-    for image, part in rows.groupby("image", sort=False):
-        opinions = tuple(
-            Opinion(
-                str(model),
-                revision or None,
-                label=label,
-                probs=dict(zip(task.labels, map(float, p), strict=True)),
-            )
-            for model, revision, label, p in zip(
-                part["model"], part["revision"], part["predicted"], part[columns].to_numpy(), strict=True
-            )
-        )
-        first = part.iloc[0]
-        cases.append(Case(str(image), first["group"], first["label"], opinions, agree(task, opinions)))
-    return cases
+    said: dict[str, list[Opinion]] = {}
+    probs = rows[[f"p:{label}" for label in task.labels]].to_numpy().tolist()
+    keys = (rows[column] for column in ("image", "model", "revision", "predicted"))
+    for image, model, revision, label, p in zip(*keys, probs, strict=True):
+        opinion = Opinion(model, revision or None, label=label, probs=dict(zip(task.labels, p, strict=True)))
+        said.setdefault(image, []).append(opinion)
+    images = rows.drop_duplicates("image")
+    return [
+        Case(image, group, label, tuple(said[image]), agree(task, said[image]))
+        for image, group, label in zip(images["image"], images["group"], images["label"], strict=True)
+    ]
 
 
 def _check_revisions(rows: pd.DataFrame) -> None:
@@ -214,20 +208,46 @@ def _check_revisions(rows: pd.DataFrame) -> None:
             )
 
 
-def _read_rows(path: Path, task: Task) -> pd.DataFrame:
+def read_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    """Reads a CSV file as text; a cell that is not there is "".
+
+    Args:
+        path: of the file: UTF-8, commas between its cells.
+        needed: columns that it must have.
+
+    Raises:
+        PredictionError: when it cannot be read, lacks a column, has two of one name, or has no row.
+    """
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise PredictionError(f"{path} cannot be read as a CSV file: {error}") from error
+        cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+    except UnicodeDecodeError as error:
+        raise PredictionError(f"{path} is not in UTF-8. Save it as CSV in UTF-8.") from error
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise PredictionError(f"{path} cannot be read as a CSV file: {reason}") from error
+    names = list(cells.iloc[0])
+    for name in needed:
+        if name not in names:
+            raise PredictionError(
+                f"{path} has no column {name!r}, but {', '.join(map(repr, names[:20]))}. It needs "
+                f"{', '.join(needed)}, with commas between them."
+            )
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise PredictionError(f"{path} has two columns {twice[0]!r}. Keep one.")
+    if len(cells) == 1:
+        raise PredictionError(f"{path} has a head, but no row below it. Give one row or more.")
+    return cells.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
+
+
+def _read_rows(path: Path, task: Task) -> pd.DataFrame:
     columns = [f"p:{label}" for label in task.labels]
-    missing = [name for name in (*_KEYS, *columns) if name not in rows.columns]
-    if missing:
-        raise PredictionError(
-            f"{path} has no column {missing[0]!r}. Task {task.name!r} needs {', '.join((*_KEYS, *columns))}."
-        )
+    rows = read_table(path, (*_KEYS, *columns))
     strange = [name for name in rows.columns if name.startswith("p:") and name not in columns]
     if strange:
         raise PredictionError(f"{path}: {strange[0]!r} is no label of task {task.name!r}. Valid: {', '.join(columns)}.")
+    for column in ("image", "model"):
+        _check_rows(path, rows[column].str.strip() != "", f"its {column} is empty")
     for column in ("label", "predicted"):
         known = rows[column].isin(task.labels)
         _check_rows(path, known, f"its {column} is none of {', '.join(task.labels)}")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from xray_models.annotations import read_boxes
-from xray_models.images import read_image
+from xray_models.images import ImageError, read_image
 from xray_models.layouts import DataError
 from xray_models.tasks import Task
 
@@ -78,11 +78,15 @@ def _find_nothing(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _read_mask(folder: Path, path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The mask of an image, whatever size it was drawn at; None where there is none or it is empty."""
+    """The mask of an image, whatever size it was drawn at; None where there is none, or it is empty or damaged."""
     file = next((file for file in (folder / path.name, folder / f"{path.stem}.png") if file.is_file()), None)
     if file is None:
         return None
-    pixels = read_image(file).pixels
+    try:
+        pixels = read_image(file).pixels
+    except ImageError as error:
+        _log.warning("the mask %s is left out: %s", file, error)
+        return None
     region = resize_region(pixels > np.iinfo(pixels.dtype).max // 2, shape)
     return region if region.any() else None
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, refuse, show_command
+from xray_models.commands import check_out, parse_count, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.tasks import TaskError, load_task
@@ -21,7 +21,9 @@ IMAGES = 24  # that a check looks at which needs many readings of each
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.run", description="Judges a task's panel.")
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.run", description="Judges a task's panel.", allow_abbrev=False
+    )
     parser.add_argument("--task", required=True, help="a YAML file of hub_configs/, without its ending")
     parser.add_argument("--data", type=Path, help="data folder (default: $XRAY_DATA/<task>, or data/<task>)")
     parser.add_argument("--split", choices=("train", "validation", "test", "all"), default="test")
@@ -62,12 +64,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "(auto: where it agrees with torch); not with --engine ray",
     )
     parser.add_argument("--ray-address", help="a running cluster's address (default: one on this machine alone)")
-    parser.add_argument("--workers", type=_parse_count, help="panels of a cluster (default: one a core or GPU)")
+    parser.add_argument("--workers", type=parse_count, help="panels of a cluster (default: one a core or GPU)")
     parser.add_argument("--out", type=Path, help="folder of the results (default: reports/<task>)")
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=["html"], help="of the report (default: html)")
     parser.add_argument("--no-cache", action="store_true", help="neither take nor keep finished opinions")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of every choice of images")
-    parser.add_argument("--resamples", type=_parse_count, default=2000, help="of the bootstrap (default: 2000)")
+    parser.add_argument("--resamples", type=parse_count, default=2000, help="of the bootstrap (default: 2000)")
     options = parser.parse_args(argv)
     options.out = options.out or Path("reports") / options.task
     if options.engine == "ray" and options.compute != "torch":
@@ -76,12 +78,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--foreign asks the models; it does not go with --predictions")
     options.command = show_command("evaluation.run", sys.argv[1:] if argv is None else argv)
     return options
-
-
-def _parse_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _parse_images(text: str) -> int:
@@ -113,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from evaluation.predictions import PredictionError
     from xray_models.datasets import DataError, data_folder
     from xray_models.hub_client import HubError
+    from xray_models.images import ImageError
     from xray_models.layouts import find_images
 
     try:
@@ -124,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from evaluation.judging import evaluate, format_table
 
         scores = evaluate(task, options)
-    except (TaskError, HubError, DataError, PredictionError) as error:
+    except (TaskError, HubError, DataError, ImageError, PredictionError) as error:
         return refuse(error)
     except KeyboardInterrupt:
         sys.stderr.write("stopped; opinions formed so far are kept, and the same command goes on from there\n")

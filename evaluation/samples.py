@@ -15,12 +15,12 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from evaluation.cases import read_ahead, relative
+from evaluation.cases import read_ahead
 from evaluation.statistics import bootstrap
 from xray_models.batches import Batch
 from xray_models.checkpoints import Checkpoint
 from xray_models.images import Radiograph, from_pixels
-from xray_models.layouts import DataError
+from xray_models.layouts import DataError, name_below
 from xray_models.panel import Outputs, Panel
 from xray_models.precision import bf16_helps
 
@@ -96,7 +96,7 @@ def read_sample(rows: pd.DataFrame, folder: Path, limit: int, seed: int = 0) -> 
         if isinstance(whole, str):
             reason = whole
             continue
-        name = relative(path, folder)
+        name = name_below(path, folder)
         height, width = whole.pixels.shape
         items.append(Item(name, str(path), label, str(group), _shrink(whole), (height, width)))
     if not items:

@@ -95,7 +95,7 @@ def judge_shortcuts(
         return {family: Shortcut(_UNKNOWN, {}) for family in traits}
     names, truth = np.unique(np.asarray(labels, dtype=object)[picked], return_inverse=True)
     held = np.asarray(groups)[picked]
-    sample = _Sample(names, truth, held, split_groups(truth, held, seed), seed)
+    sample = _Sample(names, truth, held, fold_groups(truth, held, seed), seed)
     level = LEVEL / (len(traits) * len(names))
     return {family: _judge(sample, table.iloc[picked], FAMILIES[family].bar, level) for family, table in traits.items()}
 
@@ -135,7 +135,7 @@ def _judge(sample: _Sample, traits: pd.DataFrame, bar: float, level: float) -> S
     )
 
 
-def split_groups(truth: np.ndarray, groups: np.ndarray, seed: int = 0) -> Folds:
+def fold_groups(truth: np.ndarray, groups: np.ndarray, seed: int = 0) -> Folds:
     """Deals the images into five folds; a group stays together, each fold gets its share of every label.
 
     Args:
@@ -161,7 +161,7 @@ def predict_apart(traits: np.ndarray, truth: np.ndarray, folds: Folds) -> np.nda
     Args:
         traits: (N, F).
         truth: (N,) label numbers, 0 to K - 1.
-        folds: of `split_groups`.
+        folds: of `fold_groups`.
 
     Returns:
         (N, K) probabilities.

@@ -55,7 +55,7 @@ def judge_strangers(panel: Panel, table: Table, folders: Sequence[Path], seed: i
 
 def _list_kinds(folders: Sequence[Path], seed: int) -> Iterator[tuple[str, int, Iterable[Radiograph | str]]]:
     """Each kind, how many images it has, and the images, decoded as they are asked for."""
-    names: list[str] = []
+    names = ["photographs", "noise", "blank"]
     for folder in folders:
         names.append(folder.resolve().name)
         again = names.count(names[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,45 +14,57 @@ import pandas as pd
 
 from evaluation.document import Grid, Paragraph, Section
 from evaluation.metrics import accuracy, auroc, balanced_accuracy
-from evaluation.predictions import CONSENSUS, PredictionError, Table
+from evaluation.predictions import CONSENSUS, PredictionError, Table, read_table
 from evaluation.sections import show
 from evaluation.statistics import bootstrap
 from evaluation.summary import TITLES
 
+_log = logging.getLogger(__name__)
+MOST = 50  # subgroups that a column may make: a column of patients or dates divides nothing
 SMALL = 30  # images below which a subgroup is marked: its figures mean little
 _MANY = 12  # values above which a column of numbers is cut into bands
 _AGES = (0, 18, 40, 65, 200)
 _METRICS = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "auroc": auroc}
 
 
-def read_metadata(path: Path, table: Table) -> pd.DataFrame:
+def read_metadata(path: Path) -> pd.DataFrame:
     """Reads a CSV with a column `image` and one column for each way to divide the images.
 
     Args:
         path: of the CSV; `image` as in `predictions.csv`, or the file's name alone where only one image bears it.
-        table: the answers.
 
     Returns:
-        One row for each image of the table, in its order, text; "" where nothing is known. Numbers of many values
-        are cut into bands: a column `age` at 18, 40 and 65, others at their quartiles.
+        Text, one row for each image, named by it.
 
     Raises:
-        PredictionError: when the file cannot be read, has no such column, names none of the images, or names one
-            by a bare name that several bear.
+        PredictionError: when the file cannot be read, has no such columns, or two rows for an image.
     """
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise PredictionError(f"{path} cannot be read as a CSV file: {error}") from error
-    if "image" not in rows.columns or len(rows.columns) < 2:
+    rows = read_table(path, ("image",))
+    if len(rows.columns) < 2:
         raise PredictionError(
-            f"{path} has the columns {', '.join(rows.columns)}. It needs image (as in predictions.csv, or the file's "
-            "name) and at least one more, for instance sex, age, view or site."
+            f"{path} has the column image alone. It needs at least one more, for instance sex, age, view or site."
         )
     twice = rows[rows.duplicated("image")]
     if not twice.empty:
         raise PredictionError(f"{path} has two rows for image {twice['image'].iloc[0]!r}. Keep one.")
-    known = rows.set_index("image")
+    return rows.set_index("image")
+
+
+def match_metadata(known: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """Finds what is known of each image.
+
+    Args:
+        known: as `read_metadata` gives it.
+        table: the answers.
+
+    Returns:
+        One row for each image of the table, in its order, text; "" where nothing is known. Numbers of many values
+        are cut into bands: a column `age` at 18, 40 and 65, others at their quartiles. A column that makes more than
+        `MOST` subgroups is left out with a warning.
+
+    Raises:
+        PredictionError: when none of the images is named, or one by a bare name that several bear.
+    """
     names = list(table.images)
     if not known.index.isin(names).any():
         names = [Path(name).name for name in names]
@@ -59,21 +72,25 @@ def read_metadata(path: Path, table: Table) -> pd.DataFrame:
         if twins:
             first = table.images[names.index(twins[0])]
             raise PredictionError(
-                f"{path} has a row for image {twins[0]!r}, a bare name that {names.count(twins[0])} of the evaluated "
-                f"images bear. Write the path as in predictions.csv, for instance {first!r}."
+                f"The metadata have a row for image {twins[0]!r}, a bare name that {names.count(twins[0])} of the "
+                f"evaluated images bear. Write the path as in predictions.csv, for instance {first!r}."
             )
     if not known.index.isin(names).any():
         raise PredictionError(
-            f"{path} names none of the evaluated images. Its first is {rows['image'].iloc[0]!r}; the evaluation's "
+            f"The metadata name none of the evaluated images. Their first is {known.index[0]!r}; the evaluation's "
             f"first is {table.images[0]!r}."
         )
     found = known.reindex(names).fillna("").reset_index(drop=True)
-    return found.apply(lambda column: _cut(column, str(column.name)))
+    found = found.apply(lambda column: _cut(column, str(column.name)))
+    counts = found.nunique()
+    for name in counts.index[counts > MOST]:
+        _log.warning("metadata: column %r is left out: of its %d values at most %d divide", name, counts[name], MOST)
+    return found.loc[:, counts <= MOST]
 
 
 def _cut(column: pd.Series, name: str) -> pd.Series:
     """Bands of a column of numbers of many values; other columns as they are."""
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = pd.to_numeric(column, errors="coerce").replace([np.inf, -np.inf], np.nan)
     if numbers.notna().sum() < (column != "").sum() or numbers.nunique() <= _MANY:
         return column
     edges = _AGES if name.lower() == "age" else sorted(set(numbers.quantile([0, 0.25, 0.5, 0.75, 1])))
@@ -93,7 +110,7 @@ def judge_subgroups(table: Table, metadata: pd.DataFrame, resamples: int, seed: 
 
     Args:
         table: the answers.
-        metadata: as `read_metadata` gives it.
+        metadata: as `match_metadata` gives it.
         resamples: of the bootstrap over groups.
         seed: of the resamples.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import shlex
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import pandas as pd
 
 from xray_models.file_names import hash_name
 from xray_models.images import ImageError, read_image
-from xray_models.layouts import DataError, list_images, name_below
+from xray_models.layouts import DataError, default_folder, list_images, name_below
 from xray_models.tasks import Task
 
 
@@ -36,9 +35,9 @@ def list_relabels(flags: pd.DataFrame, task: str) -> pd.DataFrame:
     return flags[(flags["task"] == task) & flags["stands"]].reset_index(drop=True)
 
 
-def find_data(task: Task, given: str | Path | None = None) -> Path | None:
-    """A task's data folder on this machine: the one given, `$XRAY_DATA/<task>` or `data/<task>`; None without one."""
-    folder = Path(given) if given else Path(os.environ.get("XRAY_DATA", "data")) / task.name
+def find_data(task: Task) -> Path | None:
+    """A task's data folder on this machine; None without one."""
+    folder = default_folder(task)
     return folder if folder.is_dir() else None
 
 

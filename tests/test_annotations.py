@@ -60,6 +60,15 @@ def test_an_outline_becomes_a_mask(fracatlas):
     assert not mask[68, 88]
 
 
+def test_a_run_length_mask_is_refused_by_name(fracatlas):
+    file = fracatlas / "FracAtlas" / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["segmentation"] = {"counts": [1, 2], "size": [200, 400]}
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="json: a.jpg has a run-length mask; only outlines are read"):
+        list(read_masks(fracatlas))
+
+
 def test_a_picture_annotated_on_its_side_is_turned_back(fracatlas):
     file = fracatlas / "FracAtlas" / "images" / "Fractured" / "a.jpg"
     upright = np.zeros((200, 100), np.uint8)
@@ -80,6 +89,29 @@ def test_an_annotation_of_another_picture_is_refused(fracatlas):
     write_coco(fracatlas, 300, 290, "a.jpg")
     with pytest.raises(DataError, match=r"a\.jpg is for a picture of 300 x 290 pixels, but the file has 200 x 100"):
         read_boxes(fracatlas)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("COCO JSON/COCO_fracture_masks.json", "{"),
+        ("COCO JSON/COCO_fracture_masks.json", '{"images": []}'),
+        ("PASCAL VOC/a.xml", "<annotation>"),
+        ("PASCAL VOC/a.xml", "<annotation><object><bndbox><xmin>1</xmin></bndbox></object></annotation>"),
+        ("YOLO/a.txt", "0 left right up down"),
+    ],
+)
+def test_damaged_annotations_are_named(fracatlas, name, text):
+    (fracatlas / "FracAtlas" / "Annotations" / name).write_text(text)
+    source = {"C": "coco", "P": "voc", "Y": "yolo"}[name[0]]
+    with pytest.raises(DataError, match=r"annotations in .*Annotations cannot be read \(.*\). Copy them again"):
+        read_boxes(fracatlas, source)
+
+
+def test_an_annotated_image_that_cannot_be_read_has_no_box(fracatlas, caplog):
+    (fracatlas / "FracAtlas" / "images" / "Fractured" / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    assert read_boxes(fracatlas) == {}
+    assert "a.jpg is left out: The JPEG file ends early" in caplog.text
 
 
 def test_annotations_without_their_image_are_counted(fracatlas, caplog):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from evaluation import cases
 from evaluation.cache import OpinionCache, know_voice
-from evaluation.cases import choose_models, collect_cases, find_unavailable, load_panel, relative, settle
+from evaluation.cases import choose_models, collect_cases, find_unavailable, load_panel, settle
 from evaluation.metrics import METRICS
 from tests.hub_server import open_hub
 from xray_models import datasets, fusing, hub_client, phantom
@@ -23,7 +23,7 @@ from xray_models.checkpoints import save_checkpoint
 from xray_models.hub_cache import resolve
 from xray_models.hub_client import HubError, LabelsDiffer
 from xray_models.images import Radiograph, read_image
-from xray_models.layouts import LAYOUTS
+from xray_models.layouts import LAYOUTS, name_below
 from xray_models.panel import Panel
 from xray_models.readings import Opinion
 from xray_models.tasks import ModelRef, TaskError, load_task
@@ -85,7 +85,7 @@ def same(found, expected):
 def test_cases_are_in_the_rows_order_and_say_what_the_panel_says(fresh, panel, rows, data):
     found, faults = fresh
     good = rows.drop(index=[9, 10])
-    assert [case.image for case in found] == [relative(path, data) for path in good["path"]]
+    assert [case.image for case in found] == [name_below(path, data) for path in good["path"]]
     assert [case.label for case in found] == list(good["label"])
     assert [case.group for case in found] == [str(group) for group in good["group"]]
     assert faults["image"].tolist() == ["Nodule/broken.png", "gone.png"]

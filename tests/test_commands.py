@@ -35,6 +35,17 @@ def test_folders_stand_for_themselves_and_the_rest_is_kept():
     assert show_command("m", ["--predictions", "/a.csv", "/b.csv"]) == "python -m m --predictions FILE FILE"
 
 
+@pytest.mark.parametrize("option", ["--data", "--foreign", "--metadata", "--predictions", "--ray-address"])
+def test_a_report_names_no_place_of_the_evaluation(option):
+    assert "here" not in run._parse(["--task", "covid", option, "/here"]).command
+
+
+def test_a_name_that_is_not_written_out_hides_no_folder():
+    for parse, words in ((run._parse, []), (train._parse, ["--model", "simple_cnn", "--out", "x"])):
+        with pytest.raises(SystemExit):
+            parse(["--task", "covid", *words, "--dat", "/here"])
+
+
 def test_what_is_kept_and_quoted():
     assert show_command("m", ["--out", "checkpoints/a b"], keep=["--out"]) == "python -m m --out 'checkpoints/a b'"
 

@@ -24,6 +24,7 @@ from tests.dicom_samples import (
     wrap,
     write,
 )
+from xray_models.dicom import NEEDED
 from xray_models.images import (
     ImageError,
     OversizedImage,
@@ -170,12 +171,19 @@ def test_values_that_do_not_lie_in_the_lowest_bits_are_refused():
         {"BitsStored": 17},
         {"BitsStored": 0},
         {"SamplesPerPixel": 2},
-        {"Rows": None},
     ],
 )
 def test_contradictory_headers_are_refused(elements):
     with pytest.raises(ImageError):
         read(**elements)
+
+
+@pytest.mark.parametrize("keyword", NEEDED)
+def test_a_picture_without_what_its_pixels_need_is_refused_by_name(keyword):
+    ds = build()
+    delattr(ds, keyword)
+    with pytest.raises(TruncatedImage, match=f"does not say its {keyword}, without"):
+        read_image(write(ds))
 
 
 @pytest.mark.parametrize("kind", ["MONOCHROME3", "XYB", "YBR_PARTIAL_420"])

@@ -65,6 +65,25 @@ def test_equal_names_do_not_replace_each_other(folder, tmp_path):
     assert len(list(export.glob("train/*/*"))) == 9
 
 
+def test_a_row_without_a_picture_is_left_out_and_said(folder, tmp_path, caplog):
+    from datasets import Dataset, Features, Image, Value
+
+    pictures = [str(next(folder.glob("train/healthy/*.png"))), None]
+    features = Features({"image": Image(), "label": Value("string")})
+    (tmp_path / "tables").mkdir()
+    part = Dataset.from_dict({"image": pictures, "label": ["healthy", "healthy"]}, features)
+    part.to_parquet(tmp_path / "tables" / "train.parquet")
+    export = export_hub(str(tmp_path / "tables"), load_task("bone"), tmp_path / "cache")
+    assert len(list(export.glob("train/*/*"))) == 1
+    assert "row 1 of the split 'train' has no picture" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path):
+    (tmp_path / "cache").touch()
+    with pytest.raises(DataError, match=r"cannot be written to .*cache: File exists.*XDG_CACHE_HOME"):
+        export_hub(str(folder), load_task("bone"), tmp_path / "cache")
+
+
 def test_labels_of_another_task_are_refused(folder, tmp_path):
     with pytest.raises(DataError, match="has the label 'beyond repair'; task 'covid' has COVID, Lung_Opacity"):
         export_hub(str(folder), load_task("covid"), tmp_path)

@@ -256,6 +256,16 @@ def test_a_hub_that_stays_busy_or_away_is_an_error(hub, task, monkeypatch):
         push(task, "simple_cnn")
 
 
+def test_what_is_no_hub_is_said(hub, monkeypatch):
+    for address, work in (
+        ("http://[::1", lambda: hub_client.connect().repo_info("me/x")),
+        ("http://127.0.0.1", lambda: json.loads("<html>Log in to this network</html>")),
+    ):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        with pytest.raises(HubError, match=f"{re.escape(address)} does not answer as a Hub does. Check HF_ENDPOINT"):
+            hub_client.ask(hub_client.connect(), hub_client.Place("me/x"), work)
+
+
 def test_what_is_wrong_with_a_repository_has_its_own_error(hub, task):
     ref = push(task, "simple_cnn")
     config = json.loads(hub.repos["model", ref.repo].files["config.json"].content)

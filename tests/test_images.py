@@ -69,6 +69,8 @@ def test_files_that_cannot_be_opened(tmp_path):
     assert "Jane" not in str(raised.value)
     with pytest.raises(ImageError, match="binary mode"):
         read_image(io.StringIO("text"))
+    with pytest.raises(ImageError, match="ndarray is no image file.*`from_pixels` takes arrays"):
+        read_image(RAMP)
 
 
 def test_the_pixel_limit_is_checked_before_decoding():

@@ -184,7 +184,9 @@ SPEAKERS = [
     *("xray_models/" + name for name in ("checkpoints", "dicom", "hub_cache", "images", "pictures", "presentation")),
 ]
 # What only a program that calls the API can bring about, and what is the caller's fault.
-OF_PROGRAMS = re.compile(r"the record must|`7` is missing|The confidence is|opened as text|7 is unavailable: 7")
+OF_PROGRAMS = re.compile(
+    r"the record must|`7` is missing|The confidence is|opened as text|7 is unavailable: 7|A 7 is no"
+)
 
 
 def read_messages(path):

@@ -1,7 +1,8 @@
+import errno
 import logging
+import os
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from xray_models.layouts import (
@@ -11,7 +12,6 @@ from xray_models.layouts import (
     list_images,
     list_label_folders,
     list_split_folders,
-    relabel,
 )
 from xray_models.tasks import load_task, load_tasks
 
@@ -83,6 +83,14 @@ def test_fracatlas_table_that_contradicts_the_folders_is_named(tmp_path, caplog)
     assert caplog.text.endswith("contradicts the folders, which are followed: b.jpg\n")
 
 
+@pytest.mark.parametrize(("text", "says"), [("name\na.jpg\n", "no column 'image_id'"), ("", "No columns to parse")])
+def test_a_damaged_table_of_the_publisher_is_named(tmp_path, text, says):
+    touch(tmp_path / "images", "Fractured/a.jpg", "Non_fractured/c.jpg")
+    (tmp_path / "dataset.csv").write_text(text)
+    with pytest.raises(DataError, match=f"dataset.csv cannot be read: .*{says}.*take it away"):
+        list_fracatlas(load_task("fracture"), tmp_path)
+
+
 def test_three_folders_of_bones(tmp_path):
     task = load_task("bone")
     touch(tmp_path, *(f"{label}/1.jpg" for label in task.labels))
@@ -101,6 +109,28 @@ def test_what_may_be_an_image_is_listed_whatever_its_ending(tmp_path, caplog):
         "healthy/film.gif",
     }
     assert "not read: the folders in it (more)" in caplog.text  # nothing is passed over in silence
+
+
+def test_a_name_that_is_no_text_is_left_out_and_said(tmp_path, caplog):
+    touch(tmp_path, *(f"{label}/1.jpg" for label in load_task("bone").labels), os.fsdecode(b"healthy/\xe9.jpg"))
+    assert len(list_files(load_task("bone"), tmp_path)) == 3
+    assert (
+        "not in UTF-8" in caplog.text and "udce9.jpg). Rename" in caplog.text.encode(errors="backslashreplace").decode()
+    )
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    task, iterdir = load_task("bone"), Path.iterdir
+    touch(tmp_path, *(f"{label}/1.jpg" for label in task.labels))
+
+    def refuse(folder):
+        if folder.name == "healthy":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # the tests' user may be one who may read everything
+    with pytest.raises(DataError, match=r"healthy cannot be read \(Permission denied\). Check its permissions"):
+        list_images(task, tmp_path, task.dataset.layout)
 
 
 def test_a_wrong_folder_says_what_was_found_and_where_to_look(tmp_path):
@@ -151,43 +181,3 @@ def test_a_missing_label_is_not_passed_over(tmp_path):
     touch(tmp_path, "healthy/1.jpg", "fractured/2.jpg")
     with pytest.raises(DataError, match="expected the folders beyond repair, fractured, healthy; found fractured/"):
         list_label_folders(load_task("bone"), tmp_path)
-
-
-@pytest.fixture
-def bones(tmp_path):
-    task = load_task("bone")
-    touch(tmp_path, "healthy/1.jpg", "healthy/2.jpg", "fractured/1.jpg", "beyond repair/3.jpg")
-    files = pd.DataFrame(list_label_folders(task, tmp_path)).sort_values("path", ignore_index=True)
-
-    def correct(text):
-        (tmp_path / "new.csv").write_text(text)
-        return relabel(files, tmp_path / "new.csv", task, tmp_path)
-
-    return correct
-
-
-def test_corrections_replace_labels(bones):
-    changed = bones("file_name,label\nhealthy/1.jpg,fractured\n3.jpg,healthy\n")
-    labels = dict(zip(changed["path"].str.split("/").str[-2:].str.join("/"), changed["label"], strict=True))
-    assert labels == {
-        "healthy/1.jpg": "fractured",
-        "healthy/2.jpg": "healthy",
-        "fractured/1.jpg": "fractured",
-        "beyond repair/3.jpg": "healthy",
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("file_name,label\n2.jpg,broken\n", r"unknown labels: broken\. Valid: beyond repair, fractured, healthy"),
-        ("file_name,label\n9.jpg,healthy\n", r"not in .*9\.jpg.*beyond repair/3\.jpg"),
-        ("file_name,label\n1.jpg,healthy\n", r"several files bear: 1\.jpg"),
-        ("file_name,label\n2.jpg,healthy\n2.jpg,fractured\n", r"two labels to 2\.jpg"),
-        ("name,label\n2.jpg,healthy\n", "expected file_name and label"),
-        ("", "cannot be read"),
-    ],
-)
-def test_corrections_that_do_not_fit_are_named(bones, text, says):
-    with pytest.raises(DataError, match=says):
-        bones(text)

@@ -155,16 +155,15 @@ def test_one_tensor_in_training_evaluation_and_page(untrained, phantoms, monkeyp
         assert torch.equal(tensor, trained_on)
 
 
-@pytest.mark.parametrize("task", ["covid", "phantom"])
-def test_the_panel_and_the_pipeline_give_the_same_probabilities(task):
-    """50 images through transformers' own pipeline, as a user of the checkpoint would run it."""
+def test_the_panel_and_the_pipeline_give_the_same_probabilities():
+    """50 images through transformers' own pipeline, as a user would run it; models of every kind."""
     from PIL import Image
     from transformers import pipeline
 
-    if not has_starters(task):
-        pytest.skip(f"no starter models of {task}")
+    if not has_starters("covid"):
+        pytest.skip("no starter models of covid")
     drawn = [phantom.draw_phantom(phantom.LABELS[seed % 4], seed, size=224 + 3 * seed).pixels for seed in range(50)]
-    panel = Panel.load(task, device="cpu")
+    panel = Panel.load("covid", device="cpu")
     readings = list(panel.read_many([from_pixels(pixels) for pixels in drawn]))
     for name, checkpoint in panel.checkpoints.items():
         # timm's processor resizes with Pillow, as `to_uint8` does; the others with torchvision, up to a grey level off,

@@ -114,11 +114,11 @@ def test_white_is_zero_is_inverted():
     assert floats[-1, -1] == 0
 
 
-@pytest.mark.parametrize("dtype, sample_format", [(np.int16, 2), (np.int32, 2), (np.float32, 3)])
+@pytest.mark.parametrize("dtype, sample_format", [(np.int8, 2), (np.int16, 2), (np.int32, 2), (np.float32, 3)])
 def test_values_without_a_known_white_are_spread(dtype, sample_format):
-    values = RAMP.astype(dtype) - 100
+    values = (RAMP // 2).astype(dtype) - 60
     radiograph = read_image(build_tiff(values, 1, sample_format))
-    expected = np.rint((RAMP - 0.0) * (65535 / RAMP.max()))
+    expected = np.rint((RAMP // 2) * (65535 / (RAMP // 2).max()))
     np.testing.assert_allclose(radiograph.pixels, expected, atol=1)
     assert any("white" in warning for warning in radiograph.warnings)
 

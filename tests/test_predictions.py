@@ -101,6 +101,10 @@ BROKEN = {
     "'x/1.png' has more than one label": change("label", "Nodule"),
     "'x/1.png' has more than one group": change("group", "other"),
     "Model 'b' answers at two revisions, '1' and '2'": change("revision", "2"),
+    "row 5: its image is empty": change("image", ""),
+    "row 5: its model is empty": change("model", " "),
+    "two columns 'p:Nodule'": lambda rows: pd.concat([rows, rows[["p:Nodule"]]], axis=1),
+    "no row below it": lambda rows: rows[:0],
     "hold no prediction": lambda rows: rows.assign(model="consensus"),
 }
 
@@ -124,3 +128,18 @@ def test_no_csv_file_is_refused(tmp_path):
     for name in ("empty.csv", "missing.csv"):
         with pytest.raises(PredictionError, match="cannot be read as a CSV file"):
             read_predictions([tmp_path / name], TASK)
+    text = make_rows().to_csv(index=False)
+    for content, says in (
+        (text.replace(",", ";").encode(), "no column 'image', but 'image;group;.*with commas between them"),
+        (text.encode("utf-16"), "not in UTF-8"),
+        (text.replace("\n", ",\n").replace(",\n", "\n", 1).encode(), "Expected 10 fields in line 2, saw 11"),
+    ):
+        (tmp_path / "odd.csv").write_bytes(content)
+        with pytest.raises(PredictionError, match=says):
+            read_predictions([tmp_path / "odd.csv"], TASK)
+
+
+def test_what_a_spreadsheet_writes_is_read(tmp_path):
+    rows = make_rows()
+    (tmp_path / "windows.csv").write_bytes(b"\xef\xbb\xbf" + rows.to_csv(index=False, lineterminator="\r\n").encode())
+    assert [case.image for case in read_predictions([tmp_path / "windows.csv"], TASK)] == list(rows["image"].unique())

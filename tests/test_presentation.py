@@ -51,6 +51,10 @@ def test_a_bad_window_is_ignored_with_a_warning(window):
     assert any("window is not valid" in warning for warning in radiograph.warnings)
 
 
+def test_an_empty_window_is_none():
+    assert read(WindowCenter="", WindowWidth="").warnings == read().warnings
+
+
 def test_without_a_window_lowest_to_highest_with_a_warning():
     radiograph = read(RAMP // 2 + 500)
     expected = (RAMP // 2) * (65535 / (RAMP // 2).max())
@@ -86,11 +90,47 @@ def test_padding_is_black_and_does_not_count():
     assert not read(pixels, PixelPaddingValue=4000, PixelPaddingRangeLimit=4095).pixels[:5].any()
 
 
+@pytest.mark.parametrize("vr, value", [("US", 65536 - 2000), ("SS", -2000)])
+def test_padding_is_found_whichever_sign_its_element_has(vr, value):
+    pixels = RAMP.astype(np.int16)
+    pixels[:5] = -2000
+    ds = build(pixels, bits=16)
+    ds.add_new("PixelPaddingValue", vr, value)
+    shown = read_image(write(ds)).pixels
+    assert not shown[:5].any()
+    assert (shown[5:].min(), shown[5:].max()) == (0, 65535)
+    pixels = RAMP + np.uint16(50_000)
+    pixels[:5] = 65536 - 2000
+    ds = build(pixels, bits=16)
+    ds.add_new("PixelPaddingValue", vr, value)
+    assert not read_image(write(ds)).pixels[:5].any()
+
+
+@pytest.mark.parametrize("pixels, first", [(RAMP.astype(np.int16) - 2048, -2048), (RAMP + np.uint16(40_000), 40_000)])
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_a_table_is_found_whichever_sign_its_descriptor_has(pixels, first, keyword):
+    window = {"WindowCenter": 2048, "WindowWidth": 4096} if keyword == "ModalityLUTSequence" else {}
+    for vr, written in (("US", first % 65536), ("SS", (first + 32768) % 65536 - 32768)):
+        (item,) = table = build_table(np.arange(4096)[::-1], bits=12)
+        item.add_new("LUTDescriptor", vr, [4096, written, 12])
+        shown = read(pixels, bits=16, **{keyword: table}, **window).pixels
+        np.testing.assert_allclose(shown, (4095 - RAMP) * (65535 / 4095), atol=0.51)
+
+
 def test_signed_pixels_and_rescaling():
     pixels = RAMP.astype(np.int16) - 1000
     window = {"WindowCenter": 1000.5, "WindowWidth": 2001}
     shown = read(pixels, bits=13, RescaleSlope=0.5, RescaleIntercept=500, **window).pixels
     np.testing.assert_allclose(shown, np.clip((RAMP * 0.5) / 2000, 0, 1) * 65535, atol=1)
+
+
+@pytest.mark.parametrize("slope", ["0", "1e308"])
+@pytest.mark.parametrize("window", [{"WindowCenter": 2048, "WindowWidth": 4096}, {}])
+def test_a_rescale_slope_that_leaves_nothing_to_see_is_ignored_with_a_warning(slope, window):
+    radiograph, plain = read(RescaleSlope=slope, RescaleIntercept=9, **window), read(**window)
+    np.testing.assert_array_equal(radiograph.pixels, plain.pixels)
+    assert radiograph.warnings == ("The file's rescale slope is not valid and was ignored.", *plain.warnings)
+    assert (radiograph.stored.slope, radiograph.stored.intercept) == (1, 0)
 
 
 def test_modality_table_then_voi_table():

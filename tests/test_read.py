@@ -1,4 +1,6 @@
+import io
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -20,6 +22,7 @@ def test_json_lines_and_words(panel, phantoms, capsys):
     assert read.main([*paths, "--task", "phantom", "--json"]) == 0
     readings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [reading["schema"] for reading in readings] == [1, 1]
+    assert [reading["file"] for reading in readings] == paths
     assert read.main([paths[0], "--task", "phantom"]) == 0
     words = capsys.readouterr().out
     assert "resnet18" in words and "3 of 3 models answered" in words
@@ -43,6 +46,29 @@ def test_the_truncated_originals_are_reported_one_by_one(panel, published, capsy
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[0] for line in lines] == paths
     assert all("ends early" in line or "truncated" in line.lower() for line in lines)
+
+
+def test_a_name_that_is_no_text_is_printed_all_the_same(panel, phantoms, tmp_path, monkeypatch):
+    odd = tmp_path / os.fsdecode(b"\xe9.png")
+    odd.write_bytes(sorted(phantoms.glob("Effusion/*.png"))[0].read_bytes())
+    for option in ([], ["--json"]):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        monkeypatch.setattr("sys.stdout", out)
+        assert read.main([str(odd), "--task", "phantom", *option]) == 0
+        assert b"udce9.png" in out.buffer.getvalue()
+
+
+def test_a_reader_that_leaves_early_is_no_traceback(panel, phantoms, monkeypatch):
+    end, start = os.pipe()
+    os.close(end)
+    with os.fdopen(start, "w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert read.main([str(next(phantoms.glob("Effusion/*.png"))), "--task", "phantom", "--json"]) == 1
+
+
+def test_a_model_is_asked_once(capsys):
+    assert read.main(["x.png", "--task", "phantom", "--models", "simple_cnn", "simple_cnn"]) == 2
+    assert "model 'simple_cnn' is named twice" in capsys.readouterr().err
 
 
 def test_unknown_task_is_a_sentence(capsys):

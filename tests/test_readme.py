@@ -164,6 +164,7 @@ def test_search_command(tmp_path, capsys):
     words = ["--task", "phantom", "--model", "simple_cnn", "--out", str(tmp_path / "search"), *options_of(start)]
     words[words.index("--trials") + 1] = "2"
     assert train.main([*words, *SMALL]) == 0
+    assert "log_loss" in capsys.readouterr().out
     assert len((tmp_path / "search" / "search.csv").read_text().splitlines()) == 3
 
 

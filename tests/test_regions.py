@@ -28,7 +28,7 @@ def test_phantoms_have_the_lesion_that_was_drawn(phantoms):
             assert 0 < region.mean() < 0.3
 
 
-def test_lung_masks_lie_beside_the_images_at_their_own_size(tmp_path):
+def test_lung_masks_lie_beside_the_images_at_their_own_size(tmp_path, caplog):
     mask = np.zeros((64, 64), dtype=np.uint8)
     mask[16:48, 8:24] = 255
     start = tmp_path / "COVID-19_Radiography_Dataset" / "COVID"
@@ -38,6 +38,9 @@ def test_lung_masks_lie_beside_the_images_at_their_own_size(tmp_path):
     region = regions.find(start / "images" / "COVID-1.jpg", (128, 128))
     assert (region == (mask.repeat(2, axis=0).repeat(2, axis=1) > 0)).all()
     assert regions.find(start / "images" / "COVID-2.jpg", (128, 128)) is None
+    (start / "masks" / "COVID-2.png").write_bytes(b"no image")
+    assert regions.find(start / "images" / "COVID-2.jpg", (128, 128)) is None
+    assert "COVID-2.png is left out: The file is not an image" in caplog.text
 
 
 def test_without_lung_masks_there_are_no_regions(tmp_path):

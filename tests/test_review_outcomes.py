@@ -12,8 +12,9 @@ from reading_room.room import Room
 from tests.flag_samples import IMAGES, TASK, add, opinion
 from xray_models import flags as ledgers
 from xray_models import phantom, train
+from xray_models.corrections import relabel
 from xray_models.file_names import hash_name
-from xray_models.layouts import list_label_folders, relabel
+from xray_models.layouts import list_label_folders
 from xray_models.tasks import load_task
 
 

@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from evaluation import shortcuts
-from evaluation.shortcuts import find_strongest, judge_shortcuts, pick_images, predict_apart, split_groups
+from evaluation.shortcuts import find_strongest, fold_groups, judge_shortcuts, pick_images, predict_apart
 from evaluation.traits import FAMILIES
 from xray_models.headers import Header
 from xray_models.phantom import LABELS, draw_phantom
@@ -79,8 +79,8 @@ def test_groups_are_never_split():
     groups = np.repeat(np.arange(12), 50)  # each group has a look of its own, its likes the other label
     truth = groups % 2
     traits = np.column_stack([groups + rng.normal(0, 0.01, 600), rng.normal(size=600)])
-    assert roc_auc_score(truth, predict_apart(traits, truth, split_groups(truth, groups))[:, 1]) < 0.6
-    assert roc_auc_score(truth, predict_apart(traits, truth, split_groups(truth, np.arange(600)))[:, 1]) > 0.9
+    assert roc_auc_score(truth, predict_apart(traits, truth, fold_groups(truth, groups))[:, 1]) < 0.6
+    assert roc_auc_score(truth, predict_apart(traits, truth, fold_groups(truth, np.arange(600)))[:, 1]) > 0.9
 
 
 def test_labels_of_few_groups_are_left_out(monkeypatch):

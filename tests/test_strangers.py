@@ -57,6 +57,13 @@ def test_every_kind_is_judged_by_every_model(found):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_a_folder_called_as_what_needs_none_stands_beside_it(tmp_path):
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "noise" / "1.png").touch()
+    kinds = [kind for kind, *_ in strangers._list_kinds([tmp_path / "noise"], 0)]
+    assert kinds == ["noise-2", "photographs", "noise", "blank"]
+
+
 def test_the_figures_are_those_of_the_readings(found, panel, table, folder):
     images = map(read_image, sorted(folder.glob("a/b/*.png")))
     novelty = np.array([reading.consensus.novelty for reading in panel.read_many(images)])

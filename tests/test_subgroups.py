@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from evaluation.predictions import CONSENSUS, PredictionError
-from evaluation.subgroups import build_subgroup_section, judge_subgroups, read_metadata
+from evaluation.subgroups import build_subgroup_section, judge_subgroups, match_metadata, read_metadata
 from tests.test_report import make_table
 
 
@@ -18,9 +18,13 @@ def write(path, table, **columns):
     return path
 
 
+def match(path, table):
+    return match_metadata(read_metadata(path), table)
+
+
 def test_each_subgroup_has_its_own_figures(table, tmp_path):
     sex = ["f"] * 32 + ["m"] * 6 + [""] * 2
-    metadata = read_metadata(write(tmp_path / "m.csv", table, sex=sex), table)
+    metadata = match(write(tmp_path / "m.csv", table, sex=sex), table)
     assert metadata["sex"].tolist() == sex
     found = judge_subgroups(table, metadata, 100, 0)["sex"]
     predicted = table.answers[CONSENSUS].predicted
@@ -35,15 +39,23 @@ def test_each_subgroup_has_its_own_figures(table, tmp_path):
 def test_ages_and_other_numbers_are_cut_into_bands(table, tmp_path):
     age = np.linspace(1, 90, 40).round().astype(int)
     dose = np.linspace(0.1, 4.1, 40)
-    metadata = read_metadata(write(tmp_path / "m.csv", table, age=age, dose=dose), table)
+    metadata = match(write(tmp_path / "m.csv", table, age=age, dose=dose), table)
     assert set(metadata["age"]) == {"0 to below 18", "18 to below 40", "40 to below 65", "65 and above"}
     assert metadata["age"][age.tolist().index(17) if 17 in age else 0] == "0 to below 18"
     assert metadata["dose"].value_counts().tolist() == [10, 10, 10, 10]
 
 
 def test_few_numbers_stay_as_they_are(table, tmp_path):
-    metadata = read_metadata(write(tmp_path / "m.csv", table, site=[1, 2] * 20), table)
+    metadata = match(write(tmp_path / "m.csv", table, site=[1, 2] * 20), table)
     assert set(metadata["site"]) == {"1", "2"}
+
+
+def test_what_is_another_for_every_image_divides_nothing(table, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("evaluation.subgroups.MOST", 30)
+    patient, dose = [f"p{number}" for number in range(40)], ["inf", *range(39)]
+    metadata = match(write(tmp_path / "m.csv", table, sex=["f", "m"] * 20, patient=patient, dose=dose), table)
+    assert list(metadata) == ["sex"]
+    assert "column 'patient' is left out: of its 40 values at most 30 divide" in caplog.text
 
 
 def test_file_names_alone_are_enough(table, tmp_path):
@@ -51,7 +63,7 @@ def test_file_names_alone_are_enough(table, tmp_path):
     names = [f"a/b/{number}.png" for number in range(40)]
     table = type(table)(**{**vars(table), "images": tuple(names)})
     pd.DataFrame({"image": [f"{n}.png" for n in range(40)], "view": ["ap", "pa"] * 20}).to_csv(path, index=False)
-    assert read_metadata(path, table)["view"].tolist() == ["ap", "pa"] * 20
+    assert match(path, table)["view"].tolist() == ["ap", "pa"] * 20
 
 
 def test_a_bare_name_that_several_images_bear_is_refused(table, tmp_path):
@@ -60,15 +72,19 @@ def test_a_bare_name_that_several_images_bear_is_refused(table, tmp_path):
     path = tmp_path / "m.csv"
     pd.DataFrame({"image": ["7.png"], "view": ["ap"]}).to_csv(path, index=False)
     with pytest.raises(PredictionError, match="'7.png', a bare name that 2 of .* for instance 'PNEUMONIA/7.png'"):
-        read_metadata(path, table)
+        match(path, table)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,sex\na,f\n", "It needs image"),
+        ("file,sex\na,f\n", "no column 'image', but 'file', 'sex'. It needs image"),
+        ("image;sex\na;f\n", "no column 'image', but 'image;sex'. It needs image, with commas"),
+        ("image,sex,sex\na,f,m\n", "two columns 'sex'"),
+        ("image,sex\na,f,\n", "Expected 2 fields in line 2, saw 3"),
+        ("image,sex\n", "no row below it"),
         ("image\na\n", "at least one more"),
-        ("image,sex\nnowhere.png,f\n", "names none of the evaluated images. Its first is 'nowhere.png'"),
+        ("image,sex\nnowhere.png,f\n", "name none of the evaluated images. Their first is 'nowhere.png'"),
         ("image,sex\na.png,f\na.png,m\n", "two rows for image 'a.png'"),
     ],
 )
@@ -76,6 +92,6 @@ def test_a_table_that_does_not_fit_is_refused(table, tmp_path, text, message):
     path = tmp_path / "m.csv"
     path.write_text(text)
     with pytest.raises(PredictionError, match=message):
-        read_metadata(path, table)
+        match(path, table)
     with pytest.raises(PredictionError, match="cannot be read"):
-        read_metadata(tmp_path / "none.csv", table)
+        read_metadata(tmp_path / "none.csv")

@@ -253,13 +253,6 @@ def test_a_local_model_is_fine_tuned_without_naming_its_folder(trained, phantoms
         assert str(trained.parent) not in (tmp_path / "m" / name).read_text()
 
 
-def test_a_search_is_a_table_and_a_file(phantoms, tmp_path, capsys):
-    words = [*SMALL[:4], "--epochs", "1", "--width", "0.25", "--image-size", "32", "--search", "grid", "--trials", "2"]
-    assert train.main([*words, "--data", str(phantoms), "--out", str(tmp_path / "s")]) == 0
-    assert "log_loss" in capsys.readouterr().out
-    assert len((tmp_path / "s" / "search.csv").read_text().splitlines()) == 3
-
-
 @pytest.mark.parametrize(("width", "says"), [(1.0, "there is no resnet18.safetensors in"), (0.5, "width is 0.5")])
 def test_random_weights_in_the_place_of_imagenets_are_said(width, says, tmp_path, caplog):
     assert training._find_weights("resnet18", tmp_path, width) is None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -16,7 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image, ImageDraw
 
-from xray_models.images import read_image
+from xray_models.images import ImageError, read_image
 from xray_models.layouts import DataError
 from xray_models.tasks import choose
 
@@ -54,12 +55,12 @@ def read_boxes(folder: str | Path, source: str = "") -> dict[str, list[Box]]:
         Boxes by file name. Images without a box, and boxes without an image, are left out.
 
     Raises:
-        DataError: when there are no annotations, or they belong to a picture of another shape.
+        DataError: when there are no annotations, they are damaged, or belong to a picture of another shape.
     """
     start = _find_annotations(Path(folder))
     source = choose("source of boxes", source, _READERS) if source else _first_there(start)
     boxes = {}
-    for name, shapes, _ in _fit_all(_READERS[source](start / "Annotations"), start):
+    for name, shapes, _ in _fit_all(_check(_READERS[source], start), start):
         corners = [(*shape.min(axis=0), *np.ptp(shape, axis=0)) for shape in shapes]
         boxes[name] = [Box(*(float(value) for value in corner)) for corner in corners]
     return boxes
@@ -78,12 +79,29 @@ def read_masks(folder: str | Path) -> Iterator[tuple[str, np.ndarray]]:
         DataError: as for `read_boxes`.
     """
     start = _find_annotations(Path(folder))
-    for name, shapes, (width, height) in _fit_all(_read_coco(start / "Annotations", outlines=True), start):
+    for name, shapes, (width, height) in _fit_all(_check(partial(_read_coco, outlines=True), start), start):
         mask = Image.new("1", (width, height))
         draw = ImageDraw.Draw(mask)
         for shape in shapes:
             draw.polygon([(x - 0.5, y - 0.5) for x, y in shape], fill=1, outline=1)
         yield name, np.array(mask)
+
+
+def _check(read: Callable[[Path], Iterable[tuple[str, _Drawing]]], start: Path) -> list[tuple[str, _Drawing]]:
+    """All that is drawn, every corner a number; raises `DataError` for damaged annotations."""
+    folder = start / "Annotations"
+    try:
+        drawings = list(read(folder))
+        if not all(np.isfinite(shape).all() for _, drawing in drawings for shape in drawing.shapes):
+            raise ValueError("a corner is not a number")
+    except DataError:
+        raise
+    except (OSError, LookupError, TypeError, ValueError, ElementTree.ParseError) as error:
+        raise DataError(
+            f"The annotations in {folder} cannot be read ({type(error).__name__}: {error}). Copy them again from their "
+            "publisher."
+        ) from error
+    return drawings
 
 
 def _find_annotations(folder: Path) -> Path:
@@ -161,7 +179,11 @@ def _fit_all(
         if name not in files:
             missing += 1
             continue
-        height, width = read_image(files[name]).pixels.shape
+        try:
+            height, width = read_image(files[name]).pixels.shape
+        except ImageError as error:
+            _log.warning("%s is left out: %s", name, error)
+            continue
         shapes = [_fit(shape, drawing.size, (width, height), name) for shape in drawing.shapes]
         yield files[name].name, shapes, (width, height)
     if missing:

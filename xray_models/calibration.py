@@ -193,34 +193,32 @@ def fold_scaling(classifier: nn.Linear, scaling: Scaling) -> None:
         classifier.bias.div_(scaling.temperature).add_(torch.tensor(scaling.biases, device=classifier.bias.device))
 
 
-def fit_conformal(probs: np.ndarray, labels: np.ndarray, coverage: float = COVERAGE) -> float:
-    """Finds the probability from which a label belongs to the prediction set.
+def fit_conformal(probs: np.ndarray, labels: np.ndarray) -> float:
+    """Finds the probability from which a label belongs to the prediction set: `COVERAGE` of the sets hold the true one.
 
     Args:
         probs: (N, K) calibrated probabilities.
         labels: (N,) true label numbers.
-        coverage: wanted share of sets that hold the true label, in (0, 1).
 
     Returns:
         The threshold, in [0, 1]: labels with at least this probability form the set.
     """
     scores = 1 - probs[np.arange(len(labels)), labels]
-    rank = int(np.ceil((len(scores) + 1) * coverage))
+    rank = int(np.ceil((len(scores) + 1) * COVERAGE))
     if rank > len(scores):
         return 0.0  # too few images to rule anything out
     return float(1 - np.sort(scores)[rank - 1])
 
 
-def fit_reference(train: np.ndarray, validation: np.ndarray, seed: int = 0) -> Reference:
+def fit_reference(train: np.ndarray, validation: np.ndarray) -> Reference:
     """Chooses reference embeddings from training images and the distance that validation images stay within.
 
     Args:
         train: (N, D) embeddings of training images.
         validation: (M, D) embeddings of validation images.
-        seed: of the choice.
     """
     size = min(REFERENCE_SIZE, _REFERENCE_NUMBERS // train.shape[1])
-    chosen = np.random.default_rng(seed).permutation(len(train))[:size]
+    chosen = np.random.default_rng(0).permutation(len(train))[:size]
     reference = Reference(_unit(train[chosen]).astype(np.float16).astype(np.float32), 1.0)  # as it will be stored
     threshold = max(float(np.quantile(reference.novelty(validation), KEPT_IN)), _NO_DISTANCE)
     return dataclasses.replace(reference, threshold=threshold)

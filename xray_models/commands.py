@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -19,8 +20,10 @@ _STAND_INS = {
     "--foreign": "FOLDER",
     "--from": "FOLDER",
     "--labels": "FILE",
+    "--metadata": "FILE",
     "--out": "OUT",
     "--predictions": "FILE",
+    "--ray-address": "ADDRESS",
     "--weights": "WEIGHTS",
 }
 
@@ -29,6 +32,13 @@ def refuse(error: Exception) -> int:
     """Says why a command cannot be done; returns its exit status."""
     sys.stderr.write(f"error: {error}\n")
     return 2
+
+
+def parse_count(text: str) -> int:
+    """A command line's whole number above 0; argparse says so where it is none."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def check_out(folder: Path) -> None:
@@ -69,7 +79,7 @@ def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) ->
 
     Args:
         module: what `python -m` runs.
-        words: the command's arguments.
+        words: the command's arguments, every option by its whole name (`allow_abbrev=False`).
         keep: options whose folders are shown as they are.
 
     Returns:

@@ -16,7 +16,6 @@ if __name__ == "__main__":  # answers --help before what follows is imported
 
 import dataclasses
 import logging
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -26,10 +25,11 @@ import pandas as pd
 
 from xray_models import phantom
 from xray_models.arrays import Arrays, cache_folder, load_arrays
+from xray_models.corrections import relabel
 from xray_models.exports import PREFIX, export_hub
 from xray_models.grouping import NO_COPIES, NearCopies, find_near_copies, join_groups, split_groups
 from xray_models.images import InputSpec
-from xray_models.layouts import LAYOUTS, DataError, Listed, list_images, name_below, relabel
+from xray_models.layouts import LAYOUTS, DataError, Listed, default_folder, list_images, name_below
 from xray_models.tasks import SPLIT_KINDS, Task, choose
 
 __all__ = [
@@ -104,7 +104,7 @@ def data_folder(task: Task, given: str | Path | None = None) -> Path:
         return phantom.write_dataset(cache_folder() / f"phantom-{images}-{task.split.seed}", images, task.split.seed)
     if _is_on_hub(given):
         return export_hub(str(given).removeprefix(PREFIX), task, cache_folder() / "hub")
-    folder = Path(given) if given else Path(os.environ.get("XRAY_DATA", "data")) / task.name
+    folder = Path(given) if given else default_folder(task)
     if not folder.is_dir():
         raise DataError(
             f"There is no data for task {task.name!r} in {folder}. Get {task.dataset.source} from its publisher "

@@ -79,6 +79,16 @@ CODECS = {
     uid.JPEGLSNearLossless: imagecodecs.jpegls_decode,
 }
 
+# Without any of these the pixels have no meaning: type 1 in the Image Pixel module, PS3.3, C.7.6.3.
+NEEDED = (
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+)
 CODE = re.compile(r"[A-Z0-9 _]{1,16}")  # a code string (CS), PS3.5, 6.2
 META_GROUP, IDENTIFYING_GROUP = 0x0002, 0x0008
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -170,6 +180,12 @@ def _check_header(ds: Dataset, max_pixels: int) -> int:
         raise UnsupportedImage(
             "The DICOM file holds no picture of whole numbers (it may be a report, a document, a map of "
             "fractions, or end before the picture). Choose the file of the image itself."
+        )
+    absent = [keyword for keyword in NEEDED if ds.get(keyword) is None]
+    if absent:
+        raise TruncatedImage(
+            f"The DICOM file does not say its {', '.join(absent)}, without which its pixels have no meaning. "
+            "Export it again."
         )
     if ds.BitsAllocated not in (1, 8, 16):
         raise UnsupportedImage(

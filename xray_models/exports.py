@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from xray_models.tasks import Task
 if TYPE_CHECKING:
     import datasets
 
+_log = logging.getLogger(__name__)
 PREFIX = "hub:"
 
 
@@ -43,7 +45,8 @@ def export_hub(name: str, task: Task, cache: Path) -> Path:
         The folder of the export.
 
     Raises:
-        DataError: when the data set cannot be had, has no image or label, or has labels that the task lacks.
+        DataError: when the data set cannot be had, has no image or label, or has labels that the task lacks; or when
+            the cache has no room for it.
     """
     splits = _load(name)
     columns = _find_columns(name, splits)
@@ -52,17 +55,22 @@ def export_hub(name: str, task: Task, cache: Path) -> Path:
     folder = cache / f"{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}-{key}"
     if folder.is_dir():
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=cache))
+    draft = None
     try:
+        cache.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=cache))
         for split, part in splits.items():
             _write_split(part, columns, draft / split, task)
         draft.rename(folder)
-    except OSError:
+    except OSError as error:
         if not folder.is_dir():  # else another process was first
-            raise
+            raise DataError(
+                f"The data set {name!r} cannot be written to {cache}: {error.strerror or error}. Make room there, or "
+                "name another folder in XDG_CACHE_HOME."
+            ) from error
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        if draft:
+            shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 
@@ -96,6 +104,9 @@ def _write_split(part: datasets.Dataset, columns: _Columns, folder: Path, task: 
 
     part = part.cast_column(columns.picture, Image(decode=False))
     for index, row in enumerate(part):
+        if row[columns.picture] is None:
+            _log.warning("row %d of the split %r has no picture and is left out", index, folder.name)
+            continue
         label = _name_label(row[columns.label], columns)
         if label not in task.labels:
             raise DataError(

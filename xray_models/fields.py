@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -35,6 +35,13 @@ def choose(what: str, name: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise TaskError(f"Unknown {what}: {name!r}. Valid: {', '.join(names) or 'none'}.{hint}")
+
+
+def check_once(what: str, names: Sequence[str]) -> None:
+    """Raises `TaskError` for a name that is there twice."""
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise TaskError(f"{what} {twice[0]!r} is named twice. Name every one once.")
 
 
 def build_fields(cls: type[_T], where: str, raw: Any) -> _T:

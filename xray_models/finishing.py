@@ -20,11 +20,12 @@ from xray_models.images import normalise
 from xray_models.imagesets import ImageSet
 
 _log = logging.getLogger(__name__)
+_BATCH = 64  # images that a model sees at once
 _FEW = 50  # validation images
 
 
 @torch.inference_mode()
-def collect_outputs(model: PreTrainedModel, images: ImageSet, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def collect_outputs(model: PreTrainedModel, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
     """Runs a model over a set in single precision.
 
     Returns:
@@ -32,8 +33,8 @@ def collect_outputs(model: PreTrainedModel, images: ImageSet, batch_size: int = 
     """
     parts = split_model(model.eval())
     logits, embeddings = [], []
-    for start in range(0, len(images), batch_size):
-        pixels = torch.from_numpy(np.array(images.pixels[start : start + batch_size]))
+    for start in range(0, len(images), _BATCH):
+        pixels = torch.from_numpy(np.array(images.pixels[start : start + _BATCH]))
         gathered = parts.gather(parts.body(normalise(pixels, images.spec).to(model.device)))
         embeddings.append(gathered.float().cpu().numpy())
         logits.append(parts.classifier(parts.fuse(gathered)).float().cpu().numpy())

@@ -85,10 +85,10 @@ def pull_task(api: HfApi, task: Task, models: Sequence[str] | None = None) -> li
         What failed.
 
     Raises:
-        TaskError: for an unknown model.
+        TaskError: for an unknown or a repeated model.
         HubError: for a model that is not on the Hub, or a task without any that is.
     """
-    refs = [task.model(name) for name in models] if models else [ref for ref in task.models if ref.repo]
+    refs = task.pick(models) if models else [ref for ref in task.models if ref.repo]
     if not refs:
         raise HubError(
             f"no model of task {task.name!r} has a `repo:` in hub_configs/{task.name}.yaml; nothing to pull."

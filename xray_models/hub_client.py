@@ -7,6 +7,7 @@ those. The address comes from `HF_ENDPOINT`, the token from `hf auth login` or `
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -29,6 +30,7 @@ from huggingface_hub.utils import httpx, parse_ratelimit_headers
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _PASSING = (408, 429, 500, 502, 503, 504)  # answers after which the same request may succeed
+_NO_HUB = (json.JSONDecodeError, httpx.InvalidURL)  # from something else than a Hub, or an address that is none
 _WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each repetition
 _LONGEST_WAIT = 300.0  # seconds; the Hub counts requests in windows of five minutes
 
@@ -113,7 +115,7 @@ def ask(api: HfApi, place: Place, work: Callable[[], _T]) -> _T:
     while True:
         try:
             return work()
-        except (HTTPError, OSError, RuntimeError, ValueError) as error:
+        except (HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
             known = next(_find_causes(error), error if isinstance(error, EntryNotFoundError) else None)
             if known is None:
                 raise  # not about the Hub: a bug, or a full disk
@@ -128,7 +130,7 @@ def ask(api: HfApi, place: Place, work: Callable[[], _T]) -> _T:
 def _find_causes(error: BaseException | None) -> Iterator[Exception]:
     """Yields the errors of the Hub or the network among an error and what caused it."""
     while error is not None:
-        if isinstance(error, (HTTPError, OfflineModeIsEnabled, HFValidationError)):
+        if isinstance(error, (HTTPError, OfflineModeIsEnabled, HFValidationError, *_NO_HUB)):
             yield error
         error = error.__cause__ or error.__context__
 
@@ -179,6 +181,10 @@ def _explain(error: Exception, api: HfApi, place: Place) -> HubError:
         return HubError("HF_HUB_OFFLINE is set, so the Hub was not asked. Unset it for this command.")
     if isinstance(error, HFValidationError):
         return HubError(f"{place.repo!r} cannot be the name of a repository; valid: owner/name, letters, digits, -_.")
+    if isinstance(error, _NO_HUB):
+        return HubError(
+            f"{api.endpoint} does not answer as a Hub does. Check HF_ENDPOINT, and the network's log-in page."
+        )
     if status in _PASSING:
         return HubError(f"{_describe(error)} for {place.repo!r}, again and again. Nothing is lost; try again later.")
     if status is not None:

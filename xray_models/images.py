@@ -74,7 +74,7 @@ def read_image(source: str | os.PathLike | bytes | BinaryIO, max_pixels: int = 4
         UnsupportedImage: The content is not an image in one of these formats.
         TruncatedImage: The file ends early or is damaged.
         OversizedImage: More than `max_pixels`, or a file above 512 MiB.
-        ImageError: The file cannot be opened.
+        ImageError: The file cannot be opened, or `source` is something else.
     """
     data = _read_bytes(source)
     format = _find_format(data)
@@ -94,6 +94,11 @@ def _read_bytes(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
             raise ImageError(
                 f"The image file cannot be opened: {error.strerror}. Check the path and its permissions."
             ) from None
+    elif not hasattr(source, "read"):
+        raise ImageError(
+            f"A {type(source).__name__} is no image file. Give a path, bytes or an open binary file; "
+            "`from_pixels` takes arrays."
+        )
     else:
         data = source.read(MAX_BYTES + 1)
         if not isinstance(data, bytes):

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -88,7 +88,7 @@ def _check_table(table: Path, files: Sequence[Listed]) -> None:
     opposite = {"Fractured": "0", "Non_fractured": "1"}
     names = [Path(file.path).name for file in files if said.get(Path(file.path).name) == opposite.get(file.label, "")]
     if names:
-        _log.warning("%s contradicts the folders, which are followed: %s", table, _shorten(names))
+        _log.warning("%s contradicts the folders, which are followed: %s", table, shorten(names))
 
 
 def list_hub_export(task: Task, folder: Path) -> list[Listed]:
@@ -116,8 +116,16 @@ def list_images(task: Task, folder: Path, layout: str) -> list[Listed]:
     """Lists a data set by one of `LAYOUTS`, or, where it does not fit, as `<label>/*` or `<split>/<label>/*`.
 
     Raises:
-        DataError: when neither fits; says what was found and what the layout expects.
+        DataError: when neither fits, and says what was found and what the layout expects; or for a folder that may
+            not be read.
     """
+    try:
+        return _list_somehow(task, folder, layout)
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.") from error
+
+
+def _list_somehow(task: Task, folder: Path, layout: str) -> list[Listed]:
     try:
         return LAYOUTS[layout](task, folder)
     except LayoutError:
@@ -171,12 +179,21 @@ def _list_files(folder: Path, label: str, official: str = "") -> list[Listed]:
     visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     inner = [path.name for path in visible if path.is_dir()]
     if inner:
-        _log.warning("%s: not read: the folders in it (%s)", folder, _shorten(inner))
-    return [
-        Listed(_follow(path), label, official)
-        for path in visible
-        if not path.is_dir() and path.suffix.lower() not in _BESIDE
-    ]
+        _log.warning("%s: not read: the folders in it (%s)", folder, shorten(inner))
+    files = [_follow(path) for path in visible if not path.is_dir() and path.suffix.lower() not in _BESIDE]
+    odd = [file for file in files if not _is_text(file)]
+    if odd:
+        _log.warning("%s: not read: files whose paths are not in UTF-8 (%s). Rename them.", folder, shorten(odd))
+    return [Listed(file, label, official) for file in files if file not in odd]
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path can be written into a table: on most systems a file's name is any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _follow(path: Path) -> str:
@@ -200,7 +217,7 @@ def _find_start(task: Task, folder: Path, below: str, expected: Sequence[str]) -
     kind = DataError if near in folder.resolve().parents else LayoutError
     raise kind(
         f"{nearest} is not laid out as {task.dataset.source} ships it: expected the folders "
-        f"{', '.join(expected)}; found {_shorten(found, 12) or 'nothing'}.{hint}"
+        f"{', '.join(expected)}; found {shorten(found, 12) or 'nothing'}.{hint}"
     )
 
 
@@ -224,66 +241,25 @@ def _list_folders(folder: Path) -> list[Path]:
         return []
 
 
-def _shorten(names: Sequence[str], most: int = 5) -> str:
+def shorten(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _read_column(file: Path, column: str) -> list[str]:
-    return list(pd.read_csv(file, dtype=str)[column]) if file.is_file() else []
-
-
-def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) -> pd.DataFrame:
-    """Gives files the labels that a CSV of corrections names.
-
-    Args:
-        files: path and label of each image.
-        corrections: CSV with the columns `file_name` (below the data folder, or the bare name where only one file
-            bears it) and `label`.
-        task: whose labels are valid.
-        folder: the data folder.
-
-    Returns:
-        The files with their new labels.
-
-    Raises:
-        DataError: for a file that is not there or not the only one of its name, a label that the task does not
-            have, or two labels for one file.
-    """
+    """A column of a publisher's table; empty where there is no such table."""
     try:
-        rows = pd.read_csv(corrections, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"The corrections in {corrections} cannot be read: {error}") from error
-    if not {"file_name", "label"} <= set(rows.columns):
-        raise DataError(f"{corrections} has the columns {_shorten(list(rows.columns))}; expected file_name and label.")
-    unknown = sorted(set(rows["label"]) - set(task.labels))
-    if unknown:
-        raise DataError(f"{corrections} has unknown labels: {_shorten(unknown)}. Valid: {', '.join(task.labels)}.")
-    given = rows.groupby("file_name")["label"].nunique()
-    if (given > 1).any():
-        twice = list(given.index[given > 1])
-        raise DataError(f"{corrections} gives two labels to {_shorten(twice)}. Keep one row for each.")
-    places = _name_files(files["path"], folder)
-    missing = [name for name in rows["file_name"] if len(places.get(name, ())) != 1]
-    if missing:
+        return list(pd.read_csv(file, dtype=str)[column]) if file.is_file() else []
+    except (KeyError, ValueError) as error:
+        reason = f"it has no column {column!r}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise DataError(
-            f"{corrections} names files that are not in {folder}, or a bare name that several files bear: "
-            f"{_shorten(missing)}. Write the path below that folder, as in "
-            f"{name_below(files['path'].iloc[0], folder)}."
-        )
-    changed = files.copy()
-    for name, label in zip(rows["file_name"], rows["label"], strict=True):
-        changed.loc[places[name][0], "label"] = label
-    _log.info("%s: %d of %d labels changed", corrections.name, (changed["label"] != files["label"]).sum(), len(rows))
-    return changed
+            f"{file} cannot be read: {reason}. Copy it again from its publisher, or take it away."
+        ) from error
 
 
-def _name_files(paths: pd.Series, folder: Path) -> dict[str, list[Any]]:
-    """The rows that each bare name and each path below the folder stands for."""
-    places: dict[str, list[Any]] = {}
-    for place, path in paths.items():
-        for name in {Path(path).name, name_below(path, folder)}:
-            places.setdefault(name, []).append(place)
-    return places
+def default_folder(task: Task) -> Path:
+    """Where a task's data lie unless something else is said: `$XRAY_DATA/<task>`, or `data/<task>`."""
+    return Path(os.environ.get("XRAY_DATA", "data")) / task.name
 
 
 def name_below(path: str, folder: Path) -> str:

@@ -80,10 +80,10 @@ class Panel:
             engine: one of `engine.ENGINES`; the exact one by default.
 
         Raises:
-            TaskError: for an unknown task, model or engine name.
+            TaskError: for an unknown task, model or engine name, or a model that is named twice.
         """
         task = load_task(task) if isinstance(task, str) else task
-        refs = task.models if models is None else [task.model(name) for name in models]
+        refs = task.models if models is None else task.pick(models)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         panel = cls(task, [_load(task, ref, device) for ref in refs], device)
         panel.choose_engines(engine)

@@ -40,8 +40,8 @@ DAMAGE = (
     ImageCms.PyCMSError,
 )
 
-BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # TIFF 6.0, section 8
-WHITE_IS_ZERO = 0
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF 6.0, sections 8 and 19
+WHITE_IS_ZERO, SIGNED = 0, 2
 
 
 def read_picture(data: bytes, format: str, max_pixels: int) -> Radiograph:
@@ -121,6 +121,8 @@ def _convert_to_grey(image: Image.Image, warnings: list[str]) -> np.ndarray:
         if isinstance(clear, int):
             pixels[pixels == clear] = 0
         return pixels
+    if image.mode == "L" and _read_tag(image, SAMPLE_FORMAT) == SIGNED:
+        return _scale_to_range(np.asarray(image).view(np.int8).astype(np.float64), warnings)
     if image.mode in ("I", "F"):
         return _scale_to_range(np.asarray(image, dtype=np.float64), warnings)
     if image.mode == "LAB":
@@ -136,8 +138,13 @@ def _convert_to_grey(image: Image.Image, warnings: list[str]) -> np.ndarray:
 
 def _is_negative(image: Image.Image) -> bool:
     """Whether a TIFF calls its lowest value white; Pillow inverts such pictures up to 8 bits, not above."""
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    return tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    return _read_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO
+
+
+def _read_tag(image: Image.Image, tag: int) -> int | None:
+    """A TIFF tag's value, the first of several; None where there is none."""
+    value = image.tag_v2.get(tag) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    return value[0] if isinstance(value, tuple) else value
 
 
 def _scale_to_range(values: np.ndarray, warnings: list[str]) -> np.ndarray:

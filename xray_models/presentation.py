@@ -14,6 +14,8 @@ from scipy.special import expit
 
 from xray_models.radiograph import Stored, convert_to_luma
 
+STEEPEST = 1e30  # a rescale slope from here on is damaged: its values may be none that can be counted with
+
 
 class _Window(NamedTuple):
     centre: float
@@ -45,7 +47,7 @@ def render_grey(pixels: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndar
     padding = _find_padding(stored, ds)
     present = np.zeros(stored.shape, bool)
     present[index] = True
-    values = _apply_modality(stored.astype(np.float64), ds)
+    values = _apply_modality(stored.astype(np.float64), ds, warnings)
     shown = _apply_voi(values, ds, warnings)
     if shown is None:
         shown = _scale_to_range(values, np.ones_like(present) if depth <= 8 else present & ~padding)
@@ -66,9 +68,8 @@ def keep_stored(pixels: np.ndarray, ds: Dataset) -> Stored | None:
     """
     if ds.get("ModalityLUTSequence") or ds.get("VOILUTSequence") or "PixelPaddingValue" in ds:
         return None
-    slope, intercept = _read_number(ds, "RescaleSlope"), _read_number(ds, "RescaleIntercept") or 0.0
-    slope = 1.0 if slope is None else slope
-    if slope <= 0:
+    slope, intercept = _find_rescale(ds) or (1.0, 0.0)
+    if slope < 0:
         return None
     lowest, span = int(pixels.min()), int(np.ptp(pixels))
     intercept += slope * lowest
@@ -94,16 +95,30 @@ def _find_padding(stored: np.ndarray, ds: Dataset) -> np.ndarray:
     if not isinstance(value, int):
         return np.zeros(stored.shape, bool)
     limit = ds.get("PixelPaddingRangeLimit")
-    low, high = sorted((value, limit if isinstance(limit, int) else value))
+    # Some devices write -2000 as 63536: 16 bits, of which the pixels say whether one is a sign.
+    least = -(2**15) if ds.PixelRepresentation else 0
+    ends = ((end - least) % 2**16 + least for end in (value, limit if isinstance(limit, int) else value))
+    low, high = sorted(ends)
     return (stored >= low) & (stored <= high)
 
 
-def _apply_modality(stored: np.ndarray, ds: Dataset) -> np.ndarray:
+def _apply_modality(stored: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarray:
     """Stored values -> the modality's values, by LUT or by slope and intercept (PS3.3, C.11.1)."""
     if ds.get("ModalityLUTSequence"):
         return _look_up(stored, ds, "ModalityLUTSequence")[0]
-    slope, intercept = _read_number(ds, "RescaleSlope"), _read_number(ds, "RescaleIntercept")
-    return stored * (1 if slope is None else slope) + (intercept or 0)
+    rescale = _find_rescale(ds)
+    if rescale is None:
+        warnings.append("The file's rescale slope is not valid and was ignored.")
+        return stored
+    slope, intercept = rescale
+    return stored * slope + intercept
+
+
+def _find_rescale(ds: Dataset) -> tuple[float, float] | None:
+    """Slope and intercept, 1 and 0 where absent; None where a slope would make all values one, or none."""
+    slope, intercept = _read_number(ds, "RescaleSlope"), _read_number(ds, "RescaleIntercept") or 0.0
+    slope = 1.0 if slope is None else slope
+    return (slope, intercept) if 0 < abs(slope) < STEEPEST else None
 
 
 def _apply_voi(values: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarray | None:
@@ -113,7 +128,7 @@ def _apply_voi(values: np.ndarray, ds: Dataset, warnings: list[str]) -> np.ndarr
         return np.clip(entries / white, 0, 1)
     window = _find_window(ds)
     if window is None:
-        if "WindowCenter" in ds or "WindowWidth" in ds:
+        if ds.get("WindowCenter") or ds.get("WindowWidth"):  # an empty one is none
             warnings.append("The file's window is not valid and was ignored.")
         return None
     centre, width, function = window
@@ -150,6 +165,10 @@ def _look_up(values: np.ndarray, ds: Dataset, keyword: str) -> tuple[np.ndarray,
         order = "<" if ds.file_meta.TransferSyntaxUID.is_little_endian else ">"
         table = np.frombuffer(table, f"{order}u2")
     table = np.asarray(table, dtype=np.float64)
+    if first >= 2**15 and first > values.max():  # above all values, unless its highest bit is a sign
+        first -= 2**16
+    elif first < 0 and first + len(table) <= values.min():
+        first += 2**16
     return table[np.clip(np.rint(values) - first, 0, len(table) - 1).astype(int)], 2**depth - 1
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +43,14 @@ def render_text(reading: Reading) -> str:
 
 
 def print_readings(panel: Panel, paths: Sequence[Path], as_json: bool) -> bool:
-    """Prints the reading of every file, or why there is none; returns whether each was read and answered."""
+    """Prints the reading of every file, or why there is none; returns whether each was read and answered.
+
+    As JSON a line is `Reading.to_json` with the path as `file` before it; what could not be read has no line.
+    """
     from xray_models.images import ImageError, read_image
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
     complete = True
     for path in paths:
         try:
@@ -52,8 +59,10 @@ def print_readings(panel: Panel, paths: Sequence[Path], as_json: bool) -> bool:
             sys.stderr.write(f"{path}: not read: {error}\n")
             complete = False
             continue
-        text = json.dumps(reading.to_json(), ensure_ascii=False) if as_json else f"{path}\n{render_text(reading)}"
+        line = {"file": str(path), **reading.to_json()}
+        text = json.dumps(line, ensure_ascii=False) if as_json else f"{path}\n{render_text(reading)}"
         sys.stdout.write(text + "\n")
+        sys.stdout.flush()  # so that what reads a long list need not wait for its end
         complete = complete and reading.consensus is not None
     return complete
 
@@ -72,7 +81,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="torch",
         help="what runs the models (default: torch, which is exact)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for each image that could be read")
     return parser.parse_args(argv)
 
 
@@ -82,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.ERROR)
     try:
         task = load_task(options.task)
-        for name in options.models or ():
-            task.model(name)
+        task.pick(options.models or ())
         with HEAVY_IMPORTS:
             from xray_models.panel import Panel  # torch takes seconds to import
 
@@ -92,7 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse(error)
     if options.engine != "torch":
         sys.stderr.write("".join(f"{name} runs on {engine}\n" for name, engine in panel.engines.items()))
-    return 0 if print_readings(panel, options.images, options.json) else 1
+    try:
+        return 0 if print_readings(panel, options.images, options.json) else 1
+    except BrokenPipeError:  # what read them, `head` for instance, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        return 1
 
 
 if __name__ == "__main__":

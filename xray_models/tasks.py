@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from xray_models.fields import TaskError, build_fields, check_keys, check_type, choose
+from xray_models.fields import TaskError, build_fields, check_keys, check_once, check_type, choose
 from xray_models.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -169,6 +169,12 @@ class Task:
         """Returns the model of this name; raises `TaskError` with the valid names."""
         by_name = {ref.name: ref for ref in self.models}
         return by_name[choose(f"model of task {self.name!r}", name, by_name)]
+
+    def pick(self, names: Iterable[str]) -> tuple[ModelRef, ...]:
+        """Returns the models of these names, in this order; raises `TaskError` for an unknown or a repeated one."""
+        names = list(names)
+        check_once("model", names)
+        return tuple(self.model(name) for name in names)
 
     def recipe_of(self, name: str) -> Recipe:
         """Returns the task's recipe with what the model's entry changes."""

@@ -26,7 +26,9 @@ _log = logging.getLogger(__name__)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m xray_models.train", description="Trains one model of a task.")
+    parser = argparse.ArgumentParser(
+        prog="python -m xray_models.train", description="Trains one model of a task.", allow_abbrev=False
+    )
     parser.add_argument("--task", required=True, help="a YAML file of hub_configs/, without its ending")
     parser.add_argument("--model", required=True, help="a model of that task; with --arch or --from, any new name")
     parser.add_argument("--out", required=True, type=Path, help="the model's folder; made if missing")

@@ -1,0 +1,68 @@
+"""Corrections of a data set: a CSV of files to label anew."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xray_models.layouts import DataError, name_below, shorten
+from xray_models.tasks import Task
+
+_log = logging.getLogger(__name__)
+
+
+def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) -> pd.DataFrame:
+    """Gives files the labels that a CSV of corrections names.
+
+    Args:
+        files: path and label of each image.
+        corrections: CSV with the columns `file_name` (below the data folder, or the bare name where only one file
+            bears it) and `label`.
+        task: whose labels are valid.
+        folder: the data folder.
+
+    Returns:
+        The files with their new labels.
+
+    Raises:
+        DataError: for a file that is not there or not the only one of its name, a label that the task does not
+            have, or two labels for one file.
+    """
+    try:
+        rows = pd.read_csv(corrections, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"The corrections in {corrections} cannot be read: {error}") from error
+    if not {"file_name", "label"} <= set(rows.columns):
+        raise DataError(f"{corrections} has the columns {shorten(list(rows.columns))}; expected file_name and label.")
+    unknown = sorted(set(rows["label"]) - set(task.labels))
+    if unknown:
+        raise DataError(f"{corrections} has unknown labels: {shorten(unknown)}. Valid: {', '.join(task.labels)}.")
+    given = rows.groupby("file_name")["label"].nunique()
+    if (given > 1).any():
+        twice = list(given.index[given > 1])
+        raise DataError(f"{corrections} gives two labels to {shorten(twice)}. Keep one row for each.")
+    places = _name_files(files["path"], folder)
+    missing = [name for name in rows["file_name"] if len(places.get(name, ())) != 1]
+    if missing:
+        raise DataError(
+            f"{corrections} names files that are not in {folder}, or a bare name that several files bear: "
+            f"{shorten(missing)}. Write the path below that folder, as in "
+            f"{name_below(files['path'].iloc[0], folder)}."
+        )
+    changed = files.copy()
+    for name, label in zip(rows["file_name"], rows["label"], strict=True):
+        changed.loc[places[name][0], "label"] = label
+    _log.info("%s: %d of %d labels changed", corrections.name, (changed["label"] != files["label"]).sum(), len(rows))
+    return changed
+
+
+def _name_files(paths: pd.Series, folder: Path) -> dict[str, list[Any]]:
+    """The rows that each bare name and each path below the folder stands for."""
+    places: dict[str, list[Any]] = {}
+    for place, path in paths.items():
+        for name in {Path(path).name, name_below(path, folder)}:
+            places.setdefault(name, []).append(place)
+    return places
