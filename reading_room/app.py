@@ -148,6 +148,7 @@ def _build_pages(room: Room, task: str) -> None:
     with gr.Tabs(elem_id="pages") as tabs:
         with gr.Tab("Read", id="read"):
             shared, show_case = build_reading_page(room, task)
+            gr.HTML(DISCLAIMER, elem_classes="sr-below sr-narrow")  # where the page's head can be out of sight
 
         def on_open(opened: gr.State) -> None:
             show_case(opened)
@@ -157,7 +158,7 @@ def _build_pages(room: Room, task: str) -> None:
             with gr.Tab(title, id=title.lower()):
                 gr.HTML(f"<h1>{title}</h1>", elem_classes="sr-unseen")
                 build_page(room, shared, on_open)
-                gr.HTML(DISCLAIMER)
+                gr.HTML(DISCLAIMER, elem_classes="sr-below")
 
 
 def launch_options() -> dict[str, Any]:
