@@ -6,7 +6,7 @@ Layout and wiring only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -55,16 +55,19 @@ class _Verdict(NamedTuple):
     older: gr.Button
 
 
-def build_review_page(room: Room, blinded: gr.Checkbox) -> None:
+def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], object] | None:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: whose ledger is shown, and gets the decisions.
         blinded: the switch for blinded reading; no flag is shown while it is on.
+
+    Returns:
+        What draws the flags anew whenever the page's tab is chosen; None where none are shown.
     """
     if room.blinded:
         gr.HTML(_SEALED)
-        return
+        return None
     chosen, number, written = gr.State(""), gr.State(0), gr.State(0)
     tasks = [("All tasks", ""), *((task.title, name) for name, task in room.panels.tasks.items())]
     statuses = [("All", ""), *((name.capitalize(), name) for name in review.STATUSES)]
@@ -89,12 +92,14 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> None:
     for button, step in ((before, -1), (after, 1)):
         button.click(_stepping(step), number, number, **QUIET)
     gr.on([filter.input for filter in filters], lambda: 0, None, number, **QUIET)
-    fresh.click(lambda count: count + 1, written, written, **QUIET)
+    draw_anew: dict[str, Any] = {"fn": lambda count: count + 1, "inputs": written, "outputs": written, **QUIET}
+    fresh.click(**draw_anew)
     _wire_detail(room, table, (chosen, written, blinded), (detail, form, verdict))
     _wire_verdict(room, verdict, chosen, written)
     _wire_steps(room, verdict, filters, (chosen, number))
     more = build_outcomes(room, tasks[1:], blinded)
     _wire_list(room, filters, (number, chosen, written, blinded), (table, place), more)
+    return lambda tab: tab.select(**draw_anew)
 
 
 def _stepping(step: int) -> Callable[[int], int]:

@@ -62,3 +62,10 @@ def test_from_flag_to_flag_of_the_list_that_the_filter_leaves(tmp_path):
     newer, older = (fn.fn for fn in app.fns.values() if fn.name == "go")
     assert older("", "AB", "", "", ids[2])[:2] == [ids[0], 0]
     assert "There is no newer flag in this list." in newer("", "AB", "", "", ids[2])[2]
+
+
+def test_the_flags_are_drawn_anew_whenever_their_page_is_chosen(tmp_path):
+    with gr.Blocks() as app, gr.Tabs(), gr.Tab("Review") as tab:
+        build_review_page(Room(tmp_path), gr.Checkbox())(tab)
+    events = [fn for fn in app.fns.values() if (tab._id, "select") in fn.targets]
+    assert len(events) == 1 and events[0].fn(3) == 4
