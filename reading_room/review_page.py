@@ -165,7 +165,7 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
 
     def show(flag_id: str, _: int, blinded: bool) -> list:
         if not flag_id or blinded:
-            return [_NOTHING, gr.Group(visible=False), gr.skip()]
+            return ["" if blinded else _NOTHING, gr.Group(visible=False), gr.skip()]
         flags = review.load_flags(room.ledger.root, withdrawn=True)
         try:
             row = review.find_flag(flags, flag_id)

@@ -19,6 +19,7 @@ from xray_models.images import Radiograph, to_display
 PAGE = 15  # rows on one page
 _LONGEST = 896  # pixels of the picture's longer side
 _MINUTES_FROM = 120  # seconds
+_BESIDE = 8  # raters whose figures stand beside their plot; of more, the pairs fill pages
 _KINDS = {"open": "quiet", "accepted": "good", "rejected": "bad", "decision": "quiet", "withdrawn": "back"}
 
 
@@ -217,7 +218,8 @@ def render_switches(switches: Sequence[Switch]) -> str:
         )
     rows = []
     for right, wrong in zip(switches[::2], switches[1::2], strict=True):
-        rows.append(tables.Row([escape(right.reader), _render_switch(right), _render_switch(wrong)]))
+        name = right.reader if right is switches[0] else f'<bdi translate="no">{escape(right.reader)}</bdi>'
+        rows.append(tables.Row([name, _render_switch(right), _render_switch(wrong)]))
     columns = ["Reader", "Changed to the panel’s label when it was right", "… when it was wrong"]
     return tables.render_table(columns, rows, "Blinded readers who first said something else", "sr-switches")
 
@@ -234,9 +236,14 @@ def render_agreement(kappas: Sequence[Kappa], raters: Sequence[str], switches: S
     """Agreement as a plot and a table, and what blinded readers did at the panel's word."""
     if len(raters) < 2:
         return '<p class="sr-none">Nothing to compare yet: no flag of this task holds two labels.</p>'
-    plot = f'<figure class="sr-plot">{draw_agreement(kappas, raters)}</figure>'
+    svg = draw_agreement(kappas, raters)
+    plot = f'<figure class="sr-plot" style="--raters: {len(raters)}" tabindex="0">{svg}</figure>'
+    table, many = render_kappas(kappas), ""
+    if len(raters) > _BESIDE:
+        many = " sr-many"
+        table = f"<details><summary>The figures of all {len(kappas)} pairs</summary>{table}</details>"
     return (
-        f'<div class="sr-agreement">{plot}<div>{render_kappas(kappas)}</div></div>'
+        f'<div class="sr-agreement{many}">{plot}<div>{table}</div></div>'
         f"<h2>What the panel’s word did to blinded readers</h2>{render_switches(switches)}"
     )
 

@@ -1,6 +1,9 @@
 """Flags as they are shown: escaped, and by words as well as colours."""
 
+from itertools import combinations
+
 from reading_room import review, review_view
+from reading_room.agreements import Kappa, Switch
 from tests.flag_samples import IMAGES, TASK, add
 from xray_models import flag_record
 
@@ -69,3 +72,19 @@ def test_one_image_is_not_said_to_be_several(ledger):
     add(ledger, IMAGES[0], "Normal")
     html = review_view.render_retraining(review.load_flags(ledger.root), ["train"])
     assert "1 image gets the label" in html and "it counts until it is rejected" in html
+
+
+def test_the_pairs_of_many_raters_are_folded_away_and_their_plot_keeps_a_size():
+    few, many = (
+        review_view.render_agreement([Kappa(*pair, 5, 0.5, 0.1, 0.9) for pair in combinations(names, 2)], names, [])
+        for names in ("ab", "abcdefghi")
+    )
+    assert "<details>" not in few and "--raters: 2" in few
+    assert "The figures of all 36 pairs" in many and "sr-many" in many
+
+
+def test_a_readers_name_is_no_word_of_the_pages():
+    """One who is called as a label is called so in every language."""
+    switches = [Switch(name, kind, 0, 1) for name in ("all readers", "Normal") for kind in (True, False)]
+    html = review_view.render_switches(switches)
+    assert '<bdi translate="no">Normal</bdi>' in html and ">all readers<" in html
