@@ -41,7 +41,8 @@ PAGES: dict[str, Callable[[Room, Shared, Callable[[gr.State], None]], Any]] = {
 """Title to builder of every page beside the first, in the order of their tabs.
 
 A builder takes the room, what of the first page others go by, and `on_open`; it may call `on_open` with a state that
-holds `task` and `sha256` of a case when its reader opens one: the first page then shows that case.
+holds `task` and `sha256` of a case when its reader opens one: the first page then shows that case. What it returns, if
+anything, is called with the page's tab, to wire what is done whenever that is chosen.
 """
 
 
@@ -148,16 +149,19 @@ def _build_pages(room: Room, task: str) -> None:
     with gr.Tabs(elem_id="pages") as tabs:
         with gr.Tab("Read", id="read"):
             shared, show_case = build_reading_page(room, task)
+            gr.HTML(DISCLAIMER, elem_classes="sr-below sr-narrow")  # where the page's head can be out of sight
 
         def on_open(opened: gr.State) -> None:
             show_case(opened)
             opened.change(lambda: gr.Tabs(selected="read"), None, tabs, **QUIET)
 
         for title, build_page in PAGES.items():
-            with gr.Tab(title, id=title.lower()):
+            with gr.Tab(title, id=title.lower()) as tab:
                 gr.HTML(f"<h1>{title}</h1>", elem_classes="sr-unseen")
-                build_page(room, shared, on_open)
-                gr.HTML(DISCLAIMER)
+                wire_tab = build_page(room, shared, on_open)
+                gr.HTML(DISCLAIMER, elem_classes="sr-below")
+            if wire_tab:
+                wire_tab(tab)
 
 
 def launch_options() -> dict[str, Any]:

@@ -156,8 +156,8 @@ def render_bars(probs: Mapping[str, float], top: str | None) -> str:
 
 
 def format_percent(p: float) -> str:
-    """A probability as people read it, escaped for HTML: nothing that is only nearly so says 0 or 100 %."""
-    return "&lt;1 %" if 0 < p < 0.005 else "&gt;99 %" if 0.995 <= p < 1 else f"{p:.0%}".replace("%", " %")
+    """A probability as people read it, escaped for HTML: no model is certain, and what says 0 or 1 is rounded."""
+    return "&lt;1 %" if p < 0.005 else "&gt;99 %" if p >= 0.995 else f"{p:.0%}".replace("%", " %")
 
 
 def render_sealed(task: Task) -> str:

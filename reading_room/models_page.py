@@ -13,6 +13,17 @@ from reading_room.wiring import QUIET, build_tasks
 from xray_models.hub_client import HubError
 from xray_models.tasks import TaskError
 
+_BRING = """() => {
+  const look = tries => {
+    const shown = [...document.querySelectorAll('#models-message [role], #models-card, #models-frame iframe')];
+    const found = shown.find(one => one.checkVisibility());
+    if (!found && tries) setTimeout(look, 50, tries - 1);
+    else if (found?.getBoundingClientRect().top > innerHeight * 0.6) found.scrollIntoView({behavior: 'auto'});
+  };
+  look(40);
+}"""
+"""Script that brings what was opened into sight where it stands below the window."""
+
 
 def build_models_page(room: Room, chosen: gr.Dropdown | None = None, reports: str | Path = "reports") -> None:
     """Builds the page inside the current `gr.Blocks`.
@@ -39,22 +50,27 @@ def build_models_page(room: Room, chosen: gr.Dropdown | None = None, reports: st
         try:
             text = models.show_card(tasks[name], event.key, reports)
         except (TaskError, HubError) as error:
-            return render_error(str(error), "No card."), gr.Markdown("", visible=False)
-        return "", gr.Markdown(f"*Card of {title_of(event.key)}*\n\n{text}", visible=True)
+            return render_error(str(error), "No card."), gr.Markdown("", visible=False), ""
+        return "", gr.Markdown(f"*Card of {title_of(event.key)}*\n\n{text}", visible=True), ""
 
-    def show_report(name: str) -> tuple[str, str]:
+    def show_report(name: str) -> tuple:
+        no_card = gr.Markdown("", visible=False)
         found = models.find_report(tasks[name], reports)
         if found is None:
             command = f"python -m evaluation.run --task {name} --out {reports / name}"
-            return render_error(f"There is no report of {tasks[name].title} yet. Make it: {command}", "No report."), ""
-        return "", models.frame_report(found, f"Evaluation of {tasks[name].title}")
+            missing = f"There is no report of {tasks[name].title} yet. Make it: {command}"
+            return render_error(missing, "No report."), no_card, ""
+        return "", no_card, models.frame_report(found, f"Evaluation of {tasks[name].title}")
 
     shown = [table, message, card, frame]
     task.input(show_task, task, shown, **QUIET)
     if chosen is not None:
         chosen.change(lambda name: (name, *show_task(name)), chosen, [task, *shown], **QUIET)
-    table.click(show_card, task, [message, card], **QUIET)
-    report.click(show_report, task, [message, frame], **QUIET)
+    for event in (
+        table.click(show_card, task, shown[1:], **QUIET),
+        report.click(show_report, task, shown[1:], **QUIET),
+    ):
+        event.then(None, None, None, js=_BRING, api_visibility="private")
 
 
 def _draw(task: models.Task, reports: Path) -> str:

@@ -29,8 +29,8 @@ from xray_models.methods import DEFAULT, TITLES
 
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
 DISCLAIMER = (
-    '<p class="sr-disclaimer">Research and teaching only: not a medical device. A heatmap shows what moved a model’s '
-    "score, not where disease is.</p>"
+    '<p class="sr-disclaimer"><span>Research and teaching only: not a medical device.</span> <span>A heatmap shows '
+    "what moved a model’s score, not where disease is.</span></p>"
 )
 
 

@@ -114,5 +114,7 @@ def write_relabels(flags: pd.DataFrame, task: Task, root: Path) -> tuple[str, st
         found = export_relabels(flags, task, folder)
     except DataError as error:
         return "", f"{error} {instead}"
-    missing = f" {found.missing} flagged images are not in it by name. {instead}" if found.missing else ""
-    return found.text, f"relabels.csv names {found.matched} flagged images of the data folder.{missing}"
+    lacking = "image is" if found.missing == 1 else "images are"
+    missing = f" {found.missing} flagged {lacking} not in it by name. {instead}" if found.missing else ""
+    images = "image" if found.matched == 1 else "images"
+    return found.text, f"relabels.csv names {found.matched} flagged {images} of the data folder.{missing}"

@@ -79,6 +79,31 @@ def find_flag(flags: pd.DataFrame, flag_id: str) -> Mapping[str, Any]:
     return found.iloc[0].to_dict()
 
 
+def step_flag(flags: pd.DataFrame, wanted: pd.DataFrame, chosen: str, step: int) -> tuple[str, int]:
+    """The flag before or after another in a list that may have lost that one, as when it was decided.
+
+    Args:
+        flags: all of them, newest first.
+        wanted: those of them that the filter leaves.
+        chosen: id of the flag to go on from.
+        step: 1 for the next older flag, -1 for the next newer one; decisions and withdrawn flags are passed over.
+
+    Returns:
+        Its id and its row in `wanted`; "" and 0 where there is none.
+    """
+    places = dict(zip(flags["flag_id"], range(len(flags)), strict=True))
+    if chosen not in places:
+        return "", 0
+    own = wanted[(wanted["decides"] == "") & (wanted["verdict"] != ledgers.WITHDRAWN)]
+    ahead = [
+        (places[found], row) for row, found in own["flag_id"].items() if (places[found] - places[chosen]) * step > 0
+    ]
+    if not ahead:
+        return "", 0
+    row = min(ahead, key=lambda one: one[0] * step)[1]
+    return str(wanted["flag_id"][row]), int(row)
+
+
 def accept_labels(flags: pd.DataFrame, task: str) -> dict[str, str]:
     """The label that the last accepted decision gives to each image, by sha256."""
     own = (flags["task"] == task) & (flags["status"] == "accepted") & (flags["current"] == "accepted")

@@ -6,7 +6,7 @@ Layout and wiring only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -23,7 +23,15 @@ from xray_models import flags as ledgers
 
 _SEALED = '<p class="sr-none">Flags are not shown while you read blinded: they hold opinions.</p>'
 _NOTHING = '<p class="sr-none">Look at a flag: its image, and the opinions as they were then, appear here.</p>'
-_SCROLL = "watch('value', () => { if (innerWidth <= 760) element.scrollIntoView({behavior: 'auto'}); })"
+_SCROLL = """
+let last = '';
+watch('value', () => {
+  const shown = element.querySelector('[data-flag]')?.dataset.flag ?? '';
+  if (innerWidth <= 760 && shown && shown !== last) element.scrollIntoView({behavior: 'auto'});
+  last = shown;
+});
+"""  # only to another flag: after a decision what was pressed, and what came of it, stay in sight
+_BACK_TO_IT = "() => { if (innerWidth <= 760) document.querySelector('#review-detail')?.scrollIntoView(); }"
 
 
 class _Filters(NamedTuple):
@@ -43,18 +51,23 @@ class _Verdict(NamedTuple):
     label: gr.Radio
     settle: gr.Button
     message: gr.HTML
+    newer: gr.Button
+    older: gr.Button
 
 
-def build_review_page(room: Room, blinded: gr.Checkbox) -> None:
+def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], object] | None:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: whose ledger is shown, and gets the decisions.
         blinded: the switch for blinded reading; no flag is shown while it is on.
+
+    Returns:
+        What draws the flags anew whenever the page's tab is chosen; None where none are shown.
     """
     if room.blinded:
         gr.HTML(_SEALED)
-        return
+        return None
     chosen, number, written = gr.State(""), gr.State(0), gr.State(0)
     tasks = [("All tasks", ""), *((task.title, name) for name, task in room.panels.tasks.items())]
     statuses = [("All", ""), *((name.capitalize(), name) for name in review.STATUSES)]
@@ -79,11 +92,14 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> None:
     for button, step in ((before, -1), (after, 1)):
         button.click(_stepping(step), number, number, **QUIET)
     gr.on([filter.input for filter in filters], lambda: 0, None, number, **QUIET)
-    fresh.click(lambda count: count + 1, written, written, **QUIET)
+    draw_anew: dict[str, Any] = {"fn": lambda count: count + 1, "inputs": written, "outputs": written, **QUIET}
+    fresh.click(**draw_anew)
     _wire_detail(room, table, (chosen, written, blinded), (detail, form, verdict))
     _wire_verdict(room, verdict, chosen, written)
+    _wire_steps(room, verdict, filters, (chosen, number))
     more = build_outcomes(room, tasks[1:], blinded)
     _wire_list(room, filters, (number, chosen, written, blinded), (table, place), more)
+    return lambda tab: tab.select(**draw_anew)
 
 
 def _stepping(step: int) -> Callable[[int], int]:
@@ -115,13 +131,17 @@ def _build_verdict() -> tuple[gr.Group, _Verdict]:
         with gr.Row(equal_height=True):
             label = gr.Radio([], label="Or settle the label between readers", elem_id="review-settled", scale=4)
             settle = gr.Button("Settle", elem_id="review-settle", min_width=130)
-    message = gr.HTML("", elem_id="review-message")
+        message = gr.HTML("", elem_id="review-message")
+        with gr.Row(equal_height=True):
+            newer = gr.Button("Newer flag", elem_id="review-newer", size="sm", min_width=130)
+            older = gr.Button("Older flag", elem_id="review-older", size="sm", min_width=130)
     show_login(reader)
-    return form, _Verdict(reader, comment, accept, reject, label, settle, message)
+    return form, _Verdict(reader, comment, accept, reject, label, settle, message, newer, older)
 
 
 def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple, more: gr.Column) -> None:
     """Draws the flags when the page is opened, and whenever a filter, the page, the choice or the ledger changes."""
+    titles = {name: task.title for name, task in room.panels.tasks.items()}
 
     def draw(task: str, reader: str, label: str, status: str, page: int, chosen: str, _: int, blinded: bool) -> list:
         if blinded:
@@ -132,7 +152,7 @@ def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple, more:
         readers = [("All readers", ""), *((name, name) for name in sorted(set(flags["reader"])))]
         labels = [("All labels", ""), *((n.replace("_", " "), n) for n in sorted(set(flags["corrected_label"])))]
         place = tables.render_place(page, review_view.PAGE, len(wanted))
-        html = review_view.render_flags(wanted, page, chosen)
+        html = review_view.render_flags(wanted, page, chosen, titles)
         return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels), gr.Column(visible=True)]
 
     outputs = [*shown, states[0], filters.reader, filters.label, more]
@@ -145,7 +165,7 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
 
     def show(flag_id: str, _: int, blinded: bool) -> list:
         if not flag_id or blinded:
-            return [_NOTHING, gr.Group(visible=False), gr.skip()]
+            return ["" if blinded else _NOTHING, gr.Group(visible=False), gr.skip()]
         flags = review.load_flags(room.ledger.root, withdrawn=True)
         try:
             row = review.find_flag(flags, flag_id)
@@ -154,14 +174,16 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
         same = (flags["image_sha256"] == row["image_sha256"]) & (flags["task"] == row["task"])
         task = room.panels.tasks.get(row["task"])  # none where the flag is older than the tasks of now
         labels = [(label.replace("_", " "), label) for label in (task.labels if task else ())]
-        html = review_view.render_detail(row, review.show_image(row), flags[same])
+        title = task.title if task else row["task"]
+        html = review_view.render_detail(row, review.show_image(row), flags[same], title)
         undecided = not row["decides"] and row["verdict"] != "withdrawn"
         return [html, gr.Group(visible=undecided), gr.Radio(labels, value=None)]
 
     def choose(event: gr.EventData) -> tuple[str, str, str]:
         return event.key, "", ""
 
-    table.click(choose, None, [chosen, verdict.message, verdict.comment], **QUIET)
+    picked = table.click(choose, None, [chosen, verdict.message, verdict.comment], **QUIET)
+    picked.then(None, None, None, js=_BACK_TO_IT, api_visibility="private")  # also to the flag that is shown already
     events = [chosen.change, written.change, blinded.change]
     gr.on(events, show, [*states], [detail, form, verdict.label], js=FROM_LINK, **QUIET)
 
@@ -191,6 +213,25 @@ def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.Stat
     events.append(form.settle.click(settle, [chosen, form.label, *sent], outputs, **QUIET))
     if room.hub_copy:
         wire_following(room.hub_copy, form.message, notice, events)
+
+
+def _wire_steps(room: Room, form: _Verdict, filters: _Filters, states: tuple) -> None:
+    """From flag to flag of the list, without going back to it."""
+
+    def stepping(step: int, name: str) -> Callable:
+        def go(task: str, reader: str, label: str, status: str, chosen: str) -> list:
+            flags = review.load_flags(room.ledger.root, withdrawn=True)
+            wanted = review.filter_flags(flags, Wanted(task, reader or "", label or "", status))
+            found, row = review.step_flag(flags, wanted, chosen, step)
+            if not found:
+                said = f'<p class="sr-back" role="status">There is no {name} flag in this list.</p>'
+                return [gr.skip(), gr.skip(), said, gr.skip()]
+            return [found, row // review_view.PAGE, "", ""]
+
+        return go
+
+    for button, step, name in ((form.newer, -1, "newer"), (form.older, 1, "older")):
+        button.click(stepping(step, name), [*filters, states[0]], [*states, form.message, form.comment], **QUIET)
 
 
 def _say(room: Room, work: Callable[[], list[str]], count: int) -> tuple:

@@ -13,75 +13,126 @@ from PIL import Image
 from reading_room import renders, tables
 from reading_room.agreements import Kappa, Switch, draw_agreement
 from reading_room.cards import plain, render_bars, title_of
+from xray_models.flags import WITHDRAWN
 from xray_models.images import Radiograph, to_display
 
 PAGE = 15  # rows on one page
 _LONGEST = 896  # pixels of the picture's longer side
+_MINUTES_FROM = 120  # seconds
+_BESIDE = 8  # raters whose figures stand beside their plot; of more, the pairs fill pages
 _KINDS = {"open": "quiet", "accepted": "good", "rejected": "bad", "decision": "quiet", "withdrawn": "back"}
 
 
-def render_flags(flags: pd.DataFrame, page: int, chosen: str = "") -> str:
+def render_flags(flags: pd.DataFrame, page: int, chosen: str = "", titles: Mapping[str, str] | None = None) -> str:
     """A page of the flags, in their order.
 
     Args:
         flags: those that the filter left, as `review.load_flags` gives them.
         page: the first is 0.
         chosen: id of the flag that is shown beside the table.
+        titles: the tasks' titles by name; a task without one is shown by its name.
     """
     if flags.empty:
         return '<p class="sr-none">No flag fits this filter.</p>'
     part = flags.iloc[page * PAGE : (page + 1) * PAGE].to_dict("records")
-    rows = [tables.Row(_render_flag(row), row["flag_id"], row["flag_id"] == chosen) for row in part]
-    columns = ["When", "Reader", "Panel", "Flagged as", "Status", "Look"]
-    return tables.render_table(
-        columns, rows, f"{len(flags)} {'flag' if len(flags) == 1 else 'flags'}, newest first", "sr-flags"
-    )
+    named = [(row, (titles or {}).get(row["task"], row["task"])) for row in part]
+    rows = [tables.Row(_render_flag(row, title), row["flag_id"], row["flag_id"] == chosen) for row, title in named]
+    columns = ["When (UTC)", "Reader", "Panel", "Flagged as", "Status", "Look"]
+    return tables.render_table(columns, rows, f"{_count(flags)}, newest first", "sr-flags")
 
 
-def _render_flag(row: Mapping[str, Any]) -> list[str]:
-    by = f"<small class='sr-quiet'>by {escape(row['decided_by'])}</small>" if row["decided_by"] else ""
-    status = tables.render_mark(row["verdict"], _KINDS[row["verdict"]])
-    if row["decides"]:
-        status = f"{tables.render_mark(row['status'], _KINDS[row['status']])}<small class='sr-quiet'>a decision</small>"
+def _count(flags: pd.DataFrame) -> str:
+    """How many of the rows are flags, and how many are decisions on them."""
+    decisions = int((flags["decides"] != "").sum())
+    counts = ((len(flags) - decisions, "flag"), (decisions, "decision"))
+    return " and ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count)
+
+
+def _render_flag(row: Mapping[str, Any], title: str) -> list[str]:
     return [
-        f"{_render_time(row['created_at'])}<small class='sr-quiet'>{escape(row['task'])}</small>",
+        f"{_render_time(row['created_at'])}<small class='sr-quiet'>{escape(title)}</small>",
         f'<bdi translate="no">{escape(row["reader"])}</bdi>',
         plain(row["consensus_label"]) or "–",
         f"<b>{plain(row['corrected_label'])}</b>",
-        status + by,
+        _render_status(row),
         tables.render_button("look", row["flag_id"], "Look", f"Look at the flag of {row['reader']}"),
     ]
 
 
+def _render_status(row: Mapping[str, Any]) -> str:
+    """What became of a flag and by whom, or what a row decides, in words and signs."""
+    if row["decides"]:
+        return f"{_render_mark(row)}<small class='sr-quiet'>a decision</small>"
+    by = f"<small class='sr-quiet'>by {escape(row['decided_by'])}</small>" if row["decided_by"] else ""
+    return _render_mark(row) + by
+
+
+def _render_mark(row: Mapping[str, Any]) -> str:
+    """A flag's state, or a decision's word; a reader who took a flag back did not reject it."""
+    word = row["verdict"]
+    if row["decides"]:
+        word = WITHDRAWN if row["reason"] == WITHDRAWN else row["status"]
+    return tables.render_mark(word, _KINDS[word])
+
+
 def _render_time(text: str) -> str:
-    return f'<time datetime="{escape(text)}">{escape(text[:16].replace("T", " "))}</time>'
+    """A moment to the minute; its date stays on one line."""
+    day = f'<span class="sr-whole">{escape(text[:10])}</span>'
+    return f'<time datetime="{escape(text)}">{day} {escape(text[11:16])}</time>'
 
 
-def render_detail(row: Mapping[str, Any], image: Radiograph | None, others: pd.DataFrame) -> str:
+def render_detail(
+    row: Mapping[str, Any], image: Radiograph | None, others: pd.DataFrame, title: str | None = None
+) -> str:
     """One flag with its image, what the reader said, and the opinions of then.
 
     Args:
         row: the flag.
         image: its image; None where it is gone.
         others: all rows about the same image and task, this one included.
+        title: of its task; None for the task's name.
     """
     picture = _render_picture(image, json.loads(row["regions"] or "[]"))
-    facts = {
-        "Flagged as": f"<b>{plain(row['corrected_label'])}</b>, {_share(row['confidence'])} sure",
-        "Before the panel spoke": (
-            f"{plain(row['first_label'])}, {_share(row['first_confidence'])} sure" if row["first_label"] else ""
-        ),
-        "Reason": escape(row["reason"]),
-        "Comment": f'<span class="sr-comment" translate="no">{escape(row["comment"])}</span>' if row["comment"] else "",
-        "Took": f"{float(row['seconds']):.0f} s" if row["seconds"] else "",
-        "Flag": f"<code>{escape(row['flag_id'])}</code>",
-    }
-    items = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in facts.items() if text)
+    items = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in _list_facts(row, others) if text)
     return (
-        f'<article class="sr-detail"><div>{picture}</div><div><dl class="sr-facts">{items}</dl>'
-        f"{_render_others(others, row['flag_id'])}</div></article>"
+        f'<article class="sr-detail" data-flag="{escape(row["flag_id"])}"><div>{picture}</div>'
+        f'<div><p class="sr-said-of">{escape(row["task"] if title is None else title)}</p>'
+        f'<dl class="sr-facts">{items}</dl>{_render_others(others, row["flag_id"])}</div></article>'
         f"<h2>Opinions at the time of the flag</h2>{_render_opinions(row)}"
     )
+
+
+def _list_facts(row: Mapping[str, Any], others: pd.DataFrame) -> list[tuple[str, str]]:
+    """What a row says, by its headings; of a decision only what is its own, and which flag it decides."""
+    said = f'<bdi translate="no">{escape(row["reader"])}</bdi>, {_render_time(row["created_at"])} UTC'
+    label = f"<b>{plain(row['corrected_label'])}</b>"
+    comment = f'<span class="sr-comment" translate="no">{escape(row["comment"])}</span>' if row["comment"] else ""
+    if row["decides"]:
+        decided = others[others["flag_id"] == row["decides"]].to_dict("records")
+        whose = f'<bdi translate="no">{escape(decided[0]["reader"])}</bdi> ' if decided else ""
+        of = f"{whose}<code>{escape(row['decides'])}</code>"
+        return [
+            ("Decided by", said),
+            ("Decision", _render_mark(row)),
+            ("Flag that it decides", of),
+            ("Label", label),
+            ("Comment", comment),
+        ]
+    first = f"{plain(row['first_label'])}, {_share(row['first_confidence'])} sure" if row["first_label"] else ""
+    return [
+        ("Flagged by", said),
+        ("Status", _render_status(row)),
+        ("Flagged as", f"{label}, {_share(row['confidence'])} sure"),
+        ("Before the panel spoke", first),
+        ("Reason", escape(row["reason"])),
+        ("Comment", comment),
+        ("Took", _render_duration(float(row["seconds"])) if row["seconds"] else ""),
+        ("Flag", f"<code>{escape(row['flag_id'])}</code>"),
+    ]
+
+
+def _render_duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < _MINUTES_FROM else f"{seconds / 60:.0f} min"
 
 
 def _share(text: str) -> str:
@@ -118,10 +169,9 @@ def _render_others(others: pd.DataFrame, flag_id: str) -> str:
 
 
 def _render_other(row: Mapping[str, Any], current: bool) -> str:
-    kind, status = ("<i>decision</i> ", row["status"]) if row["decides"] else ("", row["verdict"])
+    kind = "<i>decision</i> " if row["decides"] else ""
     said = f"<bdi translate='no'>{escape(row['reader'])}</bdi>: {kind}<b>{plain(row['corrected_label'])}</b>"
-    mark = tables.render_mark(status, _KINDS[status])
-    return f"<li{' aria-current=true' * current}>{_render_time(row['created_at'])} {said} {mark}</li>"
+    return f"<li{' aria-current=true' * current}>{_render_time(row['created_at'])} {said} {_render_mark(row)}</li>"
 
 
 def _render_opinions(row: Mapping[str, Any]) -> str:
@@ -168,7 +218,8 @@ def render_switches(switches: Sequence[Switch]) -> str:
         )
     rows = []
     for right, wrong in zip(switches[::2], switches[1::2], strict=True):
-        rows.append(tables.Row([escape(right.reader), _render_switch(right), _render_switch(wrong)]))
+        name = right.reader if right is switches[0] else f'<bdi translate="no">{escape(right.reader)}</bdi>'
+        rows.append(tables.Row([name, _render_switch(right), _render_switch(wrong)]))
     columns = ["Reader", "Changed to the panel’s label when it was right", "… when it was wrong"]
     return tables.render_table(columns, rows, "Blinded readers who first said something else", "sr-switches")
 
@@ -185,9 +236,14 @@ def render_agreement(kappas: Sequence[Kappa], raters: Sequence[str], switches: S
     """Agreement as a plot and a table, and what blinded readers did at the panel's word."""
     if len(raters) < 2:
         return '<p class="sr-none">Nothing to compare yet: no flag of this task holds two labels.</p>'
-    plot = f'<figure class="sr-plot">{draw_agreement(kappas, raters)}</figure>'
+    svg = draw_agreement(kappas, raters)
+    plot = f'<figure class="sr-plot" style="--raters: {len(raters)}" tabindex="0">{svg}</figure>'
+    table, many = render_kappas(kappas), ""
+    if len(raters) > _BESIDE:
+        many = " sr-many"
+        table = f"<details><summary>The figures of all {len(kappas)} pairs</summary>{table}</details>"
     return (
-        f'<div class="sr-agreement">{plot}<div>{render_kappas(kappas)}</div></div>'
+        f'<div class="sr-agreement{many}">{plot}<div>{table}</div></div>'
         f"<h2>What the panel’s word did to blinded readers</h2>{render_switches(switches)}"
     )
 
@@ -210,6 +266,8 @@ def render_retraining(relabels: pd.DataFrame, commands: Sequence[str]) -> str:
     ]
     table = tables.render_table(["Panel’s label", "Label it gets", "Images"], rows, "Flags that stand", "sr-moves")
     opened = int((relabels["verdict"] == "open").sum())
-    note = f" {opened} of them nobody has decided yet: they count until they are rejected." if opened else ""
+    count = f"{len(relabels)} images get" if len(relabels) > 1 else "1 image gets"
+    they = "they count until they are" if opened > 1 else "it counts until it is"
+    note = f" {opened} of them nobody has decided yet: {they} rejected." if opened else ""
     lines = "".join(f"<pre><code>{escape(line)}</code></pre>" for line in commands)
-    return f"<p>{len(relabels)} images get the label of a flag in training.{note}</p>{table}{lines}"
+    return f"<p>{count} the label of a flag in training.{note}</p>{table}{lines}"

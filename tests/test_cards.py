@@ -82,7 +82,7 @@ def test_the_consensus_says_who_is_left_out(untrained, reading):
 
 
 @pytest.mark.parametrize(
-    ("p", "text"), [(0.0, "0 %"), (0.001, "&lt;1 %"), (0.5, "50 %"), (0.9951, "&gt;99 %"), (1.0, "100 %")]
+    ("p", "text"), [(0.0, "&lt;1 %"), (0.001, "&lt;1 %"), (0.5, "50 %"), (0.9951, "&gt;99 %"), (1.0, "&gt;99 %")]
 )
 def test_no_probability_is_rounded_to_certainty(p, text):
     assert text in cards.render_bars({"a": p}, "a")

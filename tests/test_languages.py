@@ -178,10 +178,12 @@ def test_words_that_the_server_chooses_are_covered():
 
 ERRORS = "FlagError|LedgerError|IntakeError|SealedError|ImageError|UnsupportedImage|OversizedImage|TruncatedImage"
 ERRORS += "|TaskError|HubError|FileMissing|PickleOnly|LabelsDiffer|HashDiffers|NotPulled"  # why a model is unavailable
+ERRORS += "|OSError"
 SPEAKERS = [
     *("reading_room/" + name for name in ("blinding", "desk", "earlier", "flagging", "intake", "review", "room")),
     *("reading_room/" + name for name in ("sources", "withdrawals", "worklists")),
     *("xray_models/" + name for name in ("checkpoints", "dicom", "hub_cache", "images", "pictures", "presentation")),
+    "xray_models/architectures/fusion",
 ]
 # What only a program that calls the API can bring about, and what is the caller's fault.
 OF_PROGRAMS = re.compile(

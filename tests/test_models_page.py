@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -132,3 +133,17 @@ def test_the_page_stands_in_any_blocks(tmp_path):
         build_models_page(Room(tmp_path), reports=tmp_path)
     assert app.fns
     assert all(fn.api_visibility == "private" for fn in app.fns.values())
+
+
+def test_a_report_takes_the_place_of_a_card_and_the_other_way_round(tmp_path):
+    (tmp_path / "phantom").mkdir()
+    (tmp_path / "phantom" / "report.html").write_text("<html><head></head></html>")
+    with gr.Blocks() as app:
+        build_models_page(Room(tmp_path), reports=tmp_path)
+    show_report, show_card = (
+        next(fn.fn for fn in app.fns.values() if fn.name == name) for name in ("show_report", "show_card")
+    )
+    _, card, frame = show_report("phantom")
+    assert not card.visible and "<iframe" in frame
+    _, card, frame = show_card("phantom", SimpleNamespace(key="simple_cnn"))
+    assert card.visible and frame == ""

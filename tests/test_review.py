@@ -217,3 +217,14 @@ def test_a_decision_that_stands_already_is_not_written_twice(ledger):
     with pytest.raises(FlagError, match="has this label already"):
         review.settle(room, second, "Effusion", "Chief")
     assert len(ledgers.read_flags(ledger.root)) == rows
+
+
+def test_steps_go_from_a_flag_that_has_left_the_list_to_the_next_one_in_it(ledger):
+    ids = [add(ledger, IMAGES[0], "Normal", created_at=f"2026-11-0{day}T00:00:00+00:00") for day in (1, 2, 3)]
+    review.decide(ledger, TASK, ids[1], "accepted", "Chief")
+    flags = review.load_flags(ledger.root)
+    opened = review.filter_flags(flags, Wanted(status="open"))
+    assert review.step_flag(flags, opened, ids[1], 1) == (ids[0], 1)
+    assert review.step_flag(flags, opened, ids[1], -1) == (ids[2], 0)
+    assert review.step_flag(flags, flags, ids[2], 1) == (ids[1], 2)  # the newest row of all is the decision
+    assert review.step_flag(flags, flags, ids[2], -1) == review.step_flag(flags, flags, "gone", 1) == ("", 0)

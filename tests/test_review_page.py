@@ -42,3 +42,30 @@ def test_the_page_stands_in_any_blocks_and_is_closed_where_readers_are_blinded(t
     with gr.Blocks() as app:
         build_review_page(SimpleNamespace(blinded=True), gr.Checkbox())
     assert not app.fns
+
+
+def test_what_came_of_a_decision_is_said_inside_its_form_which_stays_in_sight(tmp_path):
+    with gr.Blocks() as app:
+        build_review_page(Room(tmp_path), gr.Checkbox())
+    block = next(block for block in app.blocks.values() if block.elem_id == "review-message")
+    above = []
+    while block := block.parent:
+        above.append(block.elem_id)
+    assert "review-form" in above
+
+
+def test_from_flag_to_flag_of_the_list_that_the_filter_leaves(tmp_path):
+    room = Room(tmp_path)
+    ids = [add(room.ledger, image, "Normal", reader) for image, reader in zip(IMAGES, ("AB", "CD", "AB"), strict=True)]
+    with gr.Blocks() as app:
+        build_review_page(room, gr.Checkbox())
+    newer, older = (fn.fn for fn in app.fns.values() if fn.name == "go")
+    assert older("", "AB", "", "", ids[2])[:2] == [ids[0], 0]
+    assert "There is no newer flag in this list." in newer("", "AB", "", "", ids[2])[2]
+
+
+def test_the_flags_are_drawn_anew_whenever_their_page_is_chosen(tmp_path):
+    with gr.Blocks() as app, gr.Tabs(), gr.Tab("Review") as tab:
+        build_review_page(Room(tmp_path), gr.Checkbox())(tab)
+    events = [fn for fn in app.fns.values() if (tab._id, "select") in fn.targets]
+    assert len(events) == 1 and events[0].fn(3) == 4

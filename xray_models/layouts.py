@@ -181,19 +181,11 @@ def _list_files(folder: Path, label: str, official: str = "") -> list[Listed]:
     if inner:
         _log.warning("%s: not read: the folders in it (%s)", folder, shorten(inner))
     files = [_follow(path) for path in visible if not path.is_dir() and path.suffix.lower() not in _BESIDE]
-    odd = [file for file in files if not _is_text(file)]
+    named = [(file, file.encode(errors="backslashreplace").decode()) for file in files]
+    odd = [name for file, name in named if name != file]  # any bytes can be a file's name, but no table holds them
     if odd:
         _log.warning("%s: not read: files whose paths are not in UTF-8 (%s). Rename them.", folder, shorten(odd))
-    return [Listed(file, label, official) for file in files if file not in odd]
-
-
-def _is_text(path: str) -> bool:
-    """Whether a path can be written into a table: on most systems a file's name is any bytes."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return [Listed(file, label, official) for file, name in named if name == file]
 
 
 def _follow(path: Path) -> str:

@@ -78,7 +78,7 @@ class Viewer extends Overlay {
     const radio = radios[Number(key) - 1];
     if (!radio) return false;
     radio.click();
-    this.say(`Label ${radio.value}`); // the focus stays, and with it the keys of the image
+    this.say(`Label ${radio.value.replaceAll("_", " ")}`); // the focus stays, and with it the keys of the image
   }
 
   focusForm() {

@@ -13,6 +13,7 @@ NEEDS_CHROMIUM = [
     pytest.mark.flaky(reruns=2),  # a browser on a busy machine misses a beat; a fault of ours fails three times
 ]
 DESK, WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 1920, "height": 1080}, {"width": 390, "height": 844}
+TABLET = {"width": 1024, "height": 1366}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 
 from reading_room import models
 from reading_room.themes import THEMES
-from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, opened, visit, wait_for_maps
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, TABLET, give_file, opened, visit, wait_for_maps
 from tests.browser.test_reading_page import FAINT
 
 pytestmark = NEEDS_CHROMIUM
@@ -15,7 +15,7 @@ AXE = """async () => (await axe.run(document, { resultTypes: ['violations'] })).
   .flatMap(found => found.nodes.map(node => [found.id, node.target.join(' '), node.html.slice(0, 160)]))"""
 LOW = """() => [...document.querySelectorAll(
     'button, select, summary, textarea, .sr-form label:has(input[type=radio]), #blinded label, input[role=combobox]')]
-  .filter(control => control.checkVisibility({ visibilityProperty: true }))
+  .filter(control => control.checkVisibility({ visibilityProperty: true }) && !control.closest('footer'))
   .map(control => [control, control.getBoundingClientRect()])
   .filter(([, box]) => box.width > 1 && box.height > 0 && box.height < 40)
   .map(([control, box]) => `${box.height} ${control.outerHTML.slice(0, 200)}`)"""
@@ -66,6 +66,10 @@ def show_model(page, file):
     page.wait_for_selector("#models-card table")
 
 
+IN_SIGHT = """() => [...document.querySelectorAll('.sr-disclaimer')].some(one => {
+  const {top, bottom, height} = one.getBoundingClientRect();
+  return height && top >= 0 && bottom <= innerHeight;
+})"""
 STEPS = {
     "an empty page": lambda page, file: None,
     "a reading": read,
@@ -94,13 +98,18 @@ def test_every_page_is_for_every_reader_in_every_theme(room, file, size, monkeyp
     assert {place: found for place, found in wrong.items() if found} == {}
 
 
-def test_a_finger_finds_every_control_of_a_phone(room, file, monkeypatch):
+def test_a_finger_finds_every_control_and_the_eye_the_disclaimer_on_a_phone_and_a_tablet(room, file, monkeypatch):
     monkeypatch.setattr(models, "show_card", lambda *_: CARD)
     with opened(room[1], PHONE, has_touch=True, is_mobile=True) as page:
         for step in (read, open_keys, list_cases, review, show_model):
             step(page, file)
-            assert page.evaluate(LOW) == []
-            assert page.evaluate("() => document.documentElement.scrollWidth") == PHONE["width"]
+            for size in (TABLET, PHONE):
+                page.set_viewport_size(size)
+                assert page.evaluate(LOW) == []
+                assert page.evaluate("() => document.documentElement.scrollWidth") == size["width"]
+            for place in ("0", "document.documentElement.scrollHeight"):
+                page.evaluate(f"scrollTo(0, {place})")
+                assert page.evaluate(IN_SIGHT), (step, place)
 
 
 def test_a_theme_is_chosen_by_a_button_and_remembered(room):

@@ -35,7 +35,7 @@ CUT = """() => [...document.querySelectorAll('button, input[role=combobox], .sr-
 SAME = re.compile(
     r"Second Read|flags\.\w+|relabels\.csv|HiResCAM|Grad-CAM|GradientShap|SmoothGrad"
     r"|ResNet-18|ViT-Ti/16|Inferno|Viridis|Cividis|AUROC"
-    r"|\w|Enter|Esc|Del|T Shift T|J K|Normal|Model|Panel|logo|\d+ × Normal|phantom|(· )?flag-\w+|<?\d+ ms"
+    r"|\w|Enter|Esc|Del|T Shift T|J K|Normal|Model|Panel|logo|\d+ × Normal|UTC|(· )?flag-\w+|<?\d+ ms"
     r"|(PNG|DICOM) · \d+ × \d+ · \d+ bit|Apache-2\.0|Second Read, xray_models/phantom\.py|[0-9a-f]{12}|[^a-zA-Z]*"
 )
 
