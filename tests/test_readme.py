@@ -199,7 +199,7 @@ def test_the_starters_table_is_what_the_configs_say():
 def test_evaluate_command_without_data(tmp_path):
     out = tmp_path / "report"
     words = ["--task", "phantom", *options_of("python -m evaluation.run --task phantom"), "--out", str(out)]
-    words += ["--robustness", "4", "--heatmaps", "4", "--margins", "4"]
+    words += ["--robustness", "4", "--heatmaps", "4", "--margins", "4", "--models", "simple_cnn", "resnet18"]
     command = [sys.executable, "-m", "evaluation.run", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

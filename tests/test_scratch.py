@@ -60,7 +60,8 @@ def test_a_dashboard_that_is_told_to_end_leaves_no_upload(tmp_path, how):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    run = start(tmp_path, "-c", OPEN, "--task", "bone", "--port", port, "--flags", str(tmp_path / "flags"))
+    options = {"preexec_fn": lambda: signal.signal(how, signal.SIG_DFL)}  # `nohup make test` has it ignored
+    run = start(tmp_path, "-c", OPEN, "--task", "bone", "--port", port, "--flags", str(tmp_path / "flags"), **options)
     try:
         for line in run.stdout:
             if "http://" in line:

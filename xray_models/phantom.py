@@ -288,5 +288,6 @@ def write_image(folder: Path, seed: int, size: int, index: int) -> None:
     label = LABELS[index % len(LABELS)]
     patient = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
     phantom = draw_phantom(label, patient, size)
-    Image.fromarray(phantom.pixels).save(folder / label / f"{index:05d}.png")
-    Image.fromarray(phantom.mask).save(folder / "masks" / label / f"{index:05d}.png")
+    name = f"{label}/{index:05d}.png"
+    for picture, path in ((phantom.pixels, folder / name), (phantom.mask, folder / "masks" / name)):
+        Image.fromarray(picture).save(path, compress_level=1)  # packing noise well takes a quarter of the time
