@@ -19,6 +19,14 @@ LOW = """() => [...document.querySelectorAll(
   .map(control => [control, control.getBoundingClientRect()])
   .filter(([, box]) => box.width > 1 && box.height > 0 && box.height < 40)
   .map(([control, box]) => `${box.height} ${control.outerHTML.slice(0, 200)}`)"""
+FIVE = """() => {
+  const cards = document.querySelector('#cards .sr-cards');
+  while (cards.children.length < 5) cards.append(cards.lastElementChild.cloneNode(true));
+  for (const line of cards.querySelectorAll('.sr-set')) line.textContent = 'Not ruled out: Normal'; // as when trained
+}"""
+HIDDEN = (
+    "() => { const one = document.querySelector('.sr-right > .sr-scroll'); return one.scrollHeight - one.clientHeight }"
+)
 GROUND = "selector => getComputedStyle(document.querySelector(selector)).backgroundColor"
 BLACK = "rgb(0, 0, 0)"
 CARD = (
@@ -110,6 +118,17 @@ def test_a_finger_finds_every_control_and_the_eye_the_disclaimer_on_a_phone_and_
             for place in ("0", "document.documentElement.scrollHeight"):
                 page.evaluate(f"scrollTo(0, {place})")
                 assert page.evaluate(IN_SIGHT), (step, place)
+
+
+def test_five_cards_stand_in_the_window_of_a_tablet_and_of_a_desk(room, file):
+    with opened(room[1], TABLET) as page:
+        page.locator(".sr-notice button").click()
+        give_file(page, file)
+        wait_for_maps(page)
+        page.evaluate(FIVE)
+        for size in (TABLET, DESK):
+            page.set_viewport_size(size)
+            assert page.evaluate(HIDDEN) <= 1, size
 
 
 def test_a_theme_is_chosen_by_a_button_and_remembered(room):
