@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reading_room.accounts import read_accounts
 from reading_room.scratch import leave_in_order, make_folder
-from xray_models.commands import refuse
+from xray_models.commands import leave, refuse
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import choose, task_names
 
@@ -115,4 +115,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

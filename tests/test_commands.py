@@ -55,3 +55,29 @@ def test_a_process_of_a_group_leaves_at_once_and_nothing_it_said_is_lost():
     code += "from xray_models.commands import leave_group; leave_group()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "said"
+
+
+AT_WORK = """
+import atexit, sys, threading, time, torch
+from xray_models.commands import leave
+
+def work(at_work=threading.Event(), numbers=torch.rand(600, 600)):
+    while True:
+        numbers @ numbers
+        at_work.set()
+
+def main():
+    at_work = threading.Event()
+    threading.Thread(target=work, args=(at_work,), daemon=True).start()
+    at_work.wait()
+    atexit.register(print, "all is put away")
+    {end}
+
+leave(main)
+"""
+
+
+@pytest.mark.parametrize("end", ["return 3", "sys.exit(3)"])
+def test_a_command_ends_in_order_while_a_library_is_at_work(end):
+    done = subprocess.run([sys.executable, "-c", AT_WORK.format(end=end)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (3, "all is put away\n"), done.stderr

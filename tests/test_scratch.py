@@ -11,7 +11,6 @@ import pytest
 from reading_room.scratch import make_folder, sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-OPEN = "import sys; from dashboard import main; sys.exit(main(sys.argv[1:]))"
 
 
 def names(folder):
@@ -61,7 +60,9 @@ def test_a_dashboard_that_is_told_to_end_leaves_no_upload(tmp_path, how):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     options = {"preexec_fn": lambda: signal.signal(how, signal.SIG_DFL)}  # `nohup make test` has it ignored
-    run = start(tmp_path, "-c", OPEN, "--task", "bone", "--port", port, "--flags", str(tmp_path / "flags"), **options)
+    run = start(
+        tmp_path, "dashboard.py", "--task", "bone", "--port", port, "--flags", str(tmp_path / "flags"), **options
+    )
     try:
         for line in run.stdout:
             if "http://" in line:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from xray_models.tasks import TaskError
 
@@ -95,6 +96,27 @@ def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) ->
         else:
             shown.append(stand_ins.get(option, word))
     return f"python -m {module} {shlex.join(shown)}"
+
+
+def leave(main: Callable[[], int]) -> NoReturn:
+    """Runs a command, and ends the process with its status after what is registered for the process's end.
+
+    Threads that are still at work in a library's own code (a model that loads, a reading that nobody waits for any
+    more) would abort the process while the interpreter takes itself apart; they end with it here.
+
+    Args:
+        main: returns the exit status, or raises SystemExit with it. What else it raises ends the process as usual.
+    """
+    try:
+        status = main()
+    except SystemExit as asked:
+        if not isinstance(asked.code, int):  # a message, or nothing at all
+            raise
+        status = asked.code
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def leave_group() -> None:
