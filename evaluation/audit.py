@@ -7,12 +7,11 @@ uses it. `--panel N` asks the task's panel about N images with their margins hid
 
 from __future__ import annotations
 
-import sys
-
 if __name__ == "__main__":  # answers --help before what follows is imported
     from evaluation.audit_command import main
+    from xray_models.commands import leave
 
-    sys.exit(main())
+    leave(main)
 
 import dataclasses
 import json

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, parse_count, refuse, show_command
+from xray_models.commands import check_out, leave, parse_count, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.tasks import TaskError, load_task
@@ -123,9 +123,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         scores = evaluate(task, options)
     except (TaskError, HubError, DataError, ImageError, PredictionError) as error:
         return refuse(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; opinions formed so far are kept, and the same command goes on from there\n")
-        return 130
     for model, reason in scores["unavailable"].items():
         sys.stderr.write(f"left out: {model}: {reason}\n")
     shown = {"html": "report.html", "md": "report.md", "json": "metrics.json"}
@@ -135,4 +132,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main, "opinions formed so far are kept, and the same command goes on from there")

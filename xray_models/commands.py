@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -98,21 +99,28 @@ def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) ->
     return f"python -m {module} {shlex.join(shown)}"
 
 
-def leave(main: Callable[[], int]) -> NoReturn:
-    """Runs a command, and ends the process with its status after what is registered for the process's end.
+def leave(main: Callable[[], int], stopped: str = "") -> NoReturn:
+    """Runs a command and ends the process with its status; 130, with a word in place of a traceback, for Ctrl+C.
 
     Threads that are still at work in a library's own code (a model that loads, a reading that nobody waits for any
-    more) would abort the process while the interpreter takes itself apart; they end with it here.
+    more) would abort the process while the interpreter takes itself apart. Where there are any, they end with it as
+    soon as what is registered for the process's end is done.
 
     Args:
         main: returns the exit status, or raises SystemExit with it. What else it raises ends the process as usual.
+        stopped: what there is to know for who has stopped it.
     """
     try:
         status = main()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nstopped; {stopped}\n" if stopped else "\nstopped\n")
+        status = 130
     except SystemExit as asked:
-        if not isinstance(asked.code, int):  # a message, or nothing at all
+        if not isinstance(asked.code, int):  # a message
             raise
         status = asked.code
+    if threading.active_count() == 1:
+        sys.exit(status)
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

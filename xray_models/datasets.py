@@ -7,12 +7,11 @@ faults set aside -> groups -> splits. Training and evaluation start from the sam
 
 from __future__ import annotations
 
-import sys
-
 if __name__ == "__main__":  # answers --help before what follows is imported
+    from xray_models.commands import leave
     from xray_models.survey_command import main
 
-    sys.exit(main())
+    leave(main)
 
 import dataclasses
 import logging

@@ -13,9 +13,10 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":  # answers --help before what follows is imported
+    from xray_models.commands import leave
     from xray_models.hub_command import main
 
-    sys.exit(main())
+    leave(main)
 
 import argparse
 import logging

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xray_models.commands import refuse
+from xray_models.commands import leave, refuse
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import TaskError, load_task
 
@@ -108,4 +108,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)
