@@ -12,10 +12,9 @@ _TEXT = (
 _ON_LOAD = """
 const KEY = 'second-read-intended-use';
 const notice = element.querySelector('.sr-notice');
-const kept = act => { try { return act(); } catch { return null; } }; // a browser may forbid its storage
-notice.hidden = kept(() => localStorage.getItem(KEY)) === 'understood';
+notice.hidden = localStorage.getItem(KEY) === 'understood';
 notice.querySelector('button').addEventListener('click', () => {
-  kept(() => localStorage.setItem(KEY, 'understood'));
+  localStorage.setItem(KEY, 'understood');
   notice.hidden = true;
   document.querySelector('.vw-stage')?.focus({preventScroll: true}); // where the keys go; the button is gone
 });

@@ -69,13 +69,13 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], ob
         gr.HTML(_SEALED)
         return None
     chosen, number, written = gr.State(""), gr.State(0), gr.State(0)
-    tasks = [("All tasks", ""), *((task.title, name) for name, task in room.panels.tasks.items())]
+    tasks = [("All", ""), *((task.title, name) for name, task in room.panels.tasks.items())]
     statuses = [("All", ""), *((name.capitalize(), name) for name in review.STATUSES)]
-    with gr.Row(elem_classes="sr-filters"):
+    with gr.Row(elem_classes="sr-filters") as controls:
         filters = _Filters(
             gr.Dropdown(tasks, value="", label="Task", elem_id="review-task", filterable=False, min_width=150),
-            gr.Dropdown([("All readers", "")], value="", label="Reader", elem_id="review-reader", min_width=150),
-            gr.Dropdown([("All labels", "")], value="", label="Flagged as", elem_id="review-label", min_width=150),
+            gr.Dropdown([("All", "")], value="", label="Reader", elem_id="review-reader", min_width=150),
+            gr.Dropdown([("All", "")], value="", label="Flagged as", elem_id="review-label", min_width=150),
             gr.Dropdown(statuses, value="", label="Status", elem_id="review-status", filterable=False, min_width=150),
         )
         fresh = gr.Button("Load anew", elem_id="review-fresh", size="sm", min_width=110)
@@ -98,7 +98,7 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], ob
     _wire_verdict(room, verdict, chosen, written)
     _wire_steps(room, verdict, filters, (chosen, number))
     more = build_outcomes(room, tasks[1:], blinded)
-    _wire_list(room, filters, (number, chosen, written, blinded), (table, place), more)
+    _wire_list(room, filters, (number, chosen, written, blinded), (table, place), (controls, more))
     return lambda tab: tab.select(**draw_anew)
 
 
@@ -139,23 +139,27 @@ def _build_verdict() -> tuple[gr.Group, _Verdict]:
     return form, _Verdict(reader, comment, accept, reject, label, settle, message, newer, older)
 
 
-def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple, more: gr.Column) -> None:
-    """Draws the flags when the page is opened, and whenever a filter, the page, the choice or the ledger changes."""
+def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple, open_only: tuple) -> None:
+    """Draws the flags when the page is opened, and whenever a filter, the page, the choice or the ledger changes.
+
+    `open_only`: the row of filters and the column below the list, which are not there while one reads blinded.
+    """
     titles = {name: task.title for name, task in room.panels.tasks.items()}
 
     def draw(task: str, reader: str, label: str, status: str, page: int, chosen: str, _: int, blinded: bool) -> list:
         if blinded:
-            return [_SEALED, "", page, gr.skip(), gr.skip(), gr.Column(visible=False)]
+            return [_SEALED, "", page, gr.skip(), gr.skip(), gr.Row(visible=False), gr.Column(visible=False)]
         flags = review.load_flags(room.ledger.root, withdrawn=True)
         wanted = review.filter_flags(flags, Wanted(task, reader or "", label or "", status))
         page = tables.shift_page(page, 0, len(wanted), review_view.PAGE)
-        readers = [("All readers", ""), *((name, name) for name in sorted(set(flags["reader"])))]
-        labels = [("All labels", ""), *((n.replace("_", " "), n) for n in sorted(set(flags["corrected_label"])))]
+        readers = [("All", ""), *((name, name) for name in sorted(set(flags["reader"])))]
+        labels = [("All", ""), *((n.replace("_", " "), n) for n in sorted(set(flags["corrected_label"])))]
         place = tables.render_place(page, review_view.PAGE, len(wanted))
         html = review_view.render_flags(wanted, page, chosen, titles)
-        return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels), gr.Column(visible=True)]
+        seen = gr.Row(visible=True), gr.Column(visible=True)
+        return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels), *seen]
 
-    outputs = [*shown, states[0], filters.reader, filters.label, more]
+    outputs = [*shown, states[0], filters.reader, filters.label, *open_only]
     gr.on(None, draw, [*filters, *states], outputs, js=FROM_LINK, **QUIET)
 
 

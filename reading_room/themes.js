@@ -3,23 +3,6 @@
   const KEY = "second-read-theme", THEMES = ["light", "dark", "black"], FIRST = "dark";
   const root = document.documentElement;
 
-  /** What this browser keeps; null where it keeps nothing, or is told not to. */
-  function recall() {
-    try {
-      return localStorage.getItem(KEY);
-    } catch {
-      return null;
-    }
-  }
-
-  function keep(name) {
-    try {
-      localStorage.setItem(KEY, name);
-    } catch {
-      // then the choice holds for as long as the page is open
-    }
-  }
-
   function wear(name) {
     root.dataset.theme = THEMES.includes(name) ? name : FIRST;
     follow();
@@ -33,7 +16,7 @@
     }
   }
 
-  wear(recall());
+  wear(localStorage.getItem(KEY));
   globalThis.secondReadThemes = { wear, follow };
   addEventListener("storage", (event) => event.key === KEY && wear(event.newValue)); // chosen in another tab
   addEventListener("DOMContentLoaded", () => {
@@ -46,7 +29,7 @@
   addEventListener("click", (event) => {
     const name = event.target.closest?.("[data-wear]")?.dataset.wear;
     if (!name) return;
-    keep(name);
+    localStorage.setItem(KEY, name);
     wear(name);
   });
 })();

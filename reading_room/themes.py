@@ -76,7 +76,8 @@ def read_looks() -> str:
 
 def build_head() -> bytes:
     """What comes first in the page's head."""
-    return f"<style>\n{_read('themes.css')}</style>\n<script>\n{_read('themes.js')}</script>\n".encode()
+    scripts = "".join(f"<script>\n{_read(name)}</script>\n" for name in ("storage.js", "themes.js"))
+    return f"<style>\n{_read('themes.css')}</style>\n{scripts}".encode()
 
 
 def _read(name: str) -> str:

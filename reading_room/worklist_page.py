@@ -66,6 +66,9 @@ class _Page(NamedTuple):
     progress: gr.HTML
     table: gr.HTML
     place: gr.HTML
+    controls: gr.Row
+    cancel: gr.Button
+    clear: gr.Button
     opened: gr.State
     blinded: gr.Checkbox
     steps: Steps
@@ -90,12 +93,12 @@ def build_worklist_page(room: Room, shared: Shared, on_open: Callable[[gr.State]
         shared.task.change(None, shared.task, task, js="(name) => name", **QUIET)
         files = gr.File(label="Images or a zip", file_count="multiple", elem_id="list-files", height=84)
         folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="list-folder", size="sm")
-    with gr.Row(elem_classes="sr-filters"):
+    with gr.Row(elem_classes="sr-filters") as controls:
         show = gr.Dropdown(list_filters(()), value="all", label="Show", elem_id="list-show", filterable=False)
         order = gr.Dropdown(ORDERS, value=Choice().order, label="Sort by", elem_id="list-order", filterable=False)
         watched = gr.Button("Watched folder", elem_id="list-watched", size="sm", visible=room.watch is not None)
-        cancel = gr.Button("Cancel", elem_id="list-cancel", size="sm")
-        clear = gr.Button("Clear the list", elem_id="list-clear", size="sm")
+        cancel = gr.Button("Cancel", elem_id="list-cancel", size="sm", interactive=False)
+        clear = gr.Button("Clear the list", elem_id="list-clear", size="sm", interactive=False)
     message, progress = gr.HTML("", elem_id="list-message"), gr.HTML("", elem_id="list-progress")
     table = gr.HTML(draw_list(None, "", {}, Choice(), False).table, elem_id="list-table", js_on_load=tables.ON_LOAD)
     with gr.Row(elem_classes="sr-pager"):
@@ -103,7 +106,7 @@ def build_worklist_page(room: Room, shared: Shared, on_open: Callable[[gr.State]
         place = gr.HTML("", elem_id="list-place")
         after = gr.Button("Further rows", elem_id="list-after", size="sm")
     gr.HTML(_NOTE)
-    states, places = (gr.State(0), gr.State(None)), (message, progress, table, place)
+    states, places = (gr.State(0), gr.State(None)), (message, progress, table, place, controls, cancel, clear)
     page = _Page(task, show, order, *states, *places, gr.State(None), shared.blinded, shared.steps)
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
     _wire_intake(room, lists, page, (files, folder), redraw)
@@ -130,14 +133,15 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
         key: str | None, show: str, order: str, number: int, drawn: tuple | None, opened: Opened | None, blinded: bool
     ) -> list:
         if blinded:
-            return ["", _SEALED, "", number, None, *_set_steps([], None), gr.skip(), gr.Timer(active=False)]
+            sealed = ["", _SEALED, "", gr.Row(visible=False), gr.skip(), gr.skip(), number, None]
+            return [*sealed, *_set_steps([], None), gr.skip(), gr.Timer(active=False)]
         found = lists.get(key)
         flags = load_flags(room.ledger.root)
         opened = _keep_open(opened, key)
         state = (key, show, order, number, found and (found.state, len(found.rows)), len(flags), opened)
         rest = gr.Timer(active=bool(found and found.active))
         if state == drawn:
-            return [gr.skip()] * 9 + [rest]
+            return [gr.skip()] * 12 + [rest]
         flagged = list_readers(flags, found.task) if found else {}
         title = room.panels.tasks[found.task].title if found else ""
         made = draw_list(found, title, flagged, Choice(show, order, number, opened.number if opened else 0), opens)
@@ -145,13 +149,18 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
         kept = (*state[:3], made.page, *state[4:])
         known = drawn is not None and drawn[0] == key
         filters = gr.skip() if known or not found else gr.Dropdown(list_filters(room.panels.tasks[found.task].labels))
-        return [made.progress, made.table, made.place, made.page, kept, *steps, filters, rest]
+        own = found if key != lists.watched else None  # the watched list is everybody's
+        usable = gr.Row(visible=True), _enable(own and own.active), _enable(own)
+        return [made.progress, made.table, made.place, *usable, made.page, kept, *steps, filters, rest]
 
     inputs = [page.steps.key, page.show, page.order, page.page, page.drawn, page.opened, page.blinded]
     outputs = [
         page.progress,
         page.table,
         page.place,
+        page.controls,
+        page.cancel,
+        page.clear,
         page.page,
         page.drawn,
         *page.steps[:3],
@@ -162,6 +171,11 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
     for control in (page.show, page.order):
         control.input(lambda: 0, None, page.page, **QUIET).then(draw, inputs, outputs, **_DRAWING)
     return draw, inputs, outputs
+
+
+def _enable(sense: object) -> gr.Button:
+    """A button, to be pressed only where that makes sense."""
+    return gr.Button(interactive=bool(sense))
 
 
 def _keep_open(opened: Opened | None, key: str | None) -> Opened | None:

@@ -5,7 +5,7 @@ import pytest
 
 from evaluation import audit_command, run
 from xray_models import survey_command, train
-from xray_models.commands import check_out, leave, show_command
+from xray_models.commands import check_out, show_command
 from xray_models.tasks import TaskError
 
 
@@ -83,10 +83,18 @@ def test_a_command_ends_in_order_while_a_library_is_at_work(end):
     assert (done.returncode, done.stdout) == (3, "all is put away\n"), done.stderr
 
 
-def test_a_command_that_is_interrupted_says_so_without_a_traceback(capsys):
-    def wait():
-        raise KeyboardInterrupt
+INTERRUPTED = """
+from xray_models.commands import leave
 
-    with pytest.raises(SystemExit) as end:
-        leave(wait)
-    assert (end.value.code, capsys.readouterr().err) == (130, "\nstopped\n")
+def main():
+    raise KeyboardInterrupt
+
+leave(main, {stopped!r})
+"""
+
+
+@pytest.mark.parametrize(("stopped", "said"), [("", "stopped"), ("no harm is done", "stopped; no harm is done")])
+def test_a_command_that_is_interrupted_says_so_without_a_traceback(stopped, said):
+    code = INTERRUPTED.format(stopped=stopped)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, f"\n{said}\n")

@@ -18,26 +18,10 @@ let phrases = null; // of the language in use; null while that is English
 
 // --- which language ---
 
-/** What this browser keeps; null where it keeps nothing, or is told not to. */
-function recall() {
-  try {
-    return localStorage.getItem(KEY);
-  } catch {
-    return null;
-  }
-}
-
-function keep(name) {
-  try {
-    localStorage.setItem(KEY, name);
-  } catch {
-    // then the choice holds for as long as the page is open
-  }
-}
-
 /** The link's language, else the one chosen here before, else the first of the browser's own that is known. */
 function chooseFirst(preferred) {
-  const asked = [new URLSearchParams(location.search).get("lang"), recall(), ...preferred.map((locale) => locale.split("-")[0])];
+  const chosen = [new URLSearchParams(location.search).get("lang"), localStorage.getItem(KEY)];
+  const asked = [...chosen, ...preferred.map((locale) => locale.split("-")[0])];
   return asked.find((name) => LANGUAGES.includes(name)) ?? FIRST;
 }
 
@@ -142,7 +126,7 @@ addEventListener("mousedown", (event) => {
 addEventListener("click", (event) => {
   const name = event.target.closest?.("[data-speak]")?.dataset.speak;
   if (!name) return;
-  keep(name);
+  localStorage.setItem(KEY, name);
   speak(name);
   const here = new URL(location.href);
   here.searchParams.delete("lang"); // the reader's choice counts more than the link's, also after a reload

@@ -17,11 +17,13 @@ class Heat {
     this.context = canvas.getContext("2d");
     this.tables = tables;
     this.levels = null; // {bytes, width, height, signed}
+    this.source = null; // of the map asked for last
     this.layer = null; // the coloured map, on its own grid
   }
 
-  /** Takes a map: `source` is a data URI of a grey picture of the image's aspect. */
+  /** Takes a map, unless another is asked for meanwhile: `source` is a data URI of a grey picture of the image's aspect. */
   async load(source, signed) {
+    this.source = source;
     const picture = new Image();
     picture.src = source;
     await picture.decode();
@@ -31,7 +33,7 @@ class Heat {
     const { data } = context.getImageData(0, 0, width, height);
     const bytes = new Uint8Array(width * height);
     for (let i = 0; i < bytes.length; i++) bytes[i] = data[4 * i];
-    this.levels = { bytes, width, height, signed };
+    if (this.source === source) this.levels = { bytes, width, height, signed };
   }
 
   /** Colours the map: nothing up to the threshold, then ever more opaque, without an edge. */

@@ -33,10 +33,6 @@ class Stage {
     }
     this.context.putImageData(picture, 0, 0);
   }
-
-  clear() {
-    this.draw(null);
-  }
 }
 
 /** Fills a frame at the top left of `words` (one 32-bit pixel each, `stride` a row) with a plate's copy, bilinearly. */

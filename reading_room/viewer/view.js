@@ -56,26 +56,29 @@ class View {
     }
     this.case = value;
     this.followSteps();
-    if (value.state !== "case") this.plate = null;
-    else if (!same) await this.fetchPlate(value);
+    if (value.state !== "case") {
+      this.fetching?.abort();
+      this.plate = null;
+    } else if (!same) await this.fetchPlate(value);
     this.redraw();
   }
 
   async fetchPlate(value) {
     this.fetching?.abort();
-    this.fetching = new AbortController();
+    const fetching = new AbortController();
+    this.fetching = fetching;
     this.plate = null;
     this.redraw();
     this.find(".vw-wait").hidden = false;
     try {
-      const plate = await Plate.fetch(value, this.fetching.signal);
+      const plate = await Plate.fetch(value, fetching.signal);
       if (this.case !== value) return;
       this.plate = plate;
     } catch (error) {
       if (error.name !== "AbortError") await this.show({ state: "error", message: error.message });
       return;
     } finally {
-      if (this.case === value) this.find(".vw-wait").hidden = true;
+      if (this.fetching === fetching) this.find(".vw-wait").hidden = true;
     }
     this.geometry = new Geometry(value.width, value.height);
     this.inverted = false;

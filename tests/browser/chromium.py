@@ -16,28 +16,60 @@ DESK, WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 1920, "height": 10
 TABLET = {"width": 1024, "height": 1366}
 
 
-@contextmanager
-def opened(url, size, **options):
-    """A page in Chromium; at its end nothing may have gone to another host or broken in the console."""
-    from playwright.sync_api import sync_playwright
+class _Running:
+    """The Chromium of a file of tests, started once: that takes longer than most of what they look at."""
 
+    def __init__(self):
+        self.playwright = self.browser = None
+
+    @contextmanager
+    def held(self):
+        """Inside, pages can be opened."""
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as self.playwright:
+            try:
+                yield
+            finally:
+                self.playwright = self.browser = None
+
+    def new_context(self, **options):
+        """A Chromium without a past; a new one takes the place of one that broke down."""
+        if self.browser is None or not self.browser.is_connected():
+            self.browser = self.playwright.chromium.launch(
+                executable_path=CHROMIUM,
+                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+            )
+        return self.browser.new_context(**options)
+
+    def close_contexts(self):
+        for context in self.browser.contexts:
+            context.close()
+
+
+RUNNING = _Running()
+
+
+@contextmanager
+def opened(url, size, script="", **options):
+    """A page in Chromium; at its end nothing may have gone to another host or broken in the console.
+
+    `script` runs before the page's own.
+    """
     asked, errors = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        page = browser.new_context(viewport=size, **options).new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page = RUNNING.new_context(viewport=size, **options).new_page()
+    page.add_init_script(script)
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    try:
         visit(page, url)
-        try:
-            yield page
-        except Exception as error:
-            error.add_note(f"The page:\n{page.inner_text('body')}\nIts console: {errors}\nIts requests: {asked[-20:]}")
-            raise
-        browser.close()
+        yield page
+    except Exception as error:
+        error.add_note(f"The page:\n{page.inner_text('body')}\nIts console: {errors}\nIts requests: {asked[-20:]}")
+        raise
+    finally:
+        RUNNING.close_contexts()
     host = re.match(r"https?://([^/?]+)", url)[1]
     web = [address for address in asked if re.match(r"(https?|wss?)://", address)]
     assert [address for address in web if not re.match(rf"(https?|wss?)://{re.escape(host)}([/?]|$)", address)] == []

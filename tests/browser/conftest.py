@@ -6,9 +6,19 @@ from PIL import Image, ImageFilter
 
 from reading_room import panels
 from reading_room.app import build_app, launch_options
+from tests.browser.chromium import CHROMIUM, RUNNING
 from xray_models import attribution, phantom
 from xray_models.attribution import Heatmap
 from xray_models.images import encode_png, from_pixels
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _chromium():
+    if CHROMIUM is None:  # the tests are skipped
+        yield
+        return
+    with RUNNING.held():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,7 @@ def see_tables_closed(page):
         page.wait_for_function(
             "id => document.querySelector(id)?.innerText.includes('while you read blinded')", arg=table
         )
+        assert not page.locator(".sr-filters #review-status, .sr-filters #list-show").locator("visible=true").count()
     assert not page.locator("#review-out, #review-agreement, #review-retraining").count()
 
 
@@ -163,6 +164,9 @@ def test_the_switch_for_blinded_reading_closes_the_tables_and_opens_them_again(r
             see_tables_closed(page)
             page.get_by_role("tab", name="Read", exact=True).click()
             page.get_by_label("Read blinded").click()
+        for title, control in (("Review", "#review-status"), ("Worklist", "#list-show")):
+            page.get_by_role("tab", name=title).click()
+            page.locator(control).wait_for()
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])

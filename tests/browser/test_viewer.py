@@ -223,3 +223,61 @@ def test_pixels_that_are_gone_are_a_sentence(room):
         gone = viewer.show_case(from_pixels(np.eye(40, dtype=np.uint8)), "pixels/none", 1.0)
         page.evaluate("value => secondRead.show(value)", gone)
         assert "Open it again" in page.locator(".vw-error").inner_text()
+
+
+FORBIDDEN = """for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, {
+  configurable: true,  // as a browser's own is
+  get() { throw new DOMException('the reader forbade it', 'SecurityError'); },
+});"""
+
+
+def test_the_keys_work_in_a_browser_that_keeps_nothing(room, file):
+    with opened(room[1], DESK, script=FORBIDDEN) as page:
+        give_file(page, file)
+        page.wait_for_function("() => secondRead.plate !== null")
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("i")
+        page.wait_for_function("() => secondRead.inverted")
+        page.locator("[data-wear=light]").click()
+        page.wait_for_function("() => document.documentElement.dataset.theme === 'light'")
+        page.locator(".sr-notice button").click()
+        page.wait_for_selector(".sr-notice", state="hidden")
+
+
+def test_no_word_of_waiting_stays_when_another_file_is_refused_meanwhile(room):
+    with opened(room[1], DESK) as page:
+        image = from_pixels(np.eye(40, dtype=np.uint8))
+        case = viewer.show_case(image, room[0].plates.offer(image), 1.0)
+        page.evaluate(
+            "value => { secondRead.show(value); return secondRead.show({state: 'error', message: 'No.'}); }", case
+        )
+        page.wait_for_function("() => secondRead.find('.vw-wait').hidden")
+        assert page.locator(".vw-error").inner_text() == "Not read. No."
+
+
+LATE = """async () => {
+  const { heat } = secondRead, decode = Image.prototype.decode;
+  const draw = (grey) => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 2, height: 2 });
+    const context = canvas.getContext('2d');
+    context.fillStyle = `rgb(${grey}, ${grey}, ${grey})`;
+    context.fillRect(0, 0, 2, 2);
+    return canvas.toDataURL();
+  };
+  let answer;
+  Image.prototype.decode = async function () {
+    await new Promise((resolve) => { answer = resolve; });
+    return decode.call(this);
+  };
+  const first = heat.load(draw(50), false), late = answer;
+  Image.prototype.decode = decode;
+  await heat.load(draw(200), false);
+  late();
+  await first;
+  return heat.levels.bytes[0];
+}"""
+
+
+def test_a_map_that_comes_late_does_not_stand_under_anothers_name(room):
+    with opened(room[1], DESK) as page:
+        assert page.evaluate(LATE) == 200

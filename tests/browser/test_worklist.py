@@ -18,9 +18,13 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
     (tmp_path / "Doe_Jane.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     with opened(url, DESK) as page:
         page.get_by_role("tab", name="Worklist").click()
+        cancel, clear = page.locator("#list-cancel"), page.locator("#list-clear")
+        assert cancel.is_disabled() and clear.is_disabled()
         upload = page.locator("input[type=file][multiple]:not([webkitdirectory])").first
         upload.set_input_files(sorted(tmp_path.glob("*.png")))
         page.wait_for_function("() => document.body.innerText.includes('All read: 6 of 6')", timeout=120_000)
+        page.wait_for_function("() => document.querySelector('#list-cancel').disabled")
+        assert clear.is_enabled()
         assert "Doe" not in page.content()
         rows = page.get_by_role("tabpanel").locator("tbody tr")
         assert rows.count() == 6
