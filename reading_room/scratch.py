@@ -37,8 +37,8 @@ def sweep() -> None:
 
 
 def leave_in_order() -> None:
-    """Lets what ends a process from outside (`kill`, a closed terminal, a stopped container) end it as `exit` does."""
-    for name in ("SIGTERM", "SIGHUP"):
+    """Lets what ends a process from outside (Ctrl+C, `kill`, a closed terminal, a container) end it as `exit` does."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows knows no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup: it is to stay
             signal.signal(number, lambda *_: sys.exit(0))

@@ -77,10 +77,10 @@ leave(main)
 """
 
 
-@pytest.mark.parametrize("end", ["return 3", "sys.exit(3)"])
-def test_a_command_ends_in_order_while_a_library_is_at_work(end):
+@pytest.mark.parametrize(("end", "status"), [("sys.exit(3)", 3), ("raise KeyboardInterrupt", 130)])
+def test_a_command_that_is_stopped_ends_in_order_while_a_library_is_at_work(end, status):
     done = subprocess.run([sys.executable, "-c", AT_WORK.format(end=end)], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (3, "all is put away\n"), done.stderr
+    assert (done.returncode, done.stdout) == (status, "all is put away\n"), done.stderr
 
 
 INTERRUPTED = """

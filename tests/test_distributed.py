@@ -38,7 +38,14 @@ class Frail(distributed.Worker):
         return super().__call__(rows)
 
 
-class Doomed(distributed.Worker):
+class Idle(distributed.Worker):
+    """Has no panel, which takes long to load: it never gets as far as reading."""
+
+    def __init__(self, job):
+        self.job = job
+
+
+class Doomed(Idle):
     """Is killed whenever it reads, as by an image that takes all memory."""
 
     def __call__(self, rows):
@@ -46,7 +53,7 @@ class Doomed(distributed.Worker):
         time.sleep(60)
 
 
-class Clumsy(distributed.Worker):
+class Clumsy(Idle):
     """Fails for a reason of its own."""
 
     def __call__(self, rows):

@@ -54,7 +54,7 @@ def test_folders_of_dead_processes_are_swept_and_no_others(scratch):
     assert names(scratch) == sorted([*left, own.name])
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_dashboard_that_is_told_to_end_leaves_no_upload(tmp_path, how):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

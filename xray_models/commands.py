@@ -102,9 +102,9 @@ def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) ->
 def leave(main: Callable[[], int], stopped: str = "") -> NoReturn:
     """Runs a command and ends the process with its status; 130, with a word in place of a traceback, for Ctrl+C.
 
-    Threads that are still at work in a library's own code (a model that loads, a reading that nobody waits for any
-    more) would abort the process while the interpreter takes itself apart. Where there are any, they end with it as
-    soon as what is registered for the process's end is done.
+    In a command that was stopped, threads can be at work in a library's own code (a model that loads, a reading that
+    nobody waits for any more). They would abort the process while the interpreter takes itself apart; where there are
+    any, they end with it as soon as what is registered for the process's end is done.
 
     Args:
         main: returns the exit status, or raises SystemExit with it. What else it raises ends the process as usual.
@@ -119,6 +119,8 @@ def leave(main: Callable[[], int], stopped: str = "") -> NoReturn:
         if not isinstance(asked.code, int):  # a message
             raise
         status = asked.code
+    else:
+        sys.exit(status)
     if threading.active_count() == 1:
         sys.exit(status)
     atexit._run_exitfuncs()
