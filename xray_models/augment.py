@@ -59,8 +59,10 @@ def move(
     a, b = (cos - slant * sin) / scale, (sin + slant * cos) / scale * height / width
     c, d = -sin / scale * width / height, cos / scale
     right, down = 2 * shift[0], 2 * shift[1]  # in the grid's coordinates, which go from -1 to 1
-    matrix = torch.tensor([[[a, b, -a * right - b * down], [c, d, -c * right - d * down]]])
-    grid = F.affine_grid(matrix, [1, 1, height, width], align_corners=False)
+    x, y = (2 * torch.arange(width) + 1) / width - 1, (2 * torch.arange(height)[:, None] + 1) / height - 1
+    grid = torch.empty(1, height, width, 2)  # as `F.affine_grid` has it, in a fifth of the time
+    torch.add(a * x - (a * right + b * down), b * y, out=grid[0, ..., 0])
+    torch.add(c * x - (c * right + d * down), d * y, out=grid[0, ..., 1])
     return F.grid_sample(image[None].float(), grid, align_corners=False)[0].round_().to(torch.uint8)
 
 
