@@ -61,9 +61,9 @@ def test_a_peak_just_outside_counts_within_the_tolerance():
     for row, hit in ((36, 0), (37, 1)):
         heatmap = np.zeros((100, 100))
         heatmap[row, 50] = 1
-        assert faith.points_into(heatmap, distance, 0.03) == hit
+        assert faith.points_into(heatmap, distance) == hit
     assert faith.pointing_chance(distance, 0) == 0.04
-    assert faith.pointing_chance(distance, 0.03) == pytest.approx((20 * 20 + 4 * 3 * 20 + 4 * 4) / 1e4, abs=1e-3)
+    assert faith.pointing_chance(distance) == pytest.approx((20 * 20 + 4 * 3 * 20 + 4 * 4) / 1e4, abs=1e-3)
 
 
 def test_an_even_map_has_the_energy_of_chance_and_a_blank_one_has_none():

@@ -167,6 +167,20 @@ def test_a_shape_that_is_its_members_own_is_refused(fused, change):
         fusing.build_fusion(fused, fused.model("fusion"), dataclasses.replace(fused.recipe, **change))
 
 
+@pytest.mark.parametrize(("asked", "has"), [(None, 0.3), (0.0, 0.0), (0.1, 0.1)])
+def test_a_fusions_dropout_is_the_recipes(fused, asked, has):
+    recipe = dataclasses.replace(fused.recipe, dropout=asked)
+    model, _ = fusing.build_fusion(fused, fused.model("fusion"), recipe)
+    assert model.config.dropout == has
+
+
+def test_weights_that_a_fusion_shares_are_counted_once(fused):
+    panel, members = Panel.load(fused, device="cpu"), Panel.load(fused, list(SIZES), device="cpu")
+    state = panel.checkpoints["fusion"].model.state_dict()
+    own = [tensor for name, tensor in state.items() if not name.startswith("members.")]
+    assert own and panel.memory == members.memory + sum(tensor.nbytes for tensor in own)
+
+
 def test_a_fusion_trains_by_its_command(fused, phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "load_task", lambda name: fused)
     out = fused.model("resnet18").path.parent / "trained"

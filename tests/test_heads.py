@@ -71,6 +71,24 @@ def test_a_dense_head_learns():
     assert losses[-1] < losses[0] / 3
 
 
+@pytest.mark.parametrize(
+    ("name", "head", "asked", "has"),
+    [
+        ("simple_cnn", "linear", None, 0.2),
+        ("simple_cnn", "linear", 0.0, 0.0),
+        ("simple_cnn", "dense", None, 0.5),
+        ("simple_cnn", "dense", 0.0, 0.0),
+        ("resnet18", "dense", None, 0.5),
+        ("resnet18", "dense", 0.0, 0.0),
+        ("resnet18", "dense", 0.1, 0.1),
+    ],
+)
+def test_no_dropout_is_another_wish_than_none_at_all(name, head, asked, has):
+    """A search, too, says 0 of a training without dropout."""
+    model, _ = build_model(name, LABELS, Recipe(head=head, dropout=asked, image_size=64, width=0.125))
+    assert model.config.dropout == has
+
+
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny"])
 def test_dropout_acts_in_training_and_leaves_no_trace_in_what_is_saved(name, tmp_path):
     recipe = Recipe(dropout=0.5, image_size=64, width=0.125 if name == "resnet18" else 1.0)

@@ -47,3 +47,11 @@ def test_every_field_is_described_with_the_words_that_it_may_be(capsys):
 
 def test_values_at_the_ends_of_their_ranges_are_taken():
     assert Recipe(mixup=0, dropout=0, ema=0, teaching=1, layer_decay=1, image_size=0).teaching == 1
+
+
+def test_an_option_without_a_number_of_its_own_takes_one(capsys):
+    options = train._parse(["--task", "phantom", "--model", "simple_cnn", "--out", "out", "--dropout", "0"])
+    assert (options.dropout, options.ema) == (0.0, None)
+    with pytest.raises(SystemExit):
+        train._parse(["--task", "phantom", "--model", "simple_cnn", "--out", "out", "--dropout", "little"])
+    assert "--dropout: invalid float value" in capsys.readouterr().err

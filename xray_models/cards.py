@@ -205,7 +205,7 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         set_size=test["set_size"],
         start=_describe_start(info["started_from"], recipe),
         command=info["command"],
-        recipe="; ".join(f"{key} {value}" for key, value in recipe.items() if key != "images"),
+        recipe="; ".join(f"{key} {value}" for key, value in recipe.items() if not (key == "images" or value is None)),
     )
 
 

@@ -14,6 +14,7 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {  # by a field's annotat
     "str | None": (lambda value: value is None or isinstance(value, str), "a text: quote it"),
     "int": (lambda value: type(value) is int, "a whole number"),
     "float": (lambda value: type(value) in (int, float), "a number"),
+    "float | None": (lambda value: value is None or type(value) in (int, float), "a number"),
     "tuple[str, ...]": (lambda value: _are_texts(value), "a list of texts that are not empty: quote each"),
     "Mapping[str, str]": (
         lambda value: isinstance(value, Mapping) and _are_texts([*value.values()]),

@@ -16,6 +16,8 @@ from xray_models.images import InputSpec
 from xray_models.recipes import Recipe
 from xray_models.tasks import ModelRef, Task, TaskError
 
+_DROPOUT = 0.3  # where the recipe says nothing
+
 
 def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedModel, InputSpec]:
     """Builds a fusion of trained members: their weights loaded and frozen, the small network's random.
@@ -23,7 +25,7 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
     Args:
         task: the task.
         ref: its fusion; `members` names models of the task with local checkpoints.
-        recipe: its `dropout` applies before the last layer, 0.3 where it says 0.
+        recipe: its `dropout` applies before the last layer; 0.3 where it says none.
 
     Raises:
         TaskError: without at least two members, when they are not there or take different inputs, or for a recipe that
@@ -41,7 +43,7 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
         order=list(members),
         members={name: _own_config(member.model) for name, member in members.items()},
         widths=[_width(member, spec) for member in members.values()],
-        dropout=recipe.dropout or 0.3,
+        dropout=_DROPOUT if recipe.dropout is None else recipe.dropout,
         id2label=dict(enumerate(task.labels)),
         label2id={label: index for index, label in enumerate(task.labels)},
     )

@@ -124,13 +124,14 @@ class Panel:
 
     @property
     def memory(self) -> int:
-        """Bytes that the models' weights take; OpenVINO has its own beside torch's."""
-        total = 0
+        """Bytes that the models' weights take; OpenVINO has its own beside torch's, a fusion its members' ones."""
+        taken: dict[int, int] = {}  # by place in the memory
         for name, member in self.checkpoints.items():
-            state = member.model.state_dict().values()
             copies = 1 if self.engines.get(name, "torch") == "torch" else 2
-            total += copies * sum(tensor.numel() * tensor.element_size() for tensor in state)
-        return total
+            for tensor in member.model.state_dict().values():
+                size = copies * tensor.numel() * tensor.element_size()
+                taken[tensor.data_ptr()] = max(size, taken.get(tensor.data_ptr(), 0))
+        return sum(taken.values())
 
     def read(self, image: Radiograph) -> Reading:
         """Asks every model about one image."""

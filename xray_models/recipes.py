@@ -58,7 +58,7 @@ class Recipe:
         frozen_epochs: epochs of a first stage that trains the head alone.
         frozen_rate: peak learning rate of that stage.
         head: `linear`, or `dense` (256 units, batch norm, ReLU and dropout before the last layer).
-        dropout: probability before the last linear layer, in [0, 1); 0 for the architecture's own (0.5 behind dense
+        dropout: probability before the last linear layer, in [0, 1); left out, the architecture's own (0.5 behind dense
             units, 0.3 in a fusion, 0.2 in the project's CNNs, none in others).
         width: channels relative to the published network (ResNet only), for small starter models.
         image_size: height and width of the model's input, in pixels; 0 for the architecture's own.
@@ -87,7 +87,7 @@ class Recipe:
     frozen_epochs: int = 0
     frozen_rate: float = 1e-3
     head: str = "linear"
-    dropout: float = 0.0
+    dropout: float | None = None
     width: float = 1.0
     image_size: int = 0
     images: int = 4000
@@ -97,8 +97,9 @@ class Recipe:
         for name, valid in _CHOICES.items():
             choose(name, getattr(self, name), valid)
         for name, (fits, words) in _RANGES.items():
-            if not (math.isfinite(getattr(self, name)) and fits(getattr(self, name))):
-                raise TaskError(f"{name} is {getattr(self, name)}; it must be a finite number {words}.")
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and fits(value)):
+                raise TaskError(f"{name} is {value}; it must be a finite number {words}.")
 
 
 def describe_fields() -> dict[str, str]:

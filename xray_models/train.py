@@ -53,7 +53,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     said = describe_fields()
     for field in dataclasses.fields(Recipe):
         option, text = "--" + field.name.replace("_", "-"), said.get(field.name, "")
-        recipe.add_argument(option, type=type(field.default), help=text.replace("`", "").replace("%", "%%"))
+        kind = float if field.default is None else type(field.default)
+        recipe.add_argument(option, type=kind, help=text.replace("`", "").replace("%", "%%"))
     options = parser.parse_args(argv)
     words = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--resume"]
     local = options.start is not None and Path(options.start).exists()

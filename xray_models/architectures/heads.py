@@ -40,7 +40,8 @@ def attach_head(model: PreTrainedModel, parts: Parts, labels: Sequence[str], rec
         The same model for a linear head; a `HeadedForImageClassification` around its weights for a dense one.
     """
     if recipe.head == "dense":
-        return _wrap(model, find_name(model, parts.classifier), labels, recipe.dropout or DROPOUT)
+        dropout = DROPOUT if recipe.dropout is None else recipe.dropout
+        return _wrap(model, find_name(model, parts.classifier), labels, dropout)
     if recipe.dropout:
         _drop_before(parts.classifier, recipe.dropout)
     return model

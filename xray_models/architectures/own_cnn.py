@@ -16,7 +16,7 @@ from xray_models.architectures.simple_cnn import SimpleCnnConfig, SimpleCnnForIm
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError
 
-_DROPOUT = 0.2  # without dense units, where the recipe says 0
+_DROPOUT = 0.2  # without dense units, where the recipe says nothing
 
 
 def build_simple_cnn(labels: Sequence[str], recipe: Recipe, weights: Path | None) -> PreTrainedModel:
@@ -71,4 +71,5 @@ def _widen(filters: Sequence[int], width: float) -> list[int]:
 
 def _head_of(recipe: Recipe, units: int) -> dict[str, Any]:
     units = units or (UNITS if recipe.head == "dense" else 0)
-    return {"units": units, "dropout": recipe.dropout or (DROPOUT if units else _DROPOUT)}
+    own = DROPOUT if units else _DROPOUT
+    return {"units": units, "dropout": own if recipe.dropout is None else recipe.dropout}
