@@ -58,10 +58,10 @@ def test_a_process_of_a_group_leaves_at_once_and_nothing_it_said_is_lost():
 
 
 AT_WORK = """
-import atexit, sys, threading, time, torch
+import atexit, sys, threading, torch
 from xray_models.commands import leave
 
-def work(at_work=threading.Event(), numbers=torch.rand(600, 600)):
+def work(at_work, numbers=torch.rand(600, 600)):
     while True:
         numbers @ numbers
         at_work.set()

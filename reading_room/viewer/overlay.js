@@ -10,9 +10,9 @@ class Overlay extends View {
     const card = this.cardOf(model);
     if (!card || !this.plate) return;
     if (this.map.model !== model) this.map.before = this.map.model;
-    Object.assign(this.map, { model, source: card.dataset.map, on: true });
+    Object.assign(this.map, { model, on: true });
     await this.heat.load(card.dataset.map, card.dataset.signed === "true");
-    if (this.map.source !== card.dataset.map) return; // another one was chosen meanwhile
+    if (this.heat.source !== card.dataset.map) return; // another one was chosen meanwhile
     this.recolour();
     this.markCards();
   }
@@ -127,7 +127,6 @@ class Overlay extends View {
   async loadBeside() {
     const card = this.cardOf(this.map.beside);
     if (!card) return this.endBeside();
-    this.map.besideSource = card.dataset.map;
     await this.beside.load(card.dataset.map, card.dataset.signed === "true");
     this.recolour();
   }
@@ -135,7 +134,7 @@ class Overlay extends View {
   endBeside() {
     if (!this.panes.split) return;
     this.useTwo(false);
-    Object.assign(this.map, { beside: null, besideSource: null });
+    this.map.beside = null;
     this.markCards();
     this.recolour();
   }
@@ -158,9 +157,9 @@ class Overlay extends View {
 
   followCards() {
     const card = this.cardOf(this.map.model);
-    if (this.map.on && card && card.dataset.map !== this.map.source) this.showMap(this.map.model);
+    if (this.map.on && card && card.dataset.map !== this.heat.source) this.showMap(this.map.model);
     const other = this.panes.split && this.cardOf(this.map.beside);
-    if (other && other.dataset.map !== this.map.besideSource) this.loadBeside();
+    if (other && other.dataset.map !== this.beside.source) this.loadBeside();
     this.markCards();
     if (document.activeElement === document.body) this.stageBox.focus({ preventScroll: true }); // its form is gone
   }

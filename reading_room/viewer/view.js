@@ -19,7 +19,7 @@ class View {
     this.window = { centre: 0, width: 1 };
     this.inverted = false;
     this.fitted = true;
-    this.map = { on: false, model: null, before: null, source: null, beside: null, besideSource: null, colours: "inferno", opacity: 0.55, threshold: 0.1 };
+    this.map = { on: false, model: null, before: null, beside: null, colours: "inferno", opacity: 0.55, threshold: 0.1 };
     this.blinking = null;
     this.draft = null;
     this.pointers = new Map();

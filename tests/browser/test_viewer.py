@@ -161,9 +161,9 @@ def test_two_maps_lie_beside_each_other_on_the_same_image(room, file, size):
         found = page.evaluate(TWO)
         assert found["panes"] == 2 and found["same"] and found["seen"]
         assert min(found["covered"]) > 0
-        for name, model in (("besideSource", "resnet18"), ("source", "vit_tiny")):
+        for name, model in (("beside", "resnet18"), ("heat", "vit_tiny")):
             card = page.locator(f".sr-card[data-model={model}]")
-            assert page.evaluate(f"() => secondRead.map.{name}") == card.get_attribute("data-map")
+            assert page.evaluate(f"() => secondRead.{name}.source") == card.get_attribute("data-map")
         legends = page.locator(".vw-legend:visible b").all_inner_texts()
         assert len(legends) == 2 and "ResNet" in legends[0] and "ViT" in legends[1]
         assert page.locator(".sr-show[aria-pressed=true]").count() == 2
