@@ -197,7 +197,7 @@ class Desk:
             yield view(waiting=len(slots) - len(opinions))
         reading = panel.collect(image, opinions)
         self.room.cases.put(task.name, Case(image, case.name_hash, reading))
-        known = find_standing(task, opinions)
+        known = find_standing(task, opinions, self.room.reports)
         for index, card in _draw(panel, image, opinions, setting, features):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield view(reading, known=known)
@@ -224,7 +224,7 @@ class Desk:
         slots = [Card(opinion.model, opinion, layer_note="drawing …") for opinion in case.reading.opinions]
         yield _render(slots, case.image)
         panel = self.room.panels.get(shown.task)
-        known = find_standing(panel.task, case.reading.opinions)
+        known = find_standing(panel.task, case.reading.opinions, self.room.reports)
         for index, card in _draw(panel, case.image, case.reading.opinions, setting):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield _render(slots, case.image)

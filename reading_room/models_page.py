@@ -25,39 +25,38 @@ _BRING = """() => {
 """Script that brings what was opened into sight where it stands below the window."""
 
 
-def build_models_page(room: Room, chosen: gr.Dropdown | None = None, reports: str | Path = "reports") -> None:
+def build_models_page(room: Room, chosen: gr.Dropdown | None = None) -> None:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
-        room: whose tasks are shown.
+        room: whose tasks are shown, with the reports and figures in `room.reports`.
         chosen: list of tasks of another page; this page goes along when one is chosen there.
-        reports: folder in which `evaluation.run` leaves `<task>/report.html` and `<task>/metrics.json`.
     """
-    reports, tasks = Path(reports), room.panels.tasks
+    tasks = room.panels.tasks
     first = room.panels.default()
     with gr.Row(elem_classes="sr-filters"):
         task = build_tasks(room, first, elem_id="models-task")
         report = gr.Button("Evaluation report", elem_id="models-report", size="sm")
-    table = gr.HTML(_draw(tasks[first], reports), elem_id="models-table", js_on_load=tables.ON_LOAD)
+    table = gr.HTML(_draw(tasks[first], room.reports), elem_id="models-table", js_on_load=tables.ON_LOAD)
     message = gr.HTML("", elem_id="models-message")
     card = gr.Markdown("", elem_id="models-card", sanitize_html=True, visible=False, container=True)
     frame = gr.HTML("", elem_id="models-frame")
 
     def show_task(name: str) -> tuple:
-        return _draw(tasks[name], reports), "", gr.Markdown("", visible=False), ""
+        return _draw(tasks[name], room.reports), "", gr.Markdown("", visible=False), ""
 
     def show_card(name: str, event: gr.EventData) -> tuple:
         try:
-            text = models.show_card(tasks[name], event.key, reports)
+            text = models.show_card(tasks[name], event.key, room.reports)
         except (TaskError, HubError) as error:
             return render_error(str(error), "No card."), gr.Markdown("", visible=False), ""
         return "", gr.Markdown(f"*Card of {title_of(event.key)}*\n\n{text}", visible=True), ""
 
     def show_report(name: str) -> tuple:
         no_card = gr.Markdown("", visible=False)
-        found = models.find_report(tasks[name], reports)
+        found = models.find_report(tasks[name], room.reports)
         if found is None:
-            command = f"python -m evaluation.run --task {name} --out {reports / name}"
+            command = f"python -m evaluation.run --task {name} --out {room.reports / name}"
             missing = f"There is no report of {tasks[name].title} yet. Make it: {command}"
             return render_error(missing, "No report."), no_card, ""
         return "", no_card, models.frame_report(found, f"Evaluation of {tasks[name].title}")

@@ -35,6 +35,8 @@ class Room:
         blinded: whether nobody is told an opinion of an image before having committed to a label of it.
 
     Attributes:
+        reports: where evaluations of one's own lie, `<task>/metrics.json` and `<task>/report.html`; they are looked at
+            before those that come with the models.
         watch: folder whose files feed a worklist of everybody's, or None.
         hub_copy: the ledger's copy on the Hub, or None.
     """
@@ -49,6 +51,7 @@ class Room:
         self.history = History(flags_folder)
         self.withdrawals = Withdrawals(self.ledger, self.history)
         self.blinded = blinded
+        self.reports = Path("reports")
         self.watch: Path | None = None
         self.hub_copy: HubCopy | None = None
 

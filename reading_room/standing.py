@@ -13,9 +13,6 @@ from xray_models.methods import TITLES
 from xray_models.readings import Opinion
 from xray_models.tasks import Task
 
-REPORTS = Path("reports")
-"""Where evaluations of one's own lie, `<task>/metrics.json`, looked at before those that come with the models."""
-
 
 class Standing(NamedTuple):
     """A task's evaluation, as far as a reading is shown beside it.
@@ -41,13 +38,13 @@ class Standing(NamedTuple):
 NOTHING = Standing()
 
 
-def find_standing(task: Task, opinions: Sequence[Opinion], reports: Path = REPORTS) -> Standing:
+def find_standing(task: Task, opinions: Sequence[Opinion], reports: Path) -> Standing:
     """Looks up what is known of the very models that gave these opinions.
 
     Args:
         task: the task.
         opinions: a panel's; figures of other weights, or of another panel, are not taken.
-        reports: folder of evaluations.
+        reports: folder of evaluations of one's own, looked at before those that come with the models.
     """
     revisions = {opinion.model: opinion.revision for opinion in opinions if opinion.status == "ok"}
     for metrics in read_metrics(task, reports):

@@ -129,8 +129,9 @@ def test_a_report_too_large_for_a_page_is_not_framed(tmp_path, monkeypatch):
 
 
 def test_the_page_stands_in_any_blocks(tmp_path):
+    room = Room(tmp_path)
     with gr.Blocks() as app:
-        build_models_page(Room(tmp_path), reports=tmp_path)
+        build_models_page(room)
     assert app.fns
     assert all(fn.api_visibility == "private" for fn in app.fns.values())
 
@@ -138,8 +139,10 @@ def test_the_page_stands_in_any_blocks(tmp_path):
 def test_a_report_takes_the_place_of_a_card_and_the_other_way_round(tmp_path):
     (tmp_path / "phantom").mkdir()
     (tmp_path / "phantom" / "report.html").write_text("<html><head></head></html>")
+    room = Room(tmp_path)
+    room.reports = tmp_path
     with gr.Blocks() as app:
-        build_models_page(Room(tmp_path), reports=tmp_path)
+        build_models_page(room)
     show_report, show_card = (
         next(fn.fn for fn in app.fns.values() if fn.name == name) for name in ("show_report", "show_card")
     )

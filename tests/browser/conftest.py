@@ -44,6 +44,7 @@ def room(untrained, tmp_path_factory, lesion):
         patch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})
         patch.setattr(attribution, "explain", explain)
         app = build_app(tmp_path_factory.mktemp("ledger"), "phantom")
+        app.room.reports = tmp_path_factory.mktemp("reports")  # not those of whoever runs the tests
         _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options())
         yield app.room, url.rstrip("/")
         app.close()
