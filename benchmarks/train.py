@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 from torchvision import transforms
 from transformers import (
     AutoModelForImageClassification,
@@ -58,7 +58,7 @@ from benchmarks.measuring import (
 from xray_models import phantom
 from xray_models.architectures import build_model
 from xray_models.images import InputSpec, from_pixels, to_uint8
-from xray_models.imagesets import ImageSet
+from xray_models.imagesets import ImageSet, collate
 from xray_models.memory import keep_memory, release_memory
 from xray_models.precision import bf16_helps
 from xray_models.recipes import Recipe
@@ -211,7 +211,8 @@ def train_synthetic(subject: Subject) -> float:
     batch = subject.recipe.batch_size
     with tempfile.TemporaryDirectory() as name:
         trainer: Any = _build_ours(subject, Path(name))
-        inputs = default_collate([trainer.train_dataset[place] for place in range(batch)])
+        images = trainer.train_dataset
+        inputs = images.prepare(collate([images[place] for place in range(batch)]))
         model = trainer.model.train()
         optimizer = trainer.create_optimizer()
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

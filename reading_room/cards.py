@@ -12,6 +12,8 @@ from xray_models.methods import TITLES
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import Task
 
+GUEST = " (not signed in)"
+"""After the name of a reader who only typed it, where readers can sign in: anybody can type a colleague's."""
 SEEN = '<p class="sr-first">Read openly: you have seen what the panel says of this image.</p>'
 
 
@@ -59,6 +61,12 @@ def title_of(model: str) -> str:
 def plain(label: str) -> str:
     """A label as people read it."""
     return escape(label.replace("_", " "))
+
+
+def render_reader(name: str) -> str:
+    """A reader's name, which no language changes; that it was only typed is said in the page's."""
+    own = name.removesuffix(GUEST)
+    return f'<bdi translate="no">{escape(own)}</bdi>{GUEST if own != name else ""}'
 
 
 def render_error(message: str, lead: str = "Not read.") -> str:

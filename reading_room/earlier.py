@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from reading_room.cards import plain, render_error
+from reading_room.cards import plain, render_error, render_reader
 from reading_room.tables import render_mark
 from xray_models.flags import WITHDRAWN, LedgerError
 from xray_models.rows import read_part
@@ -151,4 +151,4 @@ def _render_flag(flag: Earlier) -> str:
     by = f" by {escape(flag.decided_by)}" if flag.decided_by and flag.decided_by != flag.reader else ""
     mark = render_mark(f"{flag.status}{by}", _KINDS.get(flag.status, "quiet"))
     label = f"<s>{plain(flag.label)}</s>" if flag.status in _GONE else f"<b>{plain(flag.label)}</b>"
-    return f'{label} · <bdi translate="no">{escape(flag.reader)}</bdi> · {when} · {mark}'
+    return f"{label} · {render_reader(flag.reader)} · {when} · {mark}"

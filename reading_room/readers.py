@@ -14,10 +14,10 @@ from gradio.utils import get_space
 from starlette.datastructures import Headers
 
 from reading_room.browsers import find_browser
+from reading_room.cards import GUEST
 from reading_room.wiring import QUIET
 
 _log = logging.getLogger(__name__)
-GUEST = " (not signed in)"
 _NEEDED = ("authlib", "itsdangerous")  # of gradio[oauth], which a Space's image has
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from reading_room import renders, tables
 from reading_room.agreements import Kappa, Switch, draw_agreement
-from reading_room.cards import plain, render_bars, title_of
+from reading_room.cards import plain, render_bars, render_reader, title_of
 from xray_models.flags import WITHDRAWN
 from xray_models.images import Radiograph, to_display
 
@@ -51,7 +51,7 @@ def _count(flags: pd.DataFrame) -> str:
 def _render_flag(row: Mapping[str, Any], title: str) -> list[str]:
     return [
         f"{_render_time(row['created_at'])}<small class='sr-quiet'>{escape(title)}</small>",
-        f'<bdi translate="no">{escape(row["reader"])}</bdi>',
+        render_reader(row["reader"]),
         plain(row["consensus_label"]) or "–",
         f"<b>{plain(row['corrected_label'])}</b>",
         _render_status(row),
@@ -104,12 +104,12 @@ def render_detail(
 
 def _list_facts(row: Mapping[str, Any], others: pd.DataFrame) -> list[tuple[str, str]]:
     """What a row says, by its headings; of a decision only what is its own, and which flag it decides."""
-    said = f'<bdi translate="no">{escape(row["reader"])}</bdi>, {_render_time(row["created_at"])} UTC'
+    said = f"{render_reader(row['reader'])}, {_render_time(row['created_at'])} UTC"
     label = f"<b>{plain(row['corrected_label'])}</b>"
     comment = f'<span class="sr-comment" translate="no">{escape(row["comment"])}</span>' if row["comment"] else ""
     if row["decides"]:
         decided = others[others["flag_id"] == row["decides"]].to_dict("records")
-        whose = f'<bdi translate="no">{escape(decided[0]["reader"])}</bdi> ' if decided else ""
+        whose = f"{render_reader(decided[0]['reader'])} " if decided else ""
         of = f"{whose}<code>{escape(row['decides'])}</code>"
         return [
             ("Decided by", said),
@@ -170,7 +170,7 @@ def _render_others(others: pd.DataFrame, flag_id: str) -> str:
 
 def _render_other(row: Mapping[str, Any], current: bool) -> str:
     kind = "<i>decision</i> " if row["decides"] else ""
-    said = f"<bdi translate='no'>{escape(row['reader'])}</bdi>: {kind}<b>{plain(row['corrected_label'])}</b>"
+    said = f"{render_reader(row['reader'])}: {kind}<b>{plain(row['corrected_label'])}</b>"
     return f"<li{' aria-current=true' * current}>{_render_time(row['created_at'])} {said} {_render_mark(row)}</li>"
 
 
@@ -218,7 +218,7 @@ def render_switches(switches: Sequence[Switch]) -> str:
         )
     rows = []
     for right, wrong in zip(switches[::2], switches[1::2], strict=True):
-        name = right.reader if right is switches[0] else f'<bdi translate="no">{escape(right.reader)}</bdi>'
+        name = right.reader if right is switches[0] else render_reader(right.reader)
         rows.append(tables.Row([name, _render_switch(right), _render_switch(wrong)]))
     columns = ["Reader", "Changed to the panel’s label when it was right", "… when it was wrong"]
     return tables.render_table(columns, rows, "Blinded readers who first said something else", "sr-switches")

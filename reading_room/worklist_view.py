@@ -7,7 +7,7 @@ from html import escape
 from typing import NamedTuple
 
 from reading_room import tables
-from reading_room.cards import format_percent, plain
+from reading_room.cards import format_percent, plain, render_reader
 from reading_room.worklist import DIFFER, Progress, Row, Worklist, choose_rows
 
 PAGE = 40  # rows on one page
@@ -138,7 +138,7 @@ def _render_cells(row: Row, readers: Sequence[str], opens: bool) -> list[str]:
         f"<b>{plain(said.label)}</b> {sure}{left_out if said.asked > said.answered else ''}",
         f"{render_disagreement(said.disagreement)}<small class='sr-quiet'>doubt {said.doubt:.2f}</small>",
         _render_likeness(said.in_distribution),
-        f'<bdi translate="no">{escape(", ".join(readers))}</bdi>' if readers else "–",
+        ", ".join(map(render_reader, readers)) or "–",
         *button * opens,
     ]
 

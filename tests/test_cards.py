@@ -19,6 +19,18 @@ def reading(untrained, image):
     return Panel.load(untrained, device="cpu").read(image)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("bob", '<bdi translate="no">bob</bdi>'),
+        ("<i>", '<bdi translate="no">&lt;i&gt;</bdi>'),
+        ("bob (not signed in)", '<bdi translate="no">bob</bdi> (not signed in)'),  # the page's words are translated
+    ],
+)
+def test_no_language_changes_a_readers_name(name, shown):
+    assert cards.render_reader(name) == shown
+
+
 def test_every_state_of_a_card():
     html = cards.render_cards(
         [

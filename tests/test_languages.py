@@ -11,6 +11,7 @@ import pytest
 
 from reading_room import languages, panels, review_page, worklist_page, worklist_view
 from reading_room.app import build_app
+from reading_room.cards import GUEST
 from reading_room.languages import LANGUAGES, read_phrases
 from reading_room.review import STATUSES
 from reading_room.viewer import read_part
@@ -171,7 +172,7 @@ def test_words_that_the_server_chooses_are_covered():
     words = [*REASONS, *STATUSES, *TITLES.values(), *worklist_view._STATES.values()]
     words += [task.title for task in tasks] + [label.replace("_", " ") for task in tasks for label in task.labels]
     words += [title for title, _ in worklist_view.ORDERS + worklist_view.list_filters(())]
-    words += [architecture.title for architecture in ARCHITECTURES.values()] + [BOOTSTRAP, WILSON]
+    words += [architecture.title for architecture in ARCHITECTURES.values()] + [BOOTSTRAP, WILSON, GUEST.strip()]
     words += [text for html in (review_page._SEALED, worklist_page._SEALED) for text in Texts(html).found]
     assert [word for word in words if not knows(word)] == []
 

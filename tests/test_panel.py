@@ -138,14 +138,15 @@ def test_unknown_models_and_tasks_are_named():
 def test_one_tensor_in_training_evaluation_and_page(untrained, phantoms, monkeypatch):
     """The same file gives the same tensor, bit for bit, on every way in."""
     from xray_models import datasets
-    from xray_models.imagesets import ImageSet
+    from xray_models.imagesets import ImageSet, collate
 
     path = sorted(phantoms.glob("Nodule/*.png"))[0]
     image = read_image(path)
     panel = Panel.load(untrained, device="cpu")
     spec = next(iter(panel.checkpoints.values())).spec
     arrays = datasets.load_arrays([str(path)], spec)
-    trained_on = ImageSet(arrays.pixels, np.array([0]), spec)[0]["pixel_values"]
+    images = ImageSet(arrays.pixels, np.array([0]), spec)
+    (trained_on,) = images.prepare(collate([images[0]]))["pixel_values"]
     seen = []
     body = next(iter(panel.checkpoints.values())).parts.body
     body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))

@@ -1,144 +1,182 @@
-"""Augmentation policies by name, on torchvision's transforms v2. A new policy is one entry of `POLICIES`."""
+"""Augmentation policies by name, and what varies a whole batch by one. A new policy is one entry of `POLICIES`.
+
+A batch is varied at once, on the device that its network computes on. What happens to each image follows from its own
+row of random numbers alone: neither the other images of its batch nor the number of processes change it.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torchvision.transforms import v2
 
-Policy = Callable[[torch.Tensor], torch.Tensor]
-
-_BILINEAR = v2.InterpolationMode.BILINEAR
+DRAWS = 21  # random numbers that an image needs
 
 
-class _Affine(v2.Transform):
-    """`v2.RandomAffine` with bilinear interpolation, in less than half its time.
+class Policy(NamedTuple):
+    """How much an image varies from epoch to epoch; what goes to either side is given as the most on one.
 
-    Args:
-        degrees: rotation, at most, to either side.
-        shift: in each direction, at most, as a share of the side.
+    Attributes:
+        flip: whether half of the images are mirrored, left and right.
+        degrees: of rotation.
+        shift: in each direction, as a share of the side.
         scale: least and largest magnification.
-        shear: of the rows, at most, in degrees.
+        shear: of the rows, in degrees.
+        crop: least and largest share of the area that is seen, enlarged to the whole.
+        ratio: least and largest ratio of such a part's width to its height, as a share of the image's own.
+        brightness: all grey levels are multiplied by 1 plus or minus at most this.
+        contrast: the same for their distances from the mean level.
+        noise: half of the images get Gaussian noise of at most this standard deviation, as a share of full scale.
+        cut: share of the images in which a rectangle of 2 to 10 % of the area is set to 0.
+        auto: whether each image goes through AutoAugment's ImageNet policy first (Cubuk et al., 2019).
     """
 
-    def __init__(self, degrees: float, shift: float, scale: tuple[float, float], shear: float = 0.0):
-        super().__init__()
-        self.degrees, self.shift, self.scale, self.shear = degrees, shift, scale, shear
+    flip: bool = False
+    degrees: float = 0.0
+    shift: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+    crop: tuple[float, float] = (1.0, 1.0)
+    ratio: tuple[float, float] = (1.0, 1.0)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    noise: float = 0.0
+    cut: float = 0.0
+    auto: bool = False
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Moves one (C, H, W) uint8 image; what comes in from outside is 0."""
-        draw = (2 * torch.rand(4) - 1).tolist()
-        low, high = self.scale
-        scale = low + (high - low) * float(torch.rand(()))
-        shift = (self.shift * draw[1], self.shift * draw[2])
-        return move(image, self.degrees * draw[0], shift, scale, self.shear * draw[3])
+
+POLICIES: dict[str, Policy] = {
+    "none": Policy(),
+    # Flips and little else: for a pretrained network and a few epochs. Only where no label depends on the side.
+    "light": Policy(flip=True, degrees=6, shift=0.04, scale=(0.95, 1.08), brightness=0.08, contrast=0.1),
+    # Small changes of position and exposure, as between two visits, noise, and cut-out. No flips: a mirrored chest is
+    # another finding (situs inversus), and side markers would read backwards.
+    "radiograph": Policy(
+        degrees=8, shift=0.06, scale=(0.9, 1.1), shear=4, brightness=0.2, contrast=0.25, noise=0.04, cut=0.25
+    ),
+    # The COVID project's: rotation, flips, resized crops and exposure. Flips, since none of its four labels depends on
+    # the side: viral and bacterial opacities come on both.
+    "covid": Policy(flip=True, degrees=20, crop=(0.75, 1.0), ratio=(0.9, 1.1), brightness=0.2, contrast=0.25),
+    # Shift, scale and rotation, brightness and contrast, and left-right flips: a slice has no side that matters.
+    "brain": Policy(flip=True, degrees=15, shift=0.06, scale=(0.9, 1.1), brightness=0.15, contrast=0.15),
+    "autoaugment": Policy(auto=True),
+}
+"""Name to policy."""
+
+AUTO = v2.AutoAugment(interpolation=v2.InterpolationMode.BILINEAR)
+"""AutoAugment of one (1, H, W) uint8 image, by torch's global random numbers."""
+
+
+def vary(images: torch.Tensor, draws: np.ndarray, policy: Policy) -> torch.Tensor:
+    """Varies a batch by all of a policy but AutoAugment.
+
+    Args:
+        images: (N, 1, H, W) uint8, on any device.
+        draws: (N, DRAWS) in [0, 1), each row the random numbers of one image.
+        policy: how much.
+
+    Returns:
+        (N, 1, H, W) float32 in [0, 255]; 0 where nothing was.
+    """
+    drawn = iter(draws.T)
+    images = _place(images, drawn, policy)
+    images = _expose(images, drawn, policy)
+    if policy.noise:
+        _add_noise(images, drawn, policy.noise)
+    if policy.cut:
+        _cut_out(images, drawn, policy.cut)
+    return images
 
 
 def move(
-    image: torch.Tensor, degrees: float, shift: tuple[float, float], scale: float, shear: float = 0.0
+    images: torch.Tensor,
+    degrees: np.ndarray,
+    shift: tuple[np.ndarray, np.ndarray],
+    scale: tuple[np.ndarray, np.ndarray],
+    shear: np.ndarray,
 ) -> torch.Tensor:
-    """Shears, turns, magnifies and shifts an image about its centre, as `torchvision.transforms.v2.functional.affine`.
+    """Shears, turns, magnifies and shifts images about their centre, as `torchvision.transforms.v2.functional.affine`.
 
     Args:
-        image: (C, H, W) uint8.
-        degrees: of the rotation, clockwise.
-        shift: to the right and downwards, as shares of width and height.
-        scale: above 1 magnifies.
-        shear: of the rows, in degrees.
+        images: (N, 1, H, W), on any device.
+        degrees: (N,) of the rotation, clockwise.
+        shift: (N,) to the right and (N,) downwards, as shares of width and height.
+        scale: (N,) across and (N,) down; above 1 magnifies, below 0 mirrors.
+        shear: (N,) of the rows, in degrees.
 
     Returns:
-        (C, H, W) uint8, interpolated bilinearly; 0 where nothing was.
+        (N, 1, H, W) float32, interpolated bilinearly; 0 where nothing was.
     """
-    height, width = image.shape[-2:]
-    turn, slant = math.radians(degrees), math.tan(math.radians(shear))
-    cos, sin = math.cos(turn), math.sin(turn)
+    height, width = images.shape[-2:]
+    turn, slant = np.radians(degrees), np.tan(np.radians(shear))
+    cos, sin = np.cos(turn), np.sin(turn)
     # from a place in the result to that in the image: the inverse of scale x rotation x shear
-    a, b = (cos - slant * sin) / scale, (sin + slant * cos) / scale * height / width
-    c, d = -sin / scale * width / height, cos / scale
+    a, b = (cos - slant * sin) / scale[0], (sin + slant * cos) / scale[1] * height / width
+    c, d = -sin / scale[0] * width / height, cos / scale[1]
     right, down = 2 * shift[0], 2 * shift[1]  # in the grid's coordinates, which go from -1 to 1
-    x, y = (2 * torch.arange(width) + 1) / width - 1, (2 * torch.arange(height)[:, None] + 1) / height - 1
-    grid = torch.empty(1, height, width, 2)  # as `F.affine_grid` has it, in a fifth of the time
-    torch.add(a * x - (a * right + b * down), b * y, out=grid[0, ..., 0])
-    torch.add(c * x - (c * right + d * down), d * y, out=grid[0, ..., 1])
-    return F.grid_sample(image[None].float(), grid, align_corners=False)[0].round_().to(torch.uint8)
+    across, along = -(a * right + b * down), -(c * right + d * down)
+    parts = np.stack([a, b, across, c, d, along]).astype(np.float32)
+    a, b, across, c, d, along = torch.from_numpy(parts).to(images.device).view(6, -1, 1, 1)
+    x = (2 * torch.arange(width, device=images.device) + 1) / width - 1
+    y = (2 * torch.arange(height, device=images.device)[:, None] + 1) / height - 1
+    grid = torch.empty(2, len(images), height, width, device=images.device)  # in a fiftieth of `F.affine_grid`'s time
+    torch.add(a * x + across, b * y, out=grid[0])
+    torch.add(c * x + along, d * y, out=grid[1])
+    return F.grid_sample(images.float(), grid.permute(1, 2, 3, 0), align_corners=False)
 
 
-def _none(size: tuple[int, int]) -> Policy:
-    return v2.Identity()
+def _place(images: torch.Tensor, drawn: Iterator[np.ndarray], policy: Policy) -> torch.Tensor:
+    """Mirrors, turns, shifts, magnifies, shears and crops, all in one interpolation."""
+    mirrored = 1 - 2 * (policy.flip & (next(drawn) < 0.5))
+    degrees, shear = (most * (2 * next(drawn) - 1) for most in (policy.degrees, policy.shear))
+    right, down = (policy.shift * (2 * next(drawn) - 1) for _ in range(2))
+    scale, area, ratio = (low + (high - low) * next(drawn) for low, high in (policy.scale, policy.crop, policy.ratio))
+    wide, high = np.minimum(np.sqrt(area * ratio), 1), np.minimum(np.sqrt(area / ratio), 1)  # of the part that is seen
+    right, down = right + (1 / wide - 1) * (next(drawn) - 0.5), down + (1 / high - 1) * (next(drawn) - 0.5)
+    return move(images, degrees, (right, down), (mirrored * scale / wide, scale / high), shear)
 
 
-def _radiograph(size: tuple[int, int]) -> Policy:
-    """Small changes of position and exposure, as between two visits, noise, and cut-out.
-
-    No flips: a mirrored chest is another finding (situs inversus), and side markers would read backwards.
-    """
-    return v2.Compose(
-        [
-            _Affine(degrees=8, shift=0.06, scale=(0.9, 1.1), shear=4),
-            v2.ColorJitter(brightness=0.2, contrast=0.25),
-            v2.RandomApply([v2.Lambda(_add_noise)], p=0.5),
-            v2.RandomErasing(p=0.25, scale=(0.02, 0.1), value=0),
-        ]
-    )
+def _expose(images: torch.Tensor, drawn: Iterator[np.ndarray], policy: Policy) -> torch.Tensor:
+    """Changes brightness, then contrast, as torchvision's `adjust_brightness` and `adjust_contrast`."""
+    factors = [1 + most * (2 * next(drawn) - 1) for most in (policy.brightness, policy.contrast)]
+    brightness, contrast = torch.from_numpy(np.stack(factors).astype(np.float32)).to(images.device).view(2, -1, 1, 1, 1)
+    if policy.brightness:
+        images.mul_(brightness).clamp_(0, 255)
+    if policy.contrast:
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        images.mul_(contrast).add_((1 - contrast) * mean).clamp_(0, 255)
+    return images
 
 
-def _add_noise(image: torch.Tensor) -> torch.Tensor:
-    """Adds Gaussian noise of up to 4 % of full scale to a uint8 image."""
-    strength = 0.04 * 255 * torch.rand(1)
-    return (image + strength * torch.randn(image.shape)).clamp(0, 255).to(torch.uint8)
+def _add_noise(images: torch.Tensor, drawn: Iterator[np.ndarray], most: float) -> None:
+    """Adds a window of a field of noise: one drawn anew for each image would take as long as all the rest."""
+    height, width = images.shape[-2:]
+    chosen, strength = next(drawn) < 0.5, 255 * most * next(drawn)
+    top, left = (((1 + side) * next(drawn)).astype(int) for side in (height, width))
+    field = _draw_noise(2 * height, 2 * width, images.device)
+    for place in np.flatnonzero(chosen).tolist():
+        window = field[top[place] : top[place] + height, left[place] : left[place] + width]
+        images[place].add_(window, alpha=float(strength[place])).clamp_(0, 255)
 
 
-def _covid(size: tuple[int, int]) -> Policy:
-    """The COVID project's: rotation, flips, resized crops and exposure.
-
-    Flips, since none of its four labels depends on the side: viral and bacterial opacities come on both.
-    """
-    return v2.Compose(
-        [
-            v2.RandomHorizontalFlip(),
-            v2.RandomRotation(20, interpolation=_BILINEAR),
-            v2.RandomResizedCrop(size, scale=(0.75, 1.0), ratio=(0.9, 1.1), antialias=True),
-            v2.ColorJitter(brightness=0.2, contrast=0.25),
-        ]
-    )
+@functools.lru_cache(maxsize=2)
+def _draw_noise(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """A field of standard Gaussian noise, (height, width), the same on every machine."""
+    return torch.from_numpy(np.random.default_rng(0).standard_normal((height, width), dtype=np.float32)).to(device)
 
 
-def _light(size: tuple[int, int]) -> Policy:
-    """Flips and little else: for a pretrained network and a few epochs. Only where no label depends on the side."""
-    return v2.Compose(
-        [
-            v2.RandomHorizontalFlip(),
-            _Affine(degrees=6, shift=0.04, scale=(0.95, 1.08)),
-            v2.ColorJitter(brightness=0.08, contrast=0.1),
-        ]
-    )
-
-
-def _brain(size: tuple[int, int]) -> Policy:
-    """Shift, scale and rotation, brightness and contrast, and left-right flips: a slice has no side that matters."""
-    return v2.Compose(
-        [
-            v2.RandomHorizontalFlip(),
-            _Affine(degrees=15, shift=0.06, scale=(0.9, 1.1)),
-            v2.ColorJitter(brightness=0.15, contrast=0.15),
-        ]
-    )
-
-
-def _autoaugment(size: tuple[int, int]) -> Policy:
-    """AutoAugment's ImageNet policy (Cubuk et al., 2019)."""
-    return v2.AutoAugment(interpolation=_BILINEAR)
-
-
-POLICIES: dict[str, Callable[[tuple[int, int]], Policy]] = {
-    "none": _none,
-    "light": _light,
-    "radiograph": _radiograph,
-    "covid": _covid,
-    "brain": _brain,
-    "autoaugment": _autoaugment,
-}
-"""Name to a maker of a policy: from (height, width) to what takes and returns one (1, H, W) uint8 image."""
+def _cut_out(images: torch.Tensor, drawn: Iterator[np.ndarray], share: float) -> None:
+    """Zhong et al., 2020, "Random erasing data augmentation", with its ratios of the sides."""
+    height, width = images.shape[-2:]
+    chosen, area, ratio = next(drawn) < share, 0.02 + 0.08 * next(drawn), np.exp(np.log(3.3) * (2 * next(drawn) - 1))
+    tall, wide = np.sqrt(area * ratio), np.sqrt(area / ratio)
+    top, left = next(drawn) * (1 - tall), next(drawn) * (1 - wide)
+    for place in np.flatnonzero(chosen).tolist():
+        rows = slice(round(top[place] * height), round((top[place] + tall[place]) * height))
+        columns = slice(round(left[place] * width), round((left[place] + wide[place]) * width))
+        images[place, :, rows, columns] = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from xray_models import datasets
-from xray_models.augment import POLICIES
+from xray_models.augment import AUTO, DRAWS, POLICIES, vary
 from xray_models.images import InputSpec, normalise
 from xray_models.recipes import Recipe
 from xray_models.relabels import apply_relabels, check_ledger
@@ -24,7 +24,7 @@ _SPLITS = ("train", "validation", "test")
 
 
 class ImageSet(Dataset):
-    """Images of one split.
+    """Images of one split as they were decoded, (H, W) uint8, with the random numbers by which `augment` varies them.
 
     What augmentation does to an image follows from (seed, epoch, place in the set) alone: the number of workers
     and processes, and where a training was resumed, change nothing.
@@ -39,10 +39,8 @@ class ImageSet(Dataset):
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, spec: InputSpec, augment: str = "none", seed: int = 0):
         self.pixels, self.labels, self.spec = pixels, np.asarray(labels), spec
-        size = (spec.height, spec.width)
-        self.augment = POLICIES[choose("augmentation policy", augment, POLICIES)](size)
-        self.vary = POLICIES["autoaugment"](size)  # for the copies that `raise_minorities` adds
-        self.fixed = augment == "none"
+        self.policy = POLICIES[choose("augmentation policy", augment, POLICIES)]
+        self.varied = self.policy._replace(auto=False) != POLICIES["none"]  # batch by batch
         self.order = np.arange(len(self.labels))  # the image behind each place
         self.seed, self.epoch = seed, 0
 
@@ -51,7 +49,7 @@ class ImageSet(Dataset):
         self.epoch = epoch
 
     def raise_minorities(self) -> None:
-        """Repeats images until every label has as many as the most frequent; the copies go through AutoAugment."""
+        """Repeats images until every label has as many as the most frequent; the copies go through AutoAugment, too."""
         counts = np.bincount(self.labels)
         rng = np.random.default_rng(self.seed)
         copies = []
@@ -67,14 +65,38 @@ class ImageSet(Dataset):
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         index = self.order[place]
-        image = torch.from_numpy(np.array(self.pixels[index]))[None]  # (1, H, W) uint8
-        policy = self.augment if place < len(self.labels) else self.vary
-        if not self.fixed or policy is self.vary:
+        image = torch.from_numpy(np.array(self.pixels[index]))
+        item: dict[str, Any] = {"pixel_values": image, "labels": int(self.labels[index])}
+        rng = np.random.default_rng([self.seed, self.epoch, int(place)])
+        if self.varied:
+            item["draws"] = rng.random(DRAWS)
+        if self.policy.auto or place >= len(self.labels):
             with torch.random.fork_rng(devices=[]):
-                seeds = np.random.SeedSequence([self.seed, self.epoch, int(place)]).generate_state(1)
-                torch.default_generator.manual_seed(int(seeds[0]))  # `torch.manual_seed` writes the stack down for CUDA
-                image = policy(image)
-        return {"pixel_values": normalise(image[0], self.spec), "labels": int(self.labels[index])}
+                torch.default_generator.manual_seed(int(rng.integers(2**32)))  # `torch.manual_seed` is slow beside CUDA
+                item["pixel_values"] = AUTO(image[None])[0]
+        return item
+
+    def prepare(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Makes what a model takes of a batch: varied by the policy, and in the model's numbers.
+
+        Args:
+            batch: from `collate`; its tensors on any device.
+        """
+        pixels = batch["pixel_values"][:, None]
+        if "draws" in batch:
+            pixels = vary(pixels, batch["draws"], self.policy)
+        return {"pixel_values": normalise(pixels[:, 0], self.spec), "labels": batch["labels"]}
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Puts items of an `ImageSet` into a batch: its images and labels as tensors, the random numbers as an array."""
+    batch: dict[str, Any] = {
+        "pixel_values": torch.stack([item["pixel_values"] for item in items]),
+        "labels": torch.tensor([item["labels"] for item in items]),
+    }
+    if "draws" in items[0]:
+        batch["draws"] = np.stack([item["draws"] for item in items])  # no tensor: it stays beside the processor
+    return batch
 
 
 def read_rows(task: Task, data: Path | None, flags: Path | None = None) -> pd.DataFrame:

@@ -128,6 +128,9 @@ def normalise(pixels: "np.ndarray | torch.Tensor", spec: InputSpec) -> "torch.Te
 
     values = torch.as_tensor(pixels).to(torch.float32, copy=True).unsqueeze(-3).div_(255)
     mean, std = (torch.tensor(part, device=values.device).view(-1, 1, 1) for part in (spec.mean, spec.std))
+    if len(set(spec.mean)) == len(set(spec.std)) == 1:  # the channels are the same: one is computed
+        values.sub_(mean[:1]).div_(std[:1])
+        return values.expand(*values.shape[:-3], len(mean), *values.shape[-2:]).contiguous()
     return (values - mean).div_(std)
 
 

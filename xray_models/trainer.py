@@ -32,7 +32,7 @@ from xray_models.averaging import AVERAGE, Average
 from xray_models.calibration import fit_temperature
 from xray_models.callbacks import Epochs, Progress
 from xray_models.checkpoints import list_labels
-from xray_models.imagesets import BalancedSampler, ImageSet
+from xray_models.imagesets import BalancedSampler, ImageSet, collate
 from xray_models.optimizers import OPTIMIZERS, group_parameters
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError
@@ -81,6 +81,12 @@ class RecipeTrainer(Trainer):
             loss = (1 - self.recipe.teaching) * loss + self.recipe.teaching * taught
         loss = loss / len(pixels)
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Varies a batch and makes it what the model takes, on the device that the model computes on."""
+        inputs = super()._prepare_inputs(inputs)
+        images: Any = self.train_dataset
+        return images.prepare(inputs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The recipe's optimizer, with lower rates for lower layers where it asks for them."""
@@ -240,6 +246,7 @@ def build_trainer(
         model=_prepare(model) if isinstance(model, PreTrainedModel) else None,
         model_init=None if isinstance(model, PreTrainedModel) else lambda trial: _prepare(model(trial)),
         args=build_arguments(recipe, len(sets["train"]), out, seed, count_workers(model, len(sets["train"]), recipe)),
+        data_collator=collate,
         train_dataset=sets["train"],
         eval_dataset=sets["validation"],
         compute_metrics=_validation_metrics,

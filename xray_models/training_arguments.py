@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
+from xray_models.augment import POLICIES
 from xray_models.precision import bf16_helps
 from xray_models.recipes import Recipe
 
@@ -21,9 +22,9 @@ _SCHEDULES = {"cosine": "cosine", "plateau": "reduce_lr_on_plateau", "constant":
 def count_workers(model: Any, images: int, recipe: Recipe) -> int:
     """Processes that prepare the next batches while the network learns; they change no result.
 
-    Beside a GPU as many as there are cores. On a CPU one, which fills what the network leaves idle: but none for a
-    small network, whose step takes no longer than preparing its batch, or for few images, since it begins anew every
-    epoch.
+    Beside a GPU as many as there are cores. On a CPU none, since a batch is varied as a whole by the cores that learn
+    from it; but one where images go through AutoAugment, each by itself: not for a small network, whose step takes no
+    longer than that, or for few images, since it begins anew every epoch.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -31,7 +32,8 @@ def count_workers(model: Any, images: int, recipe: Recipe) -> int:
     if torch.cuda.is_available():
         return max(0, min(8, spare))
     heavy = isinstance(model, PreTrainedModel) and model.num_parameters() >= _HEAVY
-    return max(0, min(1, spare)) if heavy and images >= _MANY * recipe.batch_size else 0
+    single = POLICIES[recipe.augment].auto or recipe.balance == "copies"
+    return max(0, min(1, spare)) if single and heavy and images >= _MANY * recipe.batch_size else 0
 
 
 def build_arguments(recipe: Recipe, images: int, out: Path, seed: int, workers: int) -> TrainingArguments:
