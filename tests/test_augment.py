@@ -4,7 +4,8 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from xray_models.augment import AUTO, DRAWS, POLICIES, Policy, move, vary
+from xray_models.augment import AUTO, DRAWS, move, vary
+from xray_models.policies import POLICIES, Policy
 
 MOVED = (  # degrees, shift to the right and downwards, scale across and down, shear
     (0, (0, 0), (1, 1), 0),

@@ -13,8 +13,9 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from xray_models import datasets
-from xray_models.augment import AUTO, DRAWS, POLICIES, vary
+from xray_models.augment import AUTO, DRAWS, vary
 from xray_models.images import InputSpec, normalise
+from xray_models.policies import POLICIES
 from xray_models.recipes import Recipe
 from xray_models.relabels import apply_relabels, check_ledger
 from xray_models.tasks import Task, choose

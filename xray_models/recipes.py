@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable
 
 from xray_models.fields import TaskError, choose
+from xray_models.policies import POLICIES
 
 _CHOICES = {  # of a recipe's words
-    "augment": ("none", "light", "radiograph", "covid", "brain", "autoaugment"),
+    "augment": tuple(POLICIES),
     "calibrate": ("biases", "temperature"),
     "optimizer": ("adamw", "adam", "sgd", "rmsprop"),
     "schedule": ("cosine", "plateau", "constant"),
@@ -42,7 +43,7 @@ class Recipe:
         optimizer: `adamw`, `adam`, `sgd` (Nesterov) or `rmsprop`.
         weight_decay: decoupled for AdamW, else the L2 penalty.
         layer_decay: rate of each transformer layer relative to the one above it, in (0, 1].
-        augment: `none`, `light`, `radiograph`, `covid`, `brain` or `autoaugment`, policies of `xray_models.augment`.
+        augment: `none`, `light`, `radiograph`, `covid`, `brain` or `autoaugment`, as `xray_models.policies` has them.
         mixup: alpha of mixup (Zhang et al., 2018); 0 for none.
         schedule: `cosine` or `constant` (both with warm-up), or `plateau` (halved when validation stalls).
         warmup: fraction of the steps over which the rate rises (not for plateau).

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from xray_models.augment import POLICIES
+from xray_models.policies import POLICIES
 from xray_models.precision import bf16_helps
 from xray_models.recipes import Recipe
 
