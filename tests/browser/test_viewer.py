@@ -171,13 +171,12 @@ def test_two_maps_lie_beside_each_other_on_the_same_image(room, file, size):
         page.wait_for_function("() => secondRead.map.model === 'simple_cnn'")
         assert page.evaluate("() => secondRead.map.beside") == "resnet18"
 
-        page.mouse.move(0, 0)
+        page.locator(".vw-stage").hover()  # which waits until it stands still
         stage = page.locator(".vw-stage").bounding_box()
         across = stage["width"] > stage["height"]
         place = (0.7, 0.4) if across else (0.4, 0.7)
-        page.locator(".vw-stage").hover(position={"x": place[0] * stage["width"], "y": place[1] * stage["height"]})
+        page.mouse.move(stage["x"] + place[0] * stage["width"], stage["y"] + place[1] * stage["height"])
         page.wait_for_selector(".vw-cross", state="attached")
-        stage = page.locator(".vw-stage").bounding_box()
         cross = page.locator(".vw-cross").bounding_box()
         shift = (0.5, 0) if across else (0, 0.5)
         for axis, length, start in ((0, "width", "x"), (1, "height", "y")):
