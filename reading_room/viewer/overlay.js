@@ -161,7 +161,8 @@ class Overlay extends View {
     const other = this.panes.split && this.cardOf(this.map.beside);
     if (other && other.dataset.map !== this.beside.source) this.loadBeside();
     this.markCards();
-    if (document.activeElement === document.body) this.stageBox.focus({ preventScroll: true }); // its form is gone
+    const lost = this.case?.state === "case" && document.activeElement === document.body; // with a form that is gone
+    if (lost) this.stageBox.focus({ preventScroll: true });
   }
 }
 

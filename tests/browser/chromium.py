@@ -72,8 +72,10 @@ def opened(url, size, script="", **options):
         RUNNING.close_contexts()
     host = re.match(r"https?://([^/?]+)", url)[1]
     web = [address for address in asked if re.match(r"(https?|wss?)://", address)]
-    assert [address for address in web if not re.match(rf"(https?|wss?)://{re.escape(host)}([/?]|$)", address)] == []
-    assert [text for text in errors if "404" not in text] == []
+    elsewhere = [address for address in web if not re.match(rf"(https?|wss?)://{re.escape(host)}([/?]|$)", address)]
+    assert not elsewhere, elsewhere
+    broken = [text for text in errors if "404" not in text]
+    assert not broken, broken
 
 
 def visit(page, url):

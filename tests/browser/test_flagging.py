@@ -175,6 +175,7 @@ def test_the_notice_is_there_until_it_is_understood(room, size):
         page.wait_for_selector(".sr-notice", state="visible")
         text = page.locator(".sr-notice").inner_text()
         assert all(part in text for part in ("research and teaching", "Not a medical device", "patients’ care"))
+        page.evaluate("() => secondRead.followCards()")  # as when the cards come after the viewer
         assert page.evaluate("() => document.activeElement === document.body")
         assert page.evaluate("() => document.documentElement.scrollWidth") <= size["width"]
         before = page.locator(".vw-stage").bounding_box()
