@@ -99,6 +99,23 @@ def test_an_image_is_mirrored_and_stretched_after_it_is_turned():
     assert near.float().mean() > 0.97  # but at the edges, since it is interpolated once in place of twice
 
 
+@pytest.mark.parametrize("across", [True, False])
+@pytest.mark.parametrize(
+    ("policy", "number", "reach"),
+    [(Policy(shift=0.1), 3, 0.1), (Policy(crop=(0.25, 0.25)), 8, 0.25), (Policy(scale=(0.5, 2.0), shift=0.1), 3, 0.08)],
+    ids=["shift", "crop", "shift of the magnified"],
+)
+def test_images_are_shifted_and_cropped_as_far_as_they_may(policy, number, reach, across):
+    """The place that comes to the middle, told by a ramp of grey."""
+    ramp = (255 * (torch.arange(101) + 0.5) / 101).expand(101, -1)
+    images = (ramp if across else ramp.T)[None, None]
+    for drawn, side in ((0.0, 1), (1.0, -1)):
+        row = np.full((1, DRAWS), 0.5)
+        row[0, number + (not across)] = drawn
+        middle = vary(images, row, policy)[0, 0, 50, 50] / 255
+        assert middle == pytest.approx(0.5 + side * reach, abs=0.001)
+
+
 @pytest.mark.parametrize("number", [0.0, 0.25, 0.999])
 def test_exposure_is_torchvisions(number):
     row = np.full((1, DRAWS), number)
