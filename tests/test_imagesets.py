@@ -3,10 +3,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 from xray_models import datasets
 from xray_models.images import InputSpec, normalise
-from xray_models.imagesets import ImageSet, collate, load_splits, read_rows
+from xray_models.imagesets import ImageSet, class_weights, collate, load_splits, read_rows
 from xray_models.tasks import TaskError, load_task
 
 SPEC = InputSpec(32, 32)
@@ -66,6 +67,13 @@ def test_minorities_are_raised_by_varied_copies():
     copies = read(images, *range(6, 10))
     assert any(not torch.equal(copy, read(images, 5)[0]) for copy in copies)
     assert torch.equal(read(images, *range(6)), normalise(images.pixels, SPEC))
+
+
+def test_class_weights_are_scikit_learns_and_average_to_one():
+    labels = np.array([0] * 90 + [1] * 7 + [2] * 3)
+    weights = class_weights(labels, 3)
+    assert weights == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels))
+    assert weights[labels].mean() == pytest.approx(1)
 
 
 def test_an_unknown_policy_is_refused():

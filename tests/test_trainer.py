@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from scipy.special import log_softmax
-from sklearn.utils.class_weight import compute_class_weight
 from transformers import EvalPrediction, TrainerCallback
 
 from xray_models import trainer as trainers
@@ -24,7 +23,7 @@ from xray_models.optimizers import group_parameters
 from xray_models.progress import last_progress
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError
-from xray_models.trainer import _validation_metrics, build_trainer, class_weights, freeze_body
+from xray_models.trainer import _validation_metrics, build_trainer, freeze_body
 
 RECIPE = Recipe(
     epochs=3, batch_size=8, augment="none", schedule="constant", warmup=0.0, image_size=48, width=0.25, balance="none"
@@ -78,13 +77,6 @@ def test_epochs_are_compared_after_temperature_scaling():
     assert bold["log_loss"] > modest["log_loss"] + 0.5
     assert bold["calibrated_log_loss"] == pytest.approx(modest["calibrated_log_loss"], abs=1e-4)
     assert modest["calibrated_log_loss"] <= modest["log_loss"]
-
-
-def test_class_weights_are_scikit_learns_and_average_to_one():
-    labels = np.array([0] * 90 + [1] * 7 + [2] * 3)
-    weights = class_weights(labels, 3)
-    assert weights == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels))
-    assert weights[labels].mean() == pytest.approx(1)
 
 
 def test_class_weights_balance_the_loss(tmp_path):

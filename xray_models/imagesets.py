@@ -175,6 +175,19 @@ def _check_splits(task: Task, rows: pd.DataFrame) -> None:
             _log.warning("no %s image has the label %s: the model cannot be judged by it there", split, missing)
 
 
+def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Weights by inverse frequency whose mean over the images is 1.
+
+    Args:
+        labels: (N,) label numbers.
+        classes: number of labels, K.
+
+    Returns:
+        (K,) weights.
+    """
+    return len(labels) / (classes * np.maximum(np.bincount(labels, minlength=classes), 1))
+
+
 class BalancedSampler(Sampler[int]):
     """Draws with replacement, every label as often as any other; the same draw on every process.
 

@@ -32,7 +32,7 @@ from xray_models.averaging import AVERAGE, Average
 from xray_models.calibration import fit_temperature
 from xray_models.callbacks import Epochs, Progress
 from xray_models.checkpoints import list_labels
-from xray_models.imagesets import BalancedSampler, ImageSet, collate
+from xray_models.imagesets import BalancedSampler, ImageSet, class_weights, collate
 from xray_models.optimizers import OPTIMIZERS, group_parameters
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError
@@ -185,19 +185,6 @@ class RecipeTrainer(Trainer):
         if self.average is not None and self.state.best_model_checkpoint:
             model.load_state_dict(load_file(self._best / AVERAGE))
         return model
-
-
-def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Weights by inverse frequency whose mean over the images is 1.
-
-    Args:
-        labels: (N,) label numbers.
-        classes: number of labels, K.
-
-    Returns:
-        (K,) weights.
-    """
-    return len(labels) / (classes * np.maximum(np.bincount(labels, minlength=classes), 1))
 
 
 def freeze_body(model: PreTrainedModel) -> None:
