@@ -177,6 +177,12 @@ def test_words_that_the_server_chooses_are_covered():
     assert [word for word in words if not knows(word)] == []
 
 
+def test_a_name_that_was_only_typed_is_called_so_wherever_a_phrase_holds_a_name():
+    holding = [key for key in TABLE if "{READER}" in key and GUEST not in key]
+    assert holding and [key for key in holding if key.replace("{READER}", "{READER}" + GUEST) not in TABLE] == []
+    assert all("(oturum açmadı)" in text or ", oturum açmadı)" in text for key, text in TABLE.items() if GUEST in key)
+
+
 ERRORS = "FlagError|LedgerError|IntakeError|SealedError|ImageError|UnsupportedImage|OversizedImage|TruncatedImage"
 ERRORS += "|TaskError|HubError|FileMissing|PickleOnly|LabelsDiffer|HashDiffers|NotPulled"  # why a model is unavailable
 ERRORS += "|OSError"
