@@ -55,12 +55,13 @@ def test_a_card_takes_figures_and_intervals_from_an_evaluation(found, capsys):
     assert f"value: {auroc['value']:.4f}".rstrip("0") in card
 
 
-def test_a_card_names_the_teacher(found):
+@pytest.mark.parametrize(("teacher", "named"), [("resnet18", "resnet18"), ("resnet18, fusion", "resnet18 and fusion")])
+def test_a_card_names_the_teacher(found, teacher, named):
     task, _, _ = found
     info = json.loads((CHECKPOINTS / "covid" / "vit_tiny" / "config.json").read_text())["second_read"]
     assert "learned the opinions" not in render_card(task, info)
-    info["recipe"]["teacher"] = "resnet18"
-    assert "it learned the opinions of resnet18 about the training images." in render_card(task, info)
+    info["recipe"]["teacher"] = teacher
+    assert f"it learned the opinions of {named} about the training images." in render_card(task, info)
 
 
 @pytest.mark.parametrize(
