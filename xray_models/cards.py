@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from huggingface_hub import EvalResult, ModelCardData
 
 from xray_models.architectures import find_architecture
+from xray_models.recipes import list_teachers
 from xray_models.tasks import Task, TaskError, choose
 
 _METRICS = {
@@ -280,7 +281,7 @@ def _describe_biases(labels: Sequence[str], biases: Sequence[float]) -> str:
 
 def _describe_start(started_from: str, recipe: Mapping[str, Any]) -> str:
     given = " in the folder given with `--weights` or `$XRAY_WEIGHTS`" if "ImageNet" in started_from else ""
-    width, teacher = recipe["width"], " and ".join(recipe.get("teacher", "").replace(" ", "").split(","))
+    width, teacher = recipe["width"], " and ".join(list_teachers(recipe.get("teacher", "")))
     narrow = "" if width == 1 else f" At {width:g} of the published network's width, to keep it small."
     taught = f" Besides the labels it learned the opinions of {teacher} about the training images." if teacher else ""
     return f"Started from {started_from}{given}.{narrow}{taught}"

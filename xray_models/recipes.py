@@ -103,6 +103,11 @@ class Recipe:
                 raise TaskError(f"{name} is {value}; it must be a finite number {words}.")
 
 
+def list_teachers(teacher: str) -> list[str]:
+    """Names of the models that a recipe's `teacher` stands for."""
+    return [name.strip() for name in teacher.split(",") if name.strip()]
+
+
 def describe_fields() -> dict[str, str]:
     """What each field of a recipe is, as `Recipe` says it; nothing where Python runs without docstrings."""
     entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", inspect.getdoc(Recipe) or "", re.MULTILINE)

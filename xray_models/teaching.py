@@ -10,7 +10,7 @@ from torch import nn
 from xray_models.checkpoints import Checkpoint, load_checkpoint
 from xray_models.images import InputSpec
 from xray_models.precision import bf16_helps
-from xray_models.recipes import Recipe
+from xray_models.recipes import Recipe, list_teachers
 from xray_models.tasks import Task
 
 
@@ -57,7 +57,7 @@ def load_teacher(task: Task, recipe: Recipe, spec: InputSpec) -> Teacher | None:
     Raises:
         TaskError: when the task has no such model, or it is not trained.
     """
-    names = [name.strip() for name in recipe.teacher.split(",") if name.strip()]
+    names = list_teachers(recipe.teacher)
     return Teacher([load_checkpoint(task, task.model(name)) for name in names], spec) if names else None
 
 
