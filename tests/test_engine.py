@@ -1,11 +1,13 @@
 import dataclasses
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from xray_models import engine
+from xray_models.architectures import FusedParts
 from xray_models.attribution import explain
 from xray_models.checkpoints import load_checkpoint
 from xray_models.engine import TOLERANCE, build_engine, compare, engine_folder, hash_body
@@ -30,9 +32,69 @@ def test_openvino_says_what_torch_says(members, name):
 
 
 def test_single_precision_is_equal_to_the_sixth_digit(members):
-    fast = engine._open_parts(members["resnet18"].parts, members["resnet18"].spec, "f32")
+    fast, used = engine._open_parts(members["resnet18"], ["f32"])
     difference, _ = compare(members["resnet18"], fast)
+    assert used == "f32"
     assert difference < 1e-5
+
+
+@pytest.fixture
+def rounded(members, monkeypatch):
+    """One of the precisions that a processor may have, rounding features by 10 %; every body is opened anew."""
+    away = {"coarse": 0.1, "f32": 0.0}
+    monkeypatch.setattr(engine, "_open_bodies", {})
+    monkeypatch.setattr(engine, "_roundings", {})
+    monkeypatch.setattr(engine, "list_precisions", lambda: ["coarse", "f32"])
+    compiled = engine._compile
+
+    def compile_body(body, spec, path, precision):
+        exact, share = compiled(body, spec, path, "f32"), away[precision]
+        opened.append(precision)
+        return lambda inputs: (1 + share) * exact(inputs)
+
+    opened = []
+    monkeypatch.setattr(engine, "_compile", compile_body)
+    return away, opened
+
+
+def test_a_precision_that_a_body_does_not_bear_gives_way_to_the_next(members, rounded):
+    away, opened = rounded
+    assert build_engine(members["resnet18"]).name == "openvino f32"
+    assert build_engine(members["resnet18"]).name == "openvino f32"
+    assert opened == ["coarse", "f32"]  # what was found out once is known
+    away["f32"] = 0.06
+    found = build_engine(members["vit_tiny"])
+    assert (found.name, found.reason) == ("torch", "OpenVINO's features in f32 differ from torch's by 6.0%")
+
+
+def test_rounding_that_a_body_bears_is_taken(members, rounded):
+    rounded[0]["coarse"] = 0.01
+    assert build_engine(members["resnet18"]).name == "openvino coarse"
+
+
+def test_a_probability_that_differs_asks_for_more_precision(members, rounded, monkeypatch):
+    rounded[0]["coarse"] = 0.01
+    answers = iter([(0.2, True), (0.0, True)])
+    monkeypatch.setattr(engine, "compare", lambda *_: next(answers))
+    assert build_engine(members["resnet18"]).name == "openvino f32"
+
+
+def test_a_fusion_has_each_member_in_the_precision_that_it_bears(members, rounded):
+    first, second = members["resnet18"], members["vit_tiny"]
+    rounded[0]["coarse"] = 0.01
+    engine._roundings[f"{hash_body(second.parts.body, first.spec)}-coarse"] = 0.1
+    pair = FusedParts((first.parts, second.parts), torch.nn.Identity(), torch.nn.Linear(1, 1))
+    parts, used = engine._open_parts(SimpleNamespace(parts=pair, spec=first.spec), ["coarse", "f32"])
+    inputs = torch.zeros(1, 3, first.spec.height, first.spec.width)
+    exact, found = pair.body(inputs), parts.body(inputs)
+    assert used == "coarse+f32"
+    torch.testing.assert_close(found[0], 1.01 * exact[0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found[1], exact[1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_body_without_features_is_not_rounded(members):
+    dark = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Threshold(1e9, 0.0))
+    assert engine._measure_rounding(dark, dark, members["simple_cnn"].spec) == 0.0
 
 
 def test_a_converted_body_is_kept_under_its_weights(members, monkeypatch):

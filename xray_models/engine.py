@@ -1,7 +1,8 @@
 """What runs a model's body: torch, or OpenVINO on the CPU. The head stays in torch, and with it Grad-CAM.
 
-OpenVINO computes in bfloat16 where the processor does, else in single precision. A body is converted once and kept in
-the cache, under the hash of its weights; before it is used, its answer on a drawn image is compared with torch's.
+OpenVINO computes in bfloat16 where the processor does and the body bears it, else in single precision. A body is
+converted once and kept in the cache, under the hash of its weights; before it is used, its features of drawn images,
+and what the model makes of them, are compared with torch's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -29,6 +31,7 @@ from xray_models.tasks import TaskError, choose
 _log = logging.getLogger(__name__)
 ENGINES = ("auto", "torch", "openvino")
 TOLERANCE = 5e-3  # difference of a probability that an engine may make
+ROUNDING = 5e-2  # of a body's features, as a share of them: with more, labels and Grad-CAMs of real images differ
 _LAYOUT = 1  # of the cached files
 
 
@@ -36,7 +39,7 @@ class Engine(NamedTuple):
     """How one model's body is run.
 
     Attributes:
-        name: "torch", "openvino bf16" or "openvino f32".
+        name: "torch", or "openvino" and the precision: "bf16", "f32", "bf16+f32" where a fusion's members differ.
         parts: the model's parts, whose bodies it runs.
         reason: why it is torch although more was asked for, or "".
     """
@@ -52,25 +55,22 @@ def build_engine(checkpoint: Checkpoint, kind: str = "auto") -> Engine:
     Args:
         checkpoint: a loaded model, on the CPU for OpenVINO.
         kind: one of `ENGINES`. "auto" takes OpenVINO where it is installed, converts the model and agrees with torch
-            on a drawn image (the same label, probabilities within `TOLERANCE`), else torch; "openvino" insists.
+            on drawn images (features within `ROUNDING`, probabilities within `TOLERANCE`, the same label), else
+            torch; "openvino" insists.
 
     Raises:
         TaskError: for an unknown kind, or when OpenVINO was asked for and cannot be had.
     """
     choose("engine", kind, ENGINES)
-    parts = checkpoint.parts
     if kind == "torch" or (kind == "auto" and checkpoint.model.device.type != "cpu"):
-        return Engine("torch", parts)
-    reason = "OpenVINO is not installed (pip install openvino)"
-    if is_installed():
-        for precision in list_precisions():
-            fast, reason = _try(checkpoint, precision)
-            if fast is not None:
-                return Engine(f"openvino {precision}", fast)
+        return Engine("torch", checkpoint.parts)
+    fast, reason = _find_fast(checkpoint)
+    if fast is not None:
+        return fast
     if kind == "openvino":
         raise TaskError(f"model {checkpoint.name!r} does not run on OpenVINO: {reason}. Use --engine torch or auto.")
     _log.warning("model %s runs on torch: %s", checkpoint.name, reason)
-    return Engine("torch", parts, reason)
+    return Engine("torch", checkpoint.parts, reason)
 
 
 def is_installed() -> bool:
@@ -84,23 +84,45 @@ def list_precisions() -> list[str]:
     return ["bf16", "f32"] if "BF16" in able else ["f32"]
 
 
-def _try(checkpoint: Checkpoint, precision: str) -> tuple[Parts | FusedParts | None, str]:
-    """Checked parts in this precision, or None and the reason why not."""
-    try:
-        fast = _open_parts(checkpoint.parts, checkpoint.spec, precision)
-    except (RuntimeError, OSError) as error:  # OpenVINO cannot convert, read or compile it, or the cache not hold it
-        return None, f"{precision}: {str(error).strip().splitlines()[-1]}"
-    difference, same = compare(checkpoint, fast)
-    if same and difference <= TOLERANCE:
-        return fast, ""
-    return None, f"{precision} differs from torch by {difference:.1e} in a probability"
+def _find_fast(checkpoint: Checkpoint) -> tuple[Engine | None, str]:
+    """The fastest that agrees with torch, or None and the reason why there is none."""
+    if not is_installed():
+        return None, "OpenVINO is not installed (pip install openvino)"
+    reason, precisions = "", list_precisions()
+    for first in range(len(precisions)):
+        try:
+            fast, used = _open_parts(checkpoint, precisions[first:])
+        except (RuntimeError, OSError) as error:  # it cannot be converted, read or compiled, or the cache not hold it
+            reason = str(error).strip().splitlines()[-1]
+            continue
+        difference, same = compare(checkpoint, fast)
+        if same and difference <= TOLERANCE:
+            return Engine(f"openvino {used}", fast), ""
+        reason = f"OpenVINO's {used} differs from torch by {difference:.1e} in a probability"
+    return None, reason
 
 
-def _open_parts(parts: Parts | FusedParts, spec: InputSpec, precision: str) -> Any:
+def _open_parts(checkpoint: Checkpoint, precisions: Sequence[str]) -> tuple[Parts | FusedParts, str]:
+    """A model's parts with bodies that OpenVINO runs, and the precisions that those compute in."""
+    parts = checkpoint.parts
     if isinstance(parts, Parts):
-        body: Any = _open(parts.body, spec, precision)
-        return parts._replace(body=body)
-    return parts._replace(members=tuple(_open_parts(member, spec, precision) for member in parts.members))
+        body, used = _open_body(parts.body, checkpoint.spec, precisions)
+        return parts._replace(body=body), used
+    opened = [_open_body(member.body, checkpoint.spec, precisions) for member in parts.members]
+    members = tuple(member._replace(body=body) for member, (body, _) in zip(parts.members, opened, strict=True))
+    return parts._replace(members=members), "+".join(sorted({used for _, used in opened}))
+
+
+def _open_body(body: nn.Module, spec: InputSpec, precisions: Sequence[str]) -> tuple[Any, str]:
+    """A body in the first precision whose rounding its features bear, and that precision."""
+    digest = hash_body(body, spec)
+    for precision in precisions:
+        key = f"{digest}-{precision}"
+        if _roundings.get(key, 0.0) <= ROUNDING:
+            found = _open(body, spec, digest, precision)
+            if _roundings[key] <= ROUNDING:
+                return found, precision
+    raise RuntimeError(f"OpenVINO's features in {precision} differ from torch's by {_roundings[key]:.1%}")
 
 
 @torch.inference_mode()
@@ -144,16 +166,16 @@ class CompiledBody:
 
 
 _open_bodies: WeakValueDictionary[str, CompiledBody] = WeakValueDictionary()
+_roundings: dict[str, float] = {}  # how far each body's features are from torch's, as a share of their norm
 _opening = threading.Lock()
 
 
-def _open(body: nn.Module, spec: InputSpec, precision: str) -> CompiledBody:
+def _open(body: nn.Module, spec: InputSpec, digest: str, precision: str) -> CompiledBody:
     """Opens a body: one that is open already, one from the cache, or one that is converted now."""
-    key = f"{hash_body(body, spec)}-{precision}"
+    key, path = f"{digest}-{precision}", engine_folder() / f"{digest}.xml"
     with _opening:
         found = _open_bodies.get(key)
         if found is None:
-            path = engine_folder() / f"{key[: -len(precision) - 1]}.xml"
             try:
                 found = _compile(body, spec, path, precision)
             except RuntimeError:
@@ -161,8 +183,17 @@ def _open(body: nn.Module, spec: InputSpec, precision: str) -> CompiledBody:
                     raise
                 path.unlink()  # it was there and damaged: made anew, once
                 found = _compile(body, spec, path, precision)
+            _roundings[key] = _measure_rounding(body, found, spec)
             _open_bodies[key] = found
     return found
+
+
+@torch.inference_mode()
+def _measure_rounding(body: nn.Module, fast: CompiledBody, spec: InputSpec) -> float:
+    inputs = 0.5 * _draw(spec)  # a soft image: the fainter the features, the more rounding weighs
+    right = body(inputs)
+    away = float((fast(inputs) - right).norm())
+    return away / max(float(right.norm()), 1e-12) if away else 0.0
 
 
 def _compile(body: nn.Module, spec: InputSpec, path: Path, precision: str) -> CompiledBody:
