@@ -154,4 +154,5 @@ def _anchor(title: str) -> str:
 
 
 def _escape(text: object) -> str:
-    return html.escape(str(text))
+    """Text for a page; a number and its percent sign stay on one line."""
+    return re.sub(r"(?<=\d) (?=%)", "&nbsp;", html.escape(str(text)))

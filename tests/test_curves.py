@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from PIL import Image
 
 from xray_models.curves import _draw, plot_curves
@@ -18,6 +19,18 @@ def test_the_curves_are_the_histories():
     assert drawn == {"training (as optimised)": [[1, 0.9], [2, 0.5]], "validation": [[1, 0.8], [2, 0.6]]}
     assert accuracy.lines[0].get_xydata().tolist() == [[1, 0.6], [2, 0.75]]
     assert rate.lines[0].get_xydata().tolist() == [[1, 1e-4], [2, 5e-5]]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"), [((0.6, 0.8), {"60%", "65%", "80%"}), ((0.956, 0.96), {"95.6%", "96%"})]
+)
+def test_ticks_have_as_many_digits_as_they_need(accuracies, expected):
+    history = [{"epoch": float(n), "eval_accuracy": value} for n, value in enumerate(accuracies)]
+    figure = _draw([*HISTORY[:1], *history])
+    figure.canvas.draw()
+    drawn = [tick.get_text() for tick in figure.axes[1].get_yticklabels()]
+    assert expected <= set(drawn)
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_the_same_history_gives_the_same_picture(tmp_path):

@@ -270,3 +270,9 @@ def test_each_share_has_the_count_that_it_is_a_share_of(page):
     sensitivity, specificity = page.replace("&nbsp;", " ").split("Specificity, %: of the images without it")
     assert "Nodule (n = 10)" in sensitivity
     assert "Nodule (n = 30)" in specificity
+
+
+def test_a_number_and_its_percent_sign_stay_on_one_line(page):
+    text = re.sub(r"<svg.*?</svg>|<style.*?</style>", "", page, flags=re.S)
+    assert len(re.findall(r"\d&nbsp;%", text)) > 1
+    assert not re.search(r"\d %", text)

@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from xray_models.style import RULE, SERIES, STYLE
 
@@ -38,7 +38,7 @@ def _draw(history: Sequence[dict[str, Any]]) -> Figure:
     loss.legend()
     accuracy.plot(*_series(history, "eval_accuracy"), color=_BLUE, marker="o", markersize=3)
     accuracy.set(title="Validation accuracy", xlabel="epoch")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))  # as many as tell the ticks apart
+    accuracy.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.5g}%")  # as many digits as a tick needs
     rate.plot(*_series(history, "learning_rate"), color=_GREEN, marker="o", markersize=3)
     rate.set(title="Learning rate", xlabel="epoch", ylim=(0, None))
     rate.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
