@@ -59,6 +59,7 @@ def test_a_card_takes_figures_and_intervals_from_an_evaluation(found, capsys):
 def test_a_card_names_the_teacher(found, teacher, named):
     task, _, _ = found
     info = json.loads((CHECKPOINTS / "covid" / "vit_tiny" / "config.json").read_text())["second_read"]
+    info["recipe"]["teacher"] = ""
     assert "learned the opinions" not in render_card(task, info)
     info["recipe"]["teacher"] = teacher
     assert f"it learned the opinions of {named} about the training images." in render_card(task, info)

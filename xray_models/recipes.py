@@ -54,7 +54,8 @@ class Recipe:
             that predicts better), or `temperature` alone, which keeps what `balance` has gained in sensitivity.
         label_smoothing: mass moved from the true label to the others, in [0, 1).
         ema: decay of the moving average of the weights, in [0, 1); 0 for none.
-        teacher: trained models of the task, with commas between, whose opinions the model learns (distillation).
+        teacher: trained models of the task, with commas between, whose opinions the model learns (distillation). Its
+            own name is the model that it will replace (Furlanello et al., 2018, "Born-again neural networks").
         teaching: share of the loss that is the teacher's, in [0, 1]; the labels have the rest.
         frozen_epochs: epochs of a first stage that trains the head alone.
         frozen_rate: peak learning rate of that stage.
