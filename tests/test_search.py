@@ -89,6 +89,45 @@ def test_trainings_are_ranked_by_the_epoch_that_would_be_kept(tmp_path, monkeypa
     assert list(table["log_loss"]) == [0.4, 0.5]
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])  # Optuna notes the first, but no death
+@pytest.mark.parametrize("kind", ["grid", "optuna"])
+def test_an_interrupted_search_goes_on_after_its_last_whole_training(kind, end, tmp_path, monkeypatch):
+    monkeypatch.setitem(search.GRID, "learning_rate", (1e-5, 1e-2))
+    monkeypatch.setitem(search.GRID, "per_device_train_batch_size", (8,))
+    sets, begun = {"train": noise(InputSpec(48, 48)), "validation": noise(InputSpec(48, 48), seed=1)}, []
+    evaluate = trainers.RecipeTrainer.evaluate
+
+    def note(self, *args, **kwargs):
+        begun.append(self.args.learning_rate)
+        if len(begun) == 3:
+            raise end
+        return evaluate(self, *args, **kwargs)
+
+    monkeypatch.setattr(trainers.RecipeTrainer, "evaluate", note)
+    build = lambda changed: build_model("simple_cnn", LABELS, changed)[0]  # noqa: E731
+    with pytest.raises(end):
+        search.search_recipes(build, sets, QUICK, tmp_path, search.Plan(kind, trials=4))
+    table = search.search_recipes(build, sets, QUICK, tmp_path, search.Plan(kind, trials=4), resume=True)
+    assert len(begun) == 5
+    assert len(table.drop_duplicates(["learning_rate", "dropout"])) == len(table) == 4
+    assert np.isfinite(table["log_loss"]).all()
+    again = search.search_recipes(build, sets, QUICK, tmp_path, search.Plan(kind, trials=4), resume=True)
+    assert (len(begun), again.equals(table)) == (5, True)
+    anew = search.search_recipes(build, sets, QUICK, tmp_path, search.Plan(kind, trials=1))
+    assert (len(begun), len(anew)) == (6, 1)
+
+
+def test_a_training_that_diverged_stands_last_in_the_table(tmp_path, monkeypatch):
+    monkeypatch.setitem(search.GRID, "learning_rate", (1e-3, 1e30))
+    monkeypatch.setitem(search.GRID, "dropout", (0.0,))
+    monkeypatch.setitem(search.GRID, "per_device_train_batch_size", (8,))
+    sets = {"train": noise(InputSpec(48, 48)), "validation": noise(InputSpec(48, 48), seed=1)}
+    build = lambda changed: build_model("simple_cnn", LABELS, changed)[0]  # noqa: E731
+    table = search.search_recipes(build, sets, QUICK, tmp_path, search.Plan(trials=2))
+    assert list(table["learning_rate"]) == [1e-3, 1e30]
+    assert list(np.isnan(table["log_loss"])) == [False, True]
+
+
 def test_a_search_in_which_all_diverges_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(search.GRID, "learning_rate", (1e30,))
     sets = {"train": noise(InputSpec(48, 48)), "validation": noise(InputSpec(48, 48), seed=1)}

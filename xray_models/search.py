@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
+from sqlalchemy import URL, NullPool
 from transformers import PreTrainedModel
 
 from xray_models.imagesets import ImageSet
@@ -28,6 +30,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "per_device_train_batch_size": (16, 32),
 }
 SEARCHES = ("grid", "optuna")
+_STUDY, _TRIALS = "search", "trials.db"
 _NAMES = {"per_device_train_batch_size": "batch_size"}
 
 
@@ -58,6 +61,7 @@ def search_recipes(
     out: Path,
     plan: Plan,
     teacher: Teacher | None = None,
+    resume: bool = False,
 ) -> pd.DataFrame:
     """Trains once per combination, by the Trainer's own `hyperparameter_search`.
 
@@ -68,9 +72,11 @@ def search_recipes(
         build: from a recipe to a new model.
         sets: the training and validation images.
         recipe: what all trainings share.
-        out: folder for the Trainer's checkpoints.
+        out: folder for the Trainer's checkpoints, and for what came of each training.
         plan: which search, and how long.
         teacher: whose opinions the models learn, besides the labels.
+        resume: whether the trainings that an interrupted search ended in `out` count. One that was cut off is done
+            again; Optuna's later suggestions are others than without the interruption.
 
     Returns:
         One row a training, best first: learning_rate, dropout, batch_size, and log_loss, of the validation images
@@ -83,10 +89,12 @@ def search_recipes(
     if recipe.ema or recipe.frozen_epochs:
         _log.warning("a search trains in one stage and keeps no moving average: ema and frozen_epochs are left out")
     recipe = dataclasses.replace(recipe, ema=0.0, frozen_epochs=0)  # both belong to one model
-    sampler: Any = optuna.samplers.TPESampler(seed=plan.seed)
+    storage, done = _open_storage(out, resume)
+    if resume:
+        _log.info("%d of %d trainings of the interrupted search are done", done, plan.trials)
+    sampler: Any = optuna.samplers.TPESampler(seed=plan.seed + done)  # or it would suggest the same again
     if plan.kind == "grid":
         sampler = optuna.samplers.GridSampler({name: list(values) for name, values in GRID.items()}, seed=plan.seed)
-
     suggest = _suggest_from_grid if plan.kind == "grid" else _suggest
 
     best = math.inf  # log loss of the training under way
@@ -101,32 +109,53 @@ def search_recipes(
     def find_best(metrics: dict[str, float]) -> float:
         nonlocal best
         best = min(best, metrics["eval_calibrated_log_loss"])
-        return best if math.isfinite(best) else math.nan
+        return best  # infinite where it diverged
 
-    storage = optuna.storages.InMemoryStorage()
-    try:
+    if done < plan.trials:
         build_trainer(build_for, sets, recipe, out, plan.seed, teacher).hyperparameter_search(
             hp_space=lambda trial: {name: value for name, value in suggest(trial).items() if name != "dropout"},
             compute_objective=find_best,
             direction="minimize",
             backend="optuna",
-            n_trials=plan.trials,
+            n_trials=plan.trials - done,
             sampler=sampler,
             pruner=optuna.pruners.NopPruner(),
             storage=storage,
-            study_name="search",
+            study_name=_STUDY,
+            load_if_exists=True,
         )
-    except ValueError as error:  # Optuna's, for a study without a best trial
-        if any(trial.value is not None for trial in _list_trials(storage)):
-            raise
-        raise TaskError("Every training of the search has diverged. Correct the data or the recipe.") from error
-    trials = _list_trials(storage)
+    trials = _list_ended(storage)
     rows = pd.DataFrame([{**trial.params, "log_loss": trial.value} for trial in trials])
+    if not np.isfinite(rows["log_loss"]).any():
+        raise TaskError("Every training of the search has diverged. Correct the data or the recipe.")
+    rows = rows.replace(math.inf, math.nan)
     return rows.rename(columns=_NAMES).sort_values("log_loss", ignore_index=True)
 
 
-def _list_trials(storage: optuna.storages.InMemoryStorage) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="search", storage=storage).trials
+def _open_storage(out: Path, resume: bool) -> tuple[optuna.storages.RDBStorage, int]:
+    """Where a search keeps what came of its trainings, and how many of them have ended.
+
+    Only those go on: Optuna would count one that was cut off as tried.
+    """
+    path, fresh = out / _TRIALS, out / f"new-{_TRIALS}"
+    kept = _list_ended(_connect(path)) if resume and path.is_file() else []
+    fresh.unlink(missing_ok=True)
+    optuna.create_study(direction="minimize", storage=_connect(fresh), study_name=_STUDY).add_trials(kept)
+    fresh.replace(path)
+    return _connect(path), len(kept)
+
+
+def _connect(path: Path) -> optuna.storages.RDBStorage:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # which tells what kind of database it is
+    address = URL.create("sqlite", database=str(path.absolute()))
+    return optuna.storages.RDBStorage(address.render_as_string(), engine_kwargs={"poolclass": NullPool})
+
+
+def _list_ended(storage: optuna.storages.RDBStorage) -> list[optuna.trial.FrozenTrial]:
+    if _STUDY not in optuna.get_all_study_names(storage):
+        return []
+    study = optuna.load_study(study_name=_STUDY, storage=storage)
+    return study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
 
 
 def _suggest_from_grid(trial: optuna.Trial) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--search", choices=("grid", "optuna"), help="compare rates, dropouts and batch sizes instead")
     parser.add_argument("--trials", type=int, default=12, help="trainings of a search, at most (default: 12)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of an interrupted run")
+    parser.add_argument("--resume", action="store_true", help="go on where a training or a search was interrupted")
     recipe = parser.add_argument_group("recipe", "where left out, as hub_configs says")
     said = describe_fields()
     for field in dataclasses.fields(Recipe):
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_out(options.out)
     except TaskError as error:
         return refuse(error)
-    if options.resume and last_progress(options.out / PROGRESS / "all") is None:
+    if options.resume and not options.search and last_progress(options.out / PROGRESS / "all") is None:
         _log.info("nothing to go on from in %s: training starts from the beginning", options.out)
     from xray_models.datasets import DataError, data_folder
 
@@ -126,4 +126,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave(main, "with --resume a training goes on from its last whole epoch")
+    leave(main, "with --resume a training goes on from its last whole epoch, a search after its last whole training")

@@ -55,10 +55,9 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         started_from = f"the trained models {', '.join(ref.members)}, frozen"
     elif ref.architecture.startswith("hub:"):
         started_from = find_source(ref.architecture[4:]).name
-    counts = {split: len(images.labels) for split, images in sets.items()}
-    _log.info("%s images; started from %s", counts, started_from)
-    same = {"task": task.name, "architecture": ref.architecture, "seed": options.seed, "images": counts}
-    open_progress(options.out / PROGRESS, same | dataclasses.asdict(recipe), options.resume)
+    same = _identify(task, ref, sets, recipe, options)
+    _log.info("%s images; started from %s", same["images"], started_from)
+    open_progress(options.out / PROGRESS, same, options.resume)
     trainer = run_stages(model, sets, recipe, options, teacher)
     trainer.accelerator.end_training()  # or a process that leaves with its threads at work may be aborted
     if not trainer.is_world_process_zero():
@@ -131,12 +130,29 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     _, spec = _build(task, ref, recipe, weights)
     teacher = load_teacher(task, recipe, spec)
     sets = load_splits(task, recipe, spec, read_rows(task, options.data, options.flags), options.seed)
+    same = _identify(task, ref, sets, recipe, options) | {"search": plan.kind}
+    open_progress(options.out / PROGRESS, same, options.resume)
     table = search_recipes(
-        lambda changed: _build(task, ref, changed, weights)[0], sets, recipe, options.out / PROGRESS, plan, teacher
+        lambda changed: _build(task, ref, changed, weights)[0],
+        sets,
+        recipe,
+        options.out / PROGRESS,
+        plan,
+        teacher,
+        options.resume,
     )
     table.to_csv(options.out / "search.csv", index=False)
     close_progress(options.out / PROGRESS)
     sys.stdout.write(table.to_string(index=False, float_format="{:.4g}".format) + "\n")
+
+
+def _identify(
+    task: Task, ref: ModelRef, sets: dict[str, ImageSet], recipe: Recipe, options: argparse.Namespace
+) -> dict[str, Any]:
+    """What an interrupted training or search must have in common with the one that goes on with it."""
+    counts = {split: len(images.labels) for split, images in sets.items()}
+    same = {"task": task.name, "architecture": ref.architecture, "seed": options.seed, "images": counts}
+    return same | dataclasses.asdict(recipe)
 
 
 def _find_weights(architecture: str, folder: Path | None, width: float) -> Path | None:
