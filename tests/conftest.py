@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from xray_models.images import from_pixels
 from xray_models.tasks import ModelRef, load_task
 
 XRAY_DATA = os.environ.get("XRAY_DATA")
+_frozen = {"modules": 0}  # that were imported when garbage was last looked for
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -35,11 +37,13 @@ def _same_draws_for_a_test(_same_draws_for_a_file):
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _imports_are_no_garbage():
     """What was imported is not searched for garbage: three times a training, most of a short one's time."""
-    gc.collect()
-    gc.freeze()
+    if len(sys.modules) > _frozen["modules"] + 200:
+        gc.collect()
+        gc.freeze()
+        _frozen["modules"] = len(sys.modules)
 
 
 @pytest.fixture(autouse=True, scope="session")
