@@ -203,7 +203,7 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
     missing = said.asked - said.answered
     left_out = f" · {missing} unavailable, left out" if missing else ""
     level = "agree" if len(said.votes) == 1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
-    split = "" if place is None else f" · more split than {place} % of test images"
+    split = "" if place is None else f" · more split than {place}\u00a0% of test images"
     sure = format_percent(said.probs[said.label])
     aloud = [warning, f"Consensus: {plain(said.label)}", sure, ", ".join(votes), f"models {level}"]
     return (

@@ -156,5 +156,5 @@ def test_a_map_says_what_it_was_found_to_be_worth(reading):
 
 
 def test_the_disagreement_has_its_place(untrained, reading):
-    assert "more split than 94 % of test images" in cards.render_consensus(untrained, reading, place=94)
+    assert "more split than 94\u00a0% of test images" in cards.render_consensus(untrained, reading, place=94)
     assert "test images" not in cards.render_consensus(untrained, reading)
