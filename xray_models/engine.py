@@ -117,12 +117,14 @@ def _open_body(body: nn.Module, spec: InputSpec, precisions: Sequence[str]) -> t
     """A body in the first precision whose rounding its features bear, and that precision."""
     digest = hash_body(body, spec)
     for precision in precisions:
-        key = f"{digest}-{precision}"
-        if _roundings.get(key, 0.0) <= ROUNDING:
+        refused = engine_folder() / f"{digest}-{precision}.refused"  # kept, so that no later start tries it again
+        if not refused.is_file():
             found = _open(body, spec, digest, precision)
-            if _roundings[key] <= ROUNDING:
+            if found.rounding <= ROUNDING:
                 return found, precision
-    raise RuntimeError(f"OpenVINO's features in {precision} differ from torch's by {_roundings[key]:.1%}")
+            refused.write_text(f"{found.rounding:.1%}", encoding="utf-8")
+    by = refused.read_text(encoding="utf-8")
+    raise RuntimeError(f"OpenVINO's features in {precision} differ from torch's by {by}")
 
 
 @torch.inference_mode()
@@ -151,9 +153,14 @@ def _draw(spec: InputSpec) -> torch.Tensor:
 
 
 class CompiledBody:
-    """A body that OpenVINO runs; may be called from several threads."""
+    """A body that OpenVINO runs; may be called from several threads.
+
+    Attributes:
+        rounding: how far its features are from torch's, as a share of their norm; 0 until that is measured.
+    """
 
     def __init__(self, compiled: Any):
+        self.rounding = 0.0
         self._compiled = compiled
         self._own = threading.local()
 
@@ -166,7 +173,6 @@ class CompiledBody:
 
 
 _open_bodies: WeakValueDictionary[str, CompiledBody] = WeakValueDictionary()
-_roundings: dict[str, float] = {}  # how far each body's features are from torch's, as a share of their norm
 _opening = threading.Lock()
 
 
@@ -183,7 +189,7 @@ def _open(body: nn.Module, spec: InputSpec, digest: str, precision: str) -> Comp
                     raise
                 path.unlink()  # it was there and damaged: made anew, once
                 found = _compile(body, spec, path, precision)
-            _roundings[key] = _measure_rounding(body, found, spec)
+            found.rounding = _measure_rounding(body, found, spec)
             _open_bodies[key] = found
     return found
 

@@ -89,9 +89,10 @@ def search_recipes(
     if recipe.ema or recipe.frozen_epochs:
         _log.warning("a search trains in one stage and keeps no moving average: ema and frozen_epochs are left out")
     recipe = dataclasses.replace(recipe, ema=0.0, frozen_epochs=0)  # both belong to one model
+    wanted = plan.trials if plan.kind == "optuna" else min(plan.trials, math.prod(map(len, GRID.values())))
     storage, done = _open_storage(out, resume)
     if resume:
-        _log.info("%d of %d trainings of the interrupted search are done", done, plan.trials)
+        _log.info("%d of %d trainings of the interrupted search are done", done, wanted)
     sampler: Any = optuna.samplers.TPESampler(seed=plan.seed + done)  # or it would suggest the same again
     if plan.kind == "grid":
         sampler = optuna.samplers.GridSampler({name: list(values) for name, values in GRID.items()}, seed=plan.seed)
@@ -111,13 +112,13 @@ def search_recipes(
         best = min(best, metrics["eval_calibrated_log_loss"])
         return best  # infinite where it diverged
 
-    if done < plan.trials:
+    if done < wanted:
         build_trainer(build_for, sets, recipe, out, plan.seed, teacher).hyperparameter_search(
             hp_space=lambda trial: {name: value for name, value in suggest(trial).items() if name != "dropout"},
             compute_objective=find_best,
             direction="minimize",
             backend="optuna",
-            n_trials=plan.trials - done,
+            n_trials=wanted - done,
             sampler=sampler,
             pruner=optuna.pruners.NopPruner(),
             storage=storage,
