@@ -118,6 +118,7 @@ class Desk:
     def read_again(self, shown: Shown | None, setting: Setting) -> Iterator[View]:
         """Reads the image that is shown with another task's panel."""
         if shown is None:
+            self.room.panels.warm(setting.task)  # the next image will be for it
             yield self.empty(setting.task)
             return
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.context import Context
 
 from reading_room import cards
 from reading_room.desk import SAYING, Desk, Setting, Shown, View
@@ -24,8 +25,10 @@ from reading_room.room import Room
 from reading_room.turns import until_overtaken
 from reading_room.viewer import build_viewer
 from reading_room.wiring import FROM_LINK, QUIET, READING, Shared, Steps, build_tasks
+from xray_models.fields import choose
 from xray_models.flags import REASONS
 from xray_models.methods import DEFAULT, TITLES
+from xray_models.tasks import TaskError
 
 _BRAND = '<div class="sr-brand"><h1>Second Read</h1><span>every model’s opinion, side by side</span></div>'
 DISCLAIMER = (
@@ -104,6 +107,7 @@ def build_reading_page(room: Room, task: str) -> tuple[Shared, Callable[[gr.Stat
     entries = (commit.label, commit.confidence, flag.label, flag.confidence, flag.reason, flag.comment, gr.State(task))
     stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, earlier, answer.status, *entries)
     _wire_reading(desk, controls, stand, file, example)
+    _wire_link(desk, controls, stand)
     _wire_commit_form(desk, controls, stand, commit)
     wire_flag_form(desk, flag, shown, answer, earlier, blinded)
     return Shared(tasks, blinded, steps), lambda opened: _wire_opening(desk, controls, stand, opened)
@@ -162,16 +166,22 @@ def _clear(desk: Desk, last: Shown | None, now: Shown | None) -> list[Any]:
     if now is None or (last and last[:2] == now[:2]):
         return [gr.skip()] * 7
     same = last is not None and last.task == now.task  # to give the same choices again would not take back a choice
-    label = None if same else gr.update(choices=offer_labels(desk.room.panels.tasks[now.task]), value=None)
-    return [label, CONFIDENCE, label, CONFIDENCE, REASONS[0], "", now.task]
+    return _empty_forms(desk, now.task, None if same else _offer(desk, now.task))
+
+
+def _offer(desk: Desk, task: str) -> Any:
+    return gr.update(choices=offer_labels(desk.room.panels.tasks[task]), value=None)
+
+
+def _empty_forms(desk: Desk, task: str, label: Any) -> list[Any]:
+    return [label, CONFIDENCE, label, CONFIDENCE, REASONS[0], "", task]
 
 
 def _wire_reading(desk: Desk, controls: Controls, stand: Stand, file: gr.UploadButton, example: gr.Button) -> None:
     def renew_labels(task: str, offered: str) -> list:
         if task == offered:  # a list says so whenever it is left
             return [gr.skip()] * 3
-        choices = offer_labels(desk.room.panels.tasks[task])
-        return [*[gr.update(choices=choices, value=None)] * 2, task]
+        return [*[_offer(desk, task)] * 2, task]
 
     def read_upload(
         path: str | None, shown: Shown | None, task: str, method: str, blinded: bool, request: gr.Request
@@ -203,6 +213,22 @@ def _wire_reading(desk: Desk, controls: Controls, stand: Stand, file: gr.UploadB
     controls.method.change(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
     sent = [stand.shown, controls.method, controls.blinded]
     example.click(read_example, sent, [controls.task, *stand], js=FROM_LINK, **READING)
+
+
+def _wire_link(desk: Desk, controls: Controls, stand: Stand) -> None:
+    def follow_link(task: str, request: gr.Request) -> list[Any]:
+        named = request.query_params.get("task") or task
+        if named == task:
+            return [gr.skip()] * (1 + len(stand))
+        try:
+            choose("task", named, desk.room.panels.tasks)
+        except TaskError as error:
+            return [gr.skip(), *_fill(desk.empty(task, str(error))), *[gr.skip()] * 7]
+        desk.room.panels.warm(named)
+        return [named, *_fill(desk.empty(named)), *_empty_forms(desk, named, _offer(desk, named))]
+
+    assert Context.root_block is not None, "pages are built within the app"
+    Context.root_block.load(follow_link, controls.task, [controls.task, *stand], **QUIET)
 
 
 def _wire_opening(desk: Desk, controls: Controls, stand: Stand, opened: gr.State) -> None:

@@ -245,6 +245,26 @@ def test_the_other_pages_go_along_with_the_task(untrained, tmp_path, monkeypatch
         app.close()
 
 
+def test_a_link_opens_the_page_with_its_task(untrained, tmp_path, monkeypatch):
+    labels = ("as usual", *untrained.labels[1:])
+    other = replace(untrained, name="other", title="Other task", labels=labels, models=untrained.models[:1])
+    monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained, "other": other})
+    app = app_module.build_app(tmp_path, "phantom")
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app_module.launch_options())
+    try:
+        with opened(f"{url}?task=other", DESK) as page:
+            page.wait_for_function("() => document.querySelector('#task input').value === 'Other task'")
+            page.locator("#flag-label", has_text="as usual").wait_for()
+            page.wait_for_function("() => document.querySelectorAll('#cards .sr-card').length === 1")
+            page.get_by_role("tab", name="Worklist").click()
+            page.wait_for_function("() => document.querySelector('#list-task input').value === 'Other task'")
+        with opened(f"{url}?task=othr", DESK) as page:
+            page.locator("#viewer .sr-error, .vw-stage .sr-error", has_text="Did you mean 'other'?").wait_for()
+            assert page.locator("#task input").input_value() == untrained.title
+    finally:
+        app.close()
+
+
 def test_what_was_said_of_one_image_does_not_go_along_to_the_next(room, file, other_file):
     with opened(room[1], DESK) as page:
         give_file(page, file)
