@@ -54,6 +54,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=os.environ.get("SECOND_READ_FLAGS_REPO") or None,
         help="private data set of the Hub that gets a copy of the ledger (default: $SECOND_READ_FLAGS_REPO)",
     )
+    parser.add_argument("--pull", action="store_true", help="let readers pull models of the Hub into a panel")
     parser.add_argument("--mcp", action="store_true", help="offer the API to assistants as MCP tools, too")
     return parser.parse_args(argv)
 
@@ -91,7 +92,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         with HEAVY_IMPORTS:
             from reading_room.app import build_app, launch_options  # gradio takes seconds to import
 
-            app = build_app(options.flags, options.task, options.engine, options.blinded, options.watch, options.sync)
+            app = build_app(
+                options.flags,
+                options.task,
+                options.engine,
+                options.blinded,
+                options.watch,
+                options.sync,
+                options.pull,
+            )
         _, url, _ = app.launch(
             quiet=True,
             server_name=options.host,

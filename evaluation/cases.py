@@ -66,12 +66,10 @@ def _pin(name: str, taken: set[str]) -> ModelRef:
             f"{name!r} does not name a model of the Hub at a commit, and anything else could change between two runs. "
             "Write owner/repo@ and the 40 hexadecimal digits of a commit; the repository's history lists them."
         )
+    from xray_models.hub_cache import name_model  # local models need no client
+
     repo, revision = pinned.groups()
-    short = repo.split("/")[1]
-    free, count = short, 2
-    while free in taken:
-        free, count = f"{short}-{count}", count + 1
-    return ModelRef(free, repo=repo, revision=revision)
+    return ModelRef(name_model(repo, taken), repo=repo, revision=revision)
 
 
 def _fetch(task: Task, ref: ModelRef) -> None:

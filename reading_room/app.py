@@ -110,6 +110,7 @@ def build_app(
     blinded: bool = False,
     watch: Path | None = None,
     sync: str | None = None,
+    pulls: bool = False,
 ) -> ReadingRoom:
     """Builds the reading room.
 
@@ -120,6 +121,7 @@ def build_app(
         blinded: whether no opinion of an image leaves the server before its reader has committed to a label.
         watch: folder whose files are read into a worklist as they come.
         sync: data set of the Hub that gets a copy of the ledger, `owner/name`; None for none.
+        pulls: whether readers may pull models of the Hub into a panel.
 
     Returns:
         The app; pass `launch_options()` to its `launch`.
@@ -130,7 +132,7 @@ def build_app(
         HubError: when `sync` cannot be a data set's name.
     """
     room = Room(Path(flags_folder), engine, blinded)
-    room.watch = watch
+    room.watch, room.pulls = watch, pulls
     if sync:
         from reading_room.syncing import HubCopy  # the Hub's client, which is imported where it is asked for
 

@@ -100,7 +100,7 @@ def _render_card(card: Card) -> str:
     known = f'data-model="{escape(card.model)}"{_render_data(card)}'
     return (
         f'<article class="sr-card sr-{state}" aria-label="{name}" {known}>'
-        f"<header><h2>{name}</h2>{_render_tag(card.opinion)}</header>"
+        f'<header><h2 title="{name}">{name}</h2>{_render_tag(card.opinion)}</header>'
         f'{_render_map(card, name)}<div class="sr-words">{body}</div></article>'
     )
 

@@ -190,6 +190,7 @@ class Desk:
         earlier = look_back(self.room.history, shown.task, shown.sha256)
         yield view(waiting=len(slots))._replace(earlier=earlier, own=self._find_own(shown, setting.who))
         panel = self.room.panels.get(task.name)
+        slots = [Card(ref.name, layer_note="reading …") for ref in panel.task.models]  # one may have joined meanwhile
         opinions: list[Opinion] = []
         features: dict[str, Any] = {}
         for index, opinion in enumerate(panel.ask(image, features)):
@@ -259,7 +260,7 @@ def _draw(
     from xray_models import attribution  # torch takes seconds to import
 
     for index, opinion in enumerate(opinions):
-        if opinion.label is None:
+        if opinion.label is None or opinion.model not in panel.checkpoints:  # or it has left the panel since
             yield index, Card(opinion.model, opinion)
             continue
         done = [0.0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,7 @@ class Entry(NamedTuple):
         figures: of its test; None where it is missing or says none.
         problem: why it is missing, or what it does not say; else "".
         command: what gets it, or "".
+        repo: where it lies on the Hub; "" for a local one.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Entry(NamedTuple):
     figures: Figures | None = None
     problem: str = ""
     command: str = ""
+    repo: str = ""
 
 
 def list_models(task: Task, reports: Path) -> list[Entry]:
@@ -57,7 +59,7 @@ def list_models(task: Task, reports: Path) -> list[Entry]:
             there, with intervals over groups, and else from the model's own config.
     """
     metrics = read_metrics(task, reports)
-    return [_describe(task, ref, metrics) for ref in task.models]
+    return [_describe(task, ref, metrics)._replace(repo=ref.repo or "") for ref in task.models]
 
 
 def read_metrics(task: Task, reports: Path) -> list[Mapping[str, Any]]:
@@ -114,10 +116,10 @@ def _find_figures(
 # --- as HTML ---
 
 
-def render_models(task: Task, entries: Sequence[Entry]) -> str:
-    """A task's data, and a table of its models."""
+def render_models(task: Task, entries: Sequence[Entry], joined: Collection[str] = ()) -> str:
+    """A task's data, and a table of its models; those that joined while the room is open can be taken out again."""
     columns = ["Model", "Accuracy", "AUROC", "Calibration", "Weakest label", "Training", "Card"]
-    rows = [tables.Row(_render_entry(entry), entry.model) for entry in entries]
+    rows = [tables.Row(_render_entry(entry, entry.model in joined), entry.model) for entry in entries]
     kinds = {entry.figures.intervals for entry in entries if entry.figures}
     note = f"In brackets: 95 % intervals ({escape('; '.join(sorted(kinds)))})." if kinds else ""
     table = tables.render_table(columns, rows, f"Models of {task.title}, on its test split", "sr-models")
@@ -138,12 +140,15 @@ def _render_data(task: Task, entries: Sequence[Entry]) -> str:
     return f'<dl class="sr-facts">{items}</dl>'
 
 
-def _render_entry(entry: Entry) -> list[str]:
-    name = f"<b>{escape(title_of(entry.model))}</b><small class='sr-quiet'>{escape(entry.revision[:12])}</small>"
+def _render_entry(entry: Entry, joined: bool) -> list[str]:
+    origin = " @ ".join(escape(part) for part in (entry.repo, entry.revision[:12]) if part)
+    name = f"<b>{escape(title_of(entry.model))}</b><small class='sr-quiet'>{origin}</small>"
     if not entry.revision:
         command = f"<code>{escape(entry.command)}</code>" if entry.command else ""
         return [name, f"{tables.render_mark('Missing', 'bad')} {escape(entry.problem)}{command}", *["–"] * 5]
     card = tables.render_button("card", entry.model, "Card", f"Show the card of {title_of(entry.model)}")
+    if joined:
+        card += tables.render_button("leave", entry.model, "Take out", f"Take {entry.model} out of the panel")
     if entry.figures is None:
         return [name, f"{tables.render_mark('No figures', 'warn')} {escape(entry.problem)}", *["–"] * 4, card]
     figures, info = entry.figures, entry.info

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import gradio as gr
 
-from reading_room import models, tables
+from reading_room import models, pulls, tables
 from reading_room.cards import render_error, title_of
 from reading_room.room import Room
 from reading_room.wiring import QUIET, build_tasks
@@ -25,52 +27,100 @@ _BRING = """() => {
 """Script that brings what was opened into sight where it stands below the window."""
 
 
-def build_models_page(room: Room, chosen: gr.Dropdown | None = None) -> None:
+def build_models_page(room: Room, chosen: gr.Dropdown | None = None) -> Callable[[gr.Tab], None]:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: whose tasks are shown, with the reports and figures in `room.reports`.
         chosen: list of tasks of another page; this page goes along when one is chosen there.
+
+    Returns:
+        What has the table drawn anew whenever the page's tab is chosen.
     """
     tasks = room.panels.tasks
     first = room.panels.default()
     with gr.Row(elem_classes="sr-filters"):
         task = build_tasks(room, first, elem_id="models-task")
         report = gr.Button("Evaluation report", elem_id="models-report", size="sm")
-    table = gr.HTML(_draw(tasks[first], room.reports), elem_id="models-table", js_on_load=tables.ON_LOAD)
+    table = gr.HTML(_draw(room, first), elem_id="models-table", js_on_load=tables.ON_LOAD)
+    form = _build_form(room)
     message = gr.HTML("", elem_id="models-message")
     card = gr.Markdown("", elem_id="models-card", sanitize_html=True, visible=False, container=True)
     frame = gr.HTML("", elem_id="models-frame")
+    no_card = gr.Markdown("", visible=False)
 
     def show_task(name: str) -> tuple:
-        return _draw(tasks[name], room.reports), "", gr.Markdown("", visible=False), ""
+        return _draw(room, name), "", no_card, ""
 
-    def show_card(name: str, event: gr.EventData) -> tuple:
+    def act(name: str, event: gr.EventData) -> tuple:
+        """What a button of the table asks for: a model's card, or that it leaves the panel."""
         try:
+            if event.action == "leave" and room.pulls:
+                room.panels.remove(name, event.key)
+                return _draw(room, name), pulls.render_left(event.key), no_card, ""
             text = models.show_card(tasks[name], event.key, room.reports)
         except (TaskError, HubError) as error:
-            return render_error(str(error), "No card."), gr.Markdown("", visible=False), ""
-        return "", gr.Markdown(f"*Card of {title_of(event.key)}*\n\n{text}", visible=True), ""
+            return gr.skip(), render_error(str(error), "No card."), no_card, ""
+        return gr.skip(), "", gr.Markdown(f"*Card of {title_of(event.key)}*\n\n{text}", visible=True), ""
 
     def show_report(name: str) -> tuple:
-        no_card = gr.Markdown("", visible=False)
         found = models.find_report(tasks[name], room.reports)
         if found is None:
             command = f"python -m evaluation.run --task {name} --out {room.reports / name}"
             missing = f"There is no report of {tasks[name].title} yet. Make it: {command}"
-            return render_error(missing, "No report."), no_card, ""
-        return "", no_card, models.frame_report(found, f"Evaluation of {tasks[name].title}")
+            return gr.skip(), render_error(missing, "No report."), no_card, ""
+        return gr.skip(), "", no_card, models.frame_report(found, f"Evaluation of {tasks[name].title}")
 
     shown = [table, message, card, frame]
     task.input(show_task, task, shown, **QUIET)
     if chosen is not None:
         chosen.change(lambda name: (name, *show_task(name)), chosen, [task, *shown], **QUIET)
-    for event in (
-        table.click(show_card, task, shown[1:], **QUIET),
-        report.click(show_report, task, shown[1:], **QUIET),
-    ):
+    asked = [table.click(act, task, shown, **QUIET), report.click(show_report, task, shown, **QUIET)]
+    if form is not None:
+        asked.append(_wire_form(room, form, task, shown))
+    for event in asked:
         event.then(None, None, None, js=_BRING, api_visibility="private")
+    return lambda tab: tab.select(functools.partial(_draw, room), task, table, **QUIET) and None
 
 
-def _draw(task: models.Task, reports: Path) -> str:
-    return models.render_models(task, models.list_models(task, reports))
+class _Form(NamedTuple):
+    """What a model of the Hub is pulled with."""
+
+    wanted: gr.Textbox
+    pull: gr.Button
+
+
+def _build_form(room: Room) -> _Form | None:
+    if not room.pulls:
+        gr.HTML(pulls.NOT_HERE, elem_id="models-no-pull")
+        return None
+    with gr.Row(elem_classes="sr-filters"):
+        wanted = gr.Textbox(
+            label="A model of the Hub",
+            placeholder="owner/name, or owner/name@commit",
+            elem_id="models-wanted",
+            max_lines=1,
+        )
+        pull = gr.Button("Pull into the panel", elem_id="models-pull", size="sm")
+    return _Form(wanted, pull)
+
+
+def _wire_form(room: Room, form: _Form, task: gr.Dropdown, shown: list[Any]) -> Any:
+    def pull(name: str, wanted: str) -> Iterator[tuple]:
+        no_card = gr.Markdown("", visible=False)
+        yield gr.skip(), pulls.render_pulling(wanted), no_card, "", gr.skip()
+        try:
+            pulled = pulls.pull_into(room.panels, name, wanted)
+        except (HubError, TaskError, OSError) as error:
+            yield gr.skip(), render_error(str(error), "Not pulled."), gr.skip(), gr.skip(), gr.skip()
+            return
+        yield _draw(room, name), pulls.render_pulled(name, pulled), gr.skip(), gr.skip(), ""
+
+    asked = [task, form.wanted]
+    return gr.on([form.pull.click, form.wanted.submit], pull, asked, [*shown, form.wanted], **QUIET)
+
+
+def _draw(room: Room, name: str) -> str:
+    task = room.panels.tasks[name]
+    joined = [model for known, model in room.panels.added if known == name]
+    return models.render_models(task, models.list_models(task, room.reports), joined)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xray_models.imports import HEAVY_IMPORTS
-from xray_models.tasks import Task, choose, load_tasks
+from xray_models.tasks import ModelRef, Task, choose, load_tasks
 
 if TYPE_CHECKING:
     from xray_models.panel import Panel
@@ -44,6 +45,7 @@ class Panels:
         self.budget = int(SHARE * _find_memory()) if budget is None else budget
         self.start: str | None = None  # the task that the pages open with, where one was asked for
         self.tasks: dict[str, Task] = load_tasks()
+        self.added: set[tuple[str, str]] = set()  # task and model, of those that joined while the room is open
         self._panels: OrderedDict[str, Panel] = OrderedDict()  # the one asked last at the end
         self._page_is_up = threading.Event()
         self._choosing = threading.Lock()
@@ -70,6 +72,32 @@ class Panels:
             while len(self._panels) > 1 and sum(kept.memory for kept in self._panels.values()) > self.budget:
                 name, _ = self._panels.popitem(last=False)
                 _log.info("the models of task %s are let go; they are loaded again when asked for", name)
+
+    def spare(self, task: str) -> int:
+        """Bytes that a further model of a task may take beside the others, all of which are loaded for that."""
+        return max(0, self.budget - self.get(task).memory)
+
+    def add(self, task: str, ref: ModelRef) -> None:
+        """Lets a model join a task's panel."""
+        with self._locks[task]:
+            self.added.add((task, ref.name))
+            self._assemble(task, (*self.tasks[task].models, ref))
+        self.warm(task)
+
+    def remove(self, task: str, model: str) -> None:
+        """Takes a model that has joined out of its panel; raises `TaskError` for any other."""
+        own = [name for known, name in self.added if known == task]
+        choose("model that has joined the panel", model, own)
+        with self._locks[task]:
+            self.added.discard((task, model))
+            self._assemble(task, tuple(ref for ref in self.tasks[task].models if ref.name != model))
+        self.warm(task)
+
+    def _assemble(self, task: str, models: tuple[ModelRef, ...]) -> None:
+        """From now on a task has these models; its panel is loaded anew."""
+        with self._choosing:
+            self.tasks[task] = dataclasses.replace(self.tasks[task], models=models)
+            self._panels.pop(task, None)
 
     def _speed_up(self, task: str, panel: Panel) -> None:
         if self.engine == "torch":

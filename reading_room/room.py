@@ -38,6 +38,7 @@ class Room:
         reports: where evaluations of one's own lie, `<task>/metrics.json` and `<task>/report.html`; they are looked at
             before those that come with the models.
         watch: folder whose files feed a worklist of everybody's, or None.
+        pulls: whether readers may pull models of the Hub into a panel.
         hub_copy: the ledger's copy on the Hub, or None.
     """
 
@@ -53,6 +54,7 @@ class Room:
         self.blinded = blinded
         self.reports = Path("reports")
         self.watch: Path | None = None
+        self.pulls = False
         self.hub_copy: HubCopy | None = None
 
     def describe_tasks(self) -> dict[str, Any]:

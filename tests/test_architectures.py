@@ -183,10 +183,12 @@ def _convolutions(model):
     return [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
 
 
-def test_a_checkpoint_that_does_not_say_its_architecture_is_refused():
+def test_a_checkpoint_that_does_not_say_its_architecture_splits_by_its_type():
     model, _ = build_model("simple_cnn", LABELS, SMALL)
     model.config.second_read = None
-    with pytest.raises(TaskError, match="second_read.architecture"):
+    assert split_model(model).classifier is model.classifier
+    model.config.model_type = "perceiver"
+    with pytest.raises(TaskError, match="where a model of type 'perceiver' splits is not known"):
         split_model(model)
     with pytest.raises(TaskError, match="Did you mean 'resnet18'"):
         build_model("resnet_18", LABELS, SMALL)

@@ -188,9 +188,9 @@ ERRORS += "|TaskError|HubError|FileMissing|PickleOnly|LabelsDiffer|HashDiffers|N
 ERRORS += "|OSError"
 SPEAKERS = [
     *("reading_room/" + name for name in ("blinding", "desk", "earlier", "flagging", "intake", "review", "room")),
-    *("reading_room/" + name for name in ("sources", "withdrawals", "worklists")),
+    *("reading_room/" + name for name in ("pulls", "sources", "withdrawals", "worklists")),
     *("xray_models/" + name for name in ("checkpoints", "dicom", "hub_cache", "images", "pictures", "presentation")),
-    "xray_models/architectures/fusion",
+    *("xray_models/architectures/" + name for name in ("fusion", "split_check")),
 ]
 # What only a program that calls the API can bring about, and what is the caller's fault.
 OF_PROGRAMS = re.compile(

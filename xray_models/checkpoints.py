@@ -29,6 +29,8 @@ from transformers import AutoModelForImageClassification, PreTrainedModel, ViTIm
 from transformers.utils.logging import set_tqdm_hook
 
 from xray_models.architectures import FusedParts, Parts, split_model
+from xray_models.architectures.building import name_architecture
+from xray_models.architectures.split_check import check_split
 from xray_models.calibration import Reference
 from xray_models.images import InputSpec
 from xray_models.revisions import hash_weights
@@ -160,6 +162,9 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
     model = _load_whole(folder, ref.name)
     task.check_labels(list_labels(model), f"model {ref.name!r}")
     info = getattr(model.config, "second_read", None) or {}
+    spec, parts = read_spec(model, folder), split_model(model)
+    if name_architecture(model) is None and isinstance(parts, Parts):  # trained elsewhere
+        check_split(model, parts, spec, f"model {ref.name!r}")
     reference, arrays = None, {}
     if (folder / "reference.safetensors").is_file() and "ood_distance" in info:
         arrays = load_arrays(folder / "reference.safetensors")
@@ -168,8 +173,8 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
         name=ref.name,
         revision=ref.revision or hash_weights(folder),
         model=model,
-        parts=split_model(model),
-        spec=read_spec(model, folder),
+        parts=parts,
+        spec=spec,
         conformal=info.get("conformal_threshold"),
         reference=reference,
         seen=arrays,
@@ -238,19 +243,32 @@ def read_spec(model: PreTrainedModel, folder: Path) -> InputSpec:
     """
     if model.config.model_type == "timm_wrapper":
         return _timm_spec(model.config.pretrained_cfg)
-    raw = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+    try:
+        return _processor_spec(json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8")))
+    except KeyError as error:
+        raise TaskError(f"preprocessor_config.json lacks {error}, so the model's input is not known.") from error
+
+
+def _processor_spec(raw: dict[str, Any]) -> InputSpec:
+    scale = raw.get("rescale_factor", 1 / 255) if raw.get("do_rescale", True) else 1.0
+    if abs(scale * 255 - 1) > 1e-6:
+        raise TaskError(f"the image processor scales pixels by {scale}; the panel scales them to [0, 1].")
     size, crop = raw["size"], raw.get("crop_size")
+    if not isinstance(size, dict):  # as they were written once
+        size = {"height": size, "width": size}
+    plain = not raw.get("do_normalize", True)
     common: dict[str, Any] = {
-        "mean": tuple(raw["image_mean"]),
-        "std": tuple(raw["image_std"]),
+        "mean": (0.0,) * 3 if plain else tuple(raw["image_mean"]),
+        "std": (1.0,) * 3 if plain else tuple(raw["image_std"]),
         "resample": Resampling(raw["resample"]).name.lower(),
     }
-    if raw.get("do_center_crop") and crop and "shortest_edge" in size:
+    if raw.get("do_resize", True) and raw.get("do_center_crop") and crop and "shortest_edge" in size:
         share = crop["height"] / size["shortest_edge"]
         return InputSpec(crop["height"], crop["width"], fit="crop", crop=share, **common)
-    if "height" in size:
+    if raw.get("do_resize", True) and not raw.get("do_center_crop") and "height" in size:
         return InputSpec(size["height"], size["width"], **common)
-    raise TaskError(f"the image processor resizes to {size}; the panel knows height and width, or a centre crop.")
+    resized = size if raw.get("do_resize", True) else "nothing"
+    raise TaskError(f"the image processor resizes to {resized}; the panel knows height and width, or a centre crop.")
 
 
 def _timm_spec(config: dict[str, Any]) -> InputSpec:

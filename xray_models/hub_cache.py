@@ -31,26 +31,59 @@ FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "refere
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
-def pull_model(api: HfApi, task: Task, ref: ModelRef) -> Path:
+def name_model(repo: str, taken: Collection[str]) -> str:
+    """What a model of the Hub is called in a panel: `name` of `owner/name`, or `name-2`, where that is taken."""
+    short = repo.rpartition("/")[2]
+    free, count = short, 2
+    while free in taken:
+        free, count = f"{short}-{count}", count + 1
+    return free
+
+
+def pin_model(api: HfApi, wanted: str, taken: Collection[str] = ()) -> ModelRef:
+    """Finds a model's commit, and pins it.
+
+    Args:
+        api: the client.
+        wanted: `owner/name`, whose newest commit is taken; or `owner/name@revision`, a commit, branch or tag.
+        taken: names of other models, as in `name_model`.
+
+    Raises:
+        HubError: for what cannot be the name of a repository, one that is not there, or a revision that is not.
+    """
+    repo, _, revision = wanted.strip().partition("@")
+    place = Place(repo, revision or "main")
+    if repo.count("/") != 1:
+        raise HubError(f"{repo!r} is no model of the Hub. Give owner/name, or owner/name@ and the digits of a commit.")
+    info = ask(api, place, lambda: api.model_info(repo, revision=revision or None))
+    return ModelRef(name_model(repo, taken), repo=repo, revision=info.sha)
+
+
+def pull_model(api: HfApi, task: Task, ref: ModelRef, limit: int | None = None) -> Path:
     """Downloads one model at its pinned revision into the cache, and checks it.
 
     Args:
         api: the client.
         task: the model's task.
         ref: a model with `repo` and `revision`.
+        limit: bytes that its files may have together; None for as many as they have.
 
     Returns:
         The folder with its files.
 
     Raises:
-        HubError: when the revision, a file or the connection is missing, the weights are pickles, a file is not the
-            one that the Hub lists, or the labels are not the task's.
+        HubError: when the revision, a file or the connection is missing, the weights are pickles or too large, a file
+            is not the one that the Hub lists, or the labels are not the task's.
     """
     repo, revision = str(ref.repo), str(ref.revision)
     place = Place(repo, revision)
-    listed = ask(api, place, lambda: [entry.path for entry in api.list_repo_tree(repo, revision=revision)])
+    listed = ask(api, place, lambda: {own.path: own for own in api.list_repo_tree(repo, revision=revision)})
     check_files(listed, repo)
     wanted = [name for name in FILES if name in listed]
+    size = sum(getattr(listed[name], "size", 0) for name in wanted)
+    if limit is not None and size > limit:
+        have, may = (f"{amount / 1e6:.0f}" for amount in (size, limit))
+        raise HubError(f"{repo} has {have} MB; a further model here may have {may} MB. Take a smaller one.")
     folder = ask(api, place, lambda: api.snapshot_download(repo, revision=revision, allow_patterns=wanted))
     _check_hashes(api, place, wanted)
     check_config(task, read_config(Path(folder)), listed, repo)

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from xray_models.architectures import ARCHITECTURES, HUB, find_architecture, heads, pretrained
+from xray_models.architectures import HUB, find_architecture, heads, pretrained
 from xray_models.architectures.headed import HeadedConfig
 from xray_models.architectures.parts import FusedParts, Parts
 from xray_models.architectures.split_check import check_split
@@ -62,19 +62,24 @@ def _published(name: str) -> str:
     return HUB + pretrained.find_source(name.removeprefix(HUB)).name if name.startswith(HUB) else name
 
 
+def name_architecture(model: PreTrainedModel) -> str | None:
+    """The architecture that a model's config says; None for a model that was trained elsewhere."""
+    info = getattr(model.config, "second_read", None) or {}
+    name: str | None = info.get("architecture")
+    return name
+
+
 def split_model(model: PreTrainedModel) -> Parts | FusedParts:
     """Splits a loaded model into body, pool and classifier; they share the model's weights.
 
+    A model that was trained elsewhere does not say its architecture; it splits by its `model_type`.
+
     Raises:
-        TaskError: when the model's config does not say which architecture it is, or that is unknown.
+        TaskError: when the architecture that the model's config says is unknown, or the parts of its type are.
     """
-    info = getattr(model.config, "second_read", None) or {}
-    name = info.get("architecture")
+    name = name_architecture(model)
     if name is None:
-        raise TaskError(
-            "the checkpoint's config.json has no `second_read.architecture`, so where its heatmaps come from is "
-            f"not known. Add it; valid: {', '.join(ARCHITECTURES)}."
-        )
+        return pretrained.split(model)
     split = find_architecture(name).split
     if isinstance(model.config, HeadedConfig):
         headed: Any = model
