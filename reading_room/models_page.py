@@ -60,7 +60,8 @@ def build_models_page(room: Room, chosen: gr.Dropdown | None = None) -> Callable
                 return _draw(room, name), pulls.render_left(event.key), no_card, ""
             text = models.show_card(tasks[name], event.key, room.reports)
         except (TaskError, HubError) as error:
-            return gr.skip(), render_error(str(error), "No card."), no_card, ""
+            lead = "Not taken out." if event.action == "leave" else "No card."
+            return _draw(room, name), render_error(str(error), lead), no_card, ""
         return gr.skip(), "", gr.Markdown(f"*Card of {title_of(event.key)}*\n\n{text}", visible=True), ""
 
     def show_report(name: str) -> tuple:

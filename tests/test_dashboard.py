@@ -10,6 +10,7 @@ def test_it_listens_on_this_machine_only_unless_told(monkeypatch):
     monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
     options = dashboard.parse([])
     assert (options.host, options.port, options.auth) == ("127.0.0.1", 7860, None)
+    assert not options.pull  # nor asks the Hub for anything
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")  # what a Space sets
     assert dashboard.parse([]).host == "0.0.0.0"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from reading_room import languages, panels, review_page, worklist_page, worklist_view
+from reading_room import languages, panels, pulls, review_page, worklist_page, worklist_view
 from reading_room.app import build_app
 from reading_room.cards import GUEST
 from reading_room.languages import LANGUAGES, read_phrases
@@ -19,7 +19,7 @@ from xray_models.architectures import ARCHITECTURES
 from xray_models.attribution import TITLES
 from xray_models.cards import BOOTSTRAP, WILSON
 from xray_models.flags import REASONS
-from xray_models.tasks import load_tasks
+from xray_models.tasks import ModelRef, load_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = read_phrases("tr")
@@ -123,7 +123,9 @@ def app(untrained, tmp_path_factory):
     tasks = {**load_tasks(), "phantom": untrained}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(panels, "load_tasks", lambda: tasks)
-        app = build_app(tmp_path_factory.mktemp("ledger"), "phantom", watch=tmp_path_factory.mktemp("watched"))
+        app = build_app(
+            tmp_path_factory.mktemp("ledger"), "phantom", watch=tmp_path_factory.mktemp("watched"), pulls=True
+        )
         yield app
         app.room.panels.get("phantom")  # its thread is done before the tests are
 
@@ -175,6 +177,14 @@ def test_words_that_the_server_chooses_are_covered():
     words += [architecture.title for architecture in ARCHITECTURES.values()] + [BOOTSTRAP, WILSON, GUEST.strip()]
     words.append("; ".join(sorted((BOOTSTRAP, WILSON))))  # as the models page says both
     words += [text for html in (review_page._SEALED, worklist_page._SEALED) for text in Texts(html).found]
+    pulled = pulls.Pulled(ModelRef("vit", repo="ward/vit", revision="0" * 40), calibrated=False)
+    said = (
+        pulls.NOT_HERE,
+        pulls.render_pulling("ward/vit"),
+        pulls.render_left("vit"),
+        pulls.render_pulled("covid", pulled),
+    )
+    words += [text for html in said for text in Texts(html).found]
     assert [word for word in words if not knows(word)] == []
 
 
