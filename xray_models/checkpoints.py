@@ -33,6 +33,7 @@ from xray_models.architectures.building import name_architecture
 from xray_models.architectures.split_check import check_split
 from xray_models.calibration import Reference
 from xray_models.images import InputSpec
+from xray_models.processors import read_processor
 from xray_models.revisions import hash_weights
 from xray_models.tasks import ModelRef, Task, TaskError
 
@@ -243,32 +244,7 @@ def read_spec(model: PreTrainedModel, folder: Path) -> InputSpec:
     """
     if model.config.model_type == "timm_wrapper":
         return _timm_spec(model.config.pretrained_cfg)
-    try:
-        return _processor_spec(json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8")))
-    except KeyError as error:
-        raise TaskError(f"preprocessor_config.json lacks {error}, so the model's input is not known.") from error
-
-
-def _processor_spec(raw: dict[str, Any]) -> InputSpec:
-    scale = raw.get("rescale_factor", 1 / 255) if raw.get("do_rescale", True) else 1.0
-    if abs(scale * 255 - 1) > 1e-6:
-        raise TaskError(f"the image processor scales pixels by {scale}; the panel scales them to [0, 1].")
-    size, crop = raw["size"], raw.get("crop_size")
-    if not isinstance(size, dict):  # as they were written once
-        size = {"height": size, "width": size}
-    plain = not raw.get("do_normalize", True)
-    common: dict[str, Any] = {
-        "mean": (0.0,) * 3 if plain else tuple(raw["image_mean"]),
-        "std": (1.0,) * 3 if plain else tuple(raw["image_std"]),
-        "resample": Resampling(raw["resample"]).name.lower(),
-    }
-    if raw.get("do_resize", True) and raw.get("do_center_crop") and crop and "shortest_edge" in size:
-        share = crop["height"] / size["shortest_edge"]
-        return InputSpec(crop["height"], crop["width"], fit="crop", crop=share, **common)
-    if raw.get("do_resize", True) and not raw.get("do_center_crop") and "height" in size:
-        return InputSpec(size["height"], size["width"], **common)
-    resized = size if raw.get("do_resize", True) else "nothing"
-    raise TaskError(f"the image processor resizes to {resized}; the panel knows height and width, or a centre crop.")
+    return read_processor(json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8")))
 
 
 def _timm_spec(config: dict[str, Any]) -> InputSpec:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL.Image import Resampling
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
@@ -20,6 +19,7 @@ from xray_models.architectures import own_cnn, timm_cnn, vit
 from xray_models.architectures.heads import find_name
 from xray_models.architectures.parts import Parts
 from xray_models.images import InputSpec
+from xray_models.processors import read_processor
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError
 
@@ -73,7 +73,7 @@ def read_spec(source: Source, side: int = 0) -> InputSpec:
             processor = AutoImageProcessor.from_pretrained(
                 source.place, revision=source.revision, trust_remote_code=False, backend="pil"
             )
-            spec = _processor_spec(processor)
+            spec = read_processor(processor.to_dict(), whole=True)
     except (OSError, ValueError, KeyError) as error:
         raise TaskError(f"how {source.name} prepares images cannot be read or done: {error}") from error
     return dataclasses.replace(spec, height=side, width=side) if side else spec
@@ -82,21 +82,6 @@ def read_spec(source: Source, side: int = 0) -> InputSpec:
 def _timm_spec(known: dict[str, Any]) -> InputSpec:
     _, height, width = known["input_size"]
     return InputSpec(height, width, tuple(known["mean"]), tuple(known["std"]), resample=known["interpolation"])
-
-
-def _processor_spec(processor: Any) -> InputSpec:
-    scale = processor.rescale_factor if processor.do_rescale else None
-    if scale is None or abs(scale * 255 - 1) > 1e-6:
-        raise TaskError(f"it scales pixels by {scale}; the panel scales them to [0, 1].")
-    size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
-    sides = {name: value for name, value in dict(size).items() if value is not None}
-    if "shortest_edge" in sides:
-        sides = {"height": sides["shortest_edge"], "width": sides["shortest_edge"]}
-    if not processor.do_resize or set(sides) != {"height", "width"}:
-        raise TaskError(f"it resizes to {sides or 'nothing'}; the panel knows one height and width.")
-    plain = {"image_mean": (0.0,) * 3, "image_std": (1.0,) * 3}
-    mean, std = (tuple(getattr(processor, key)) if processor.do_normalize else plain[key] for key in plain)
-    return InputSpec(sides["height"], sides["width"], mean, std, resample=Resampling(processor.resample).name.lower())
 
 
 def builder(source: Source) -> Callable[[Sequence[str], Recipe, Path | None], PreTrainedModel]:
