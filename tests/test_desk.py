@@ -1,5 +1,6 @@
 """The page's steps without a browser: what is sent, and what is not."""
 
+import dataclasses
 import threading
 
 import pytest
@@ -142,3 +143,22 @@ def test_a_slow_map_says_how_far_it_is(desk, path, monkeypatch):
         if "drawing 25 %" in html:
             told.set()
     assert told.is_set() and html.count("data-map") == 3
+
+
+def test_a_task_that_is_chosen_has_its_models_loaded(desk, monkeypatch):
+    warmed = []
+    monkeypatch.setattr(desk.room.panels, "warm", warmed.append)
+    (view,) = desk.read_again(None, Setting("phantom"))
+    assert warmed == ["phantom"] and view.shown is None
+
+
+def test_a_model_may_join_or_leave_between_two_steps(desk, path, untrained):
+    panels = desk.room.panels
+    views = desk.read_upload(path, Setting("phantom"))
+    assert next(views).cards.count("<article") == 3
+    panels.add("phantom", dataclasses.replace(untrained.models[0], name="fourth"))
+    last = list(views)[-1]
+    assert last.cards.count("sr-ok") == 4 and last.cards.count("data-map") == 4
+    panels.remove("phantom", "fourth")
+    *_, drawn = desk.draw_maps(last.shown, Setting("phantom", method="grad_cam"))
+    assert drawn.count("sr-ok") == 4 and drawn.count("data-map") == 3  # what it said stays; it draws no more
