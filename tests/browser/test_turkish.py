@@ -186,10 +186,11 @@ def test_the_language_is_the_browsers_until_the_reader_chooses(room):
         assert page.locator("[data-speak=tr]").get_attribute("aria-pressed") == "true"
         page.locator("[data-speak=en]").click()
         assert page.locator(said).inner_text() == "The consensus of the panel appears here."
+        page.wait_for_timeout(2000)  # gradio complains of a page that is left while it opens
         page.reload()
         page.wait_for_selector("#cards .sr-card")
         assert page.evaluate("document.documentElement.lang") == "en"
-        page.wait_for_timeout(2000)  # gradio says how long it has been at work, and complains of a page left meanwhile
+        page.wait_for_timeout(2000)  # gradio says how long it has been at work, and complains as before
         english = settle(page)  # gradio's own words as well
         page.goto(f"{url}/?lang=tr")
         page.wait_for_selector("#cards .sr-card")
