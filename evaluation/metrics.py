@@ -135,6 +135,15 @@ def equal_bins(confidence: np.ndarray) -> list[np.ndarray]:
 
 
 @_score
+def overconfidence(sample: Sample) -> np.ndarray:
+    """Mean confidence less accuracy, in [-1, 1]: above 0 a model is too sure, below 0 not sure enough.
+
+    The gap's size is a lower bound of the calibration error; its sign says what a distance cannot.
+    """
+    return mean_of(sample.probs.max(axis=1) - (sample.predicted == sample.labels), sample.weights)
+
+
+@_score
 def nll(sample: Sample) -> np.ndarray:
     """Negative log likelihood of the true label, in nats, at least 0 (Good, 1952)."""
     likely = sample.probs[np.arange(len(sample.labels)), sample.labels]

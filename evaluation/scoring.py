@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
+from evaluation.chance import expect_ece
 from evaluation.metrics import LABEL_METRICS, METRICS, REFLECTED, measure
 from evaluation.operating import RULES, Points, choose_points, judge_points
 from evaluation.predictions import Answers, Table
@@ -38,8 +39,12 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
         "groups": len(np.unique(table.groups)),
         "labels": list(table.labels),
         "models": {
-            name: _describe(table, name, intervals) | {"operating": _describe_points(table, name, points, intervals)}
-            for name in table.answers
+            name: _describe(table, name, intervals)
+            | {
+                "ece_by_chance": _plain(_expect_ece(table, answers, seed)),
+                "operating": _describe_points(table, name, points, intervals),
+            }
+            for name, answers in table.answers.items()
         },
         "pairs": _describe_pairs(table, intervals),
         "agreement": {
@@ -53,6 +58,11 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
 def _choose(table: Table, answers: Answers) -> Points:
     rows = answers.answered
     return choose_points(answers.probs[rows], table.truth[rows], table.groups[rows])
+
+
+def _expect_ece(table: Table, answers: Answers, seed: int) -> Interval:
+    rows = answers.answered
+    return expect_ece(answers.probs[rows], table.groups[rows], seed)
 
 
 def _measure(table: Table, points: Mapping[str, Points], weights: np.ndarray | None) -> dict[tuple[str, ...], Any]:

@@ -16,7 +16,7 @@ from evaluation.summary import TITLES, format_range, format_value
 from xray_models.calibration import COVERAGE
 from xray_models.tasks import Task
 
-_PROBABILITY = ("brier", "ece", "nll", "coverage", "set_size")
+_PROBABILITY = ("brier", "nll", "ece", "ece_by_chance", "overconfidence", "coverage", "set_size")
 _NOTES = {
     "accuracy": ("Accuracy", "Dot: all images. Line: 95 % interval."),
     "confusion": ("What is taken for what", "Rows: the truth. Columns: the prediction. Figures: images."),
@@ -76,7 +76,6 @@ def show_p(p: float | None) -> str:
 
 def _models(scores: Mapping[str, Any]) -> Section:
     answers = [metric for metric in METRICS if metric not in _PROBABILITY]
-    probabilities = [m for m in (*METRICS, "coverage", "set_size") if m in _PROBABILITY]
     models, given = scores["models"], scores["split"] == "given"
     aim = "" if given else f"a model’s sets are made for {100 * COVERAGE:.0f} % and may be empty; "
 
@@ -90,12 +89,15 @@ def _models(scores: Mapping[str, Any]) -> Section:
             Paragraph(_INTERVALS, "note"),
             grid(answers, "Answers. Higher is better."),
             grid(
-                probabilities,
+                _PROBABILITY,
                 "Probabilities. Brier score, calibration error and log loss: lower is better. Coverage: how often the "
-                f"prediction set holds the truth; {aim}the consensus’ set is the union of the models’. Chance alone "
-                "makes a calibration error, the more the fewer images; its interval may lie above a true error near 0.",
+                f"prediction set holds the truth; {aim}the consensus’ set is the union of the models’. By chance: the "
+                "calibration error that probabilities would show on these images if each meant just what it says, with "
+                "the range of 95 % of draws; an error within it shows nothing against a model. Confidence − accuracy: "
+                "above 0, a model is too sure.",
             ),
             *_warn_of_coverage(models, given),
+            *_name_miscalibrated(models),
         ),
     )
 
@@ -114,6 +116,20 @@ def _warn_of_coverage(models: Mapping[str, Any], given: bool) -> list[Paragraph]
         f"{100 * COVERAGE:.0f} % that they were made for."
     )
     return [Paragraph(said, "warning")]
+
+
+def _name_miscalibrated(models: Mapping[str, Any]) -> list[Paragraph]:
+    """Names those whose calibration error is larger than chance makes it, and to which side they err."""
+    found = [
+        f"{name} is {'too sure' if scores['overconfidence']['value'] > 0 else 'not sure enough'}"
+        for name, scores in models.items()
+        if scores["ece"]["value"] > scores["ece_by_chance"]["high"]
+    ]
+    if not found:
+        return []
+    why = " A mean of several models’ calibrated probabilities, as the consensus is, is less sure than it is right."
+    pooled = any(each.startswith(f"{CONSENSUS} is not") for each in found)
+    return [Paragraph(f"Calibration errors beyond chance: {', '.join(found)}.{why if pooled else ''}", "note")]
 
 
 def _labels(task: Task, table: Table, scores: Mapping[str, Any]) -> Section:

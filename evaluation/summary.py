@@ -20,6 +20,8 @@ TITLES = {
     "auprc": "AUPRC",
     "brier": "Brier score",
     "ece": "Calibration error, %",
+    "ece_by_chance": "By chance, %",
+    "overconfidence": "Confidence − accuracy, %",
     "nll": "Log loss",
     "sensitivity": "Sensitivity, %",
     "specificity": "Specificity, %",

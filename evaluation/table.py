@@ -16,6 +16,7 @@ _COLUMNS = (
     ("balanced_accuracy", "balanced accuracy"),
     ("auroc", "AUROC"),
     ("ece", "ECE"),
+    ("ece_by_chance", "ECE by chance"),
 )
 
 
@@ -29,8 +30,8 @@ def render_table(metrics: Mapping[str, Any]) -> str:
         A caption with the command that made the figures, and the table.
     """
     lines = [
-        f"{metrics['n']} images of the {metrics['split']} split, 95 % bootstrap intervals over groups; made by "
-        f"`{metrics['command']}`:",
+        f"{metrics['n']} images of the {metrics['split']} split, 95 % bootstrap intervals over groups; ECE by chance: "
+        f"that of probabilities which mean just what they say, and 95 % of draws. Made by `{metrics['command']}`:",
         "",
         "| model | " + " | ".join(title for _, title in _COLUMNS) + " |",
         "|---" * (len(_COLUMNS) + 1) + "|",

@@ -41,6 +41,10 @@ ORACLES = {
     "auroc": one_against_rest(oracle.roc_auc_score),
     "auprc": one_against_rest(oracle.average_precision_score),
     "brier": brier,
+    "overconfidence": lambda probs, labels, weights: (
+        np.average(probs.max(axis=1), weights=weights)
+        - oracle.accuracy_score(labels, probs.argmax(axis=1), sample_weight=weights)
+    ),
     "nll": lambda probs, labels, weights: oracle.log_loss(labels, probs, sample_weight=weights),
 }
 

@@ -216,6 +216,21 @@ def test_sets_that_hold_the_truth_too_seldom_are_named(judged):
     assert "in fewer of these images" not in render_page(given, {})
 
 
+@pytest.mark.parametrize(("gap", "says"), [(0.05, "too sure"), (-0.05, "not sure enough")])
+def test_calibration_errors_beyond_chance_are_named(judged, gap, says):
+    table, scores = judged
+    chance = {"value": 0.02, "low": 0.01, "high": 0.04}
+    within = {"ece": {"value": 0.03, "low": 0.01, "high": 0.05}, "ece_by_chance": chance}
+    beyond = within | {"ece": {"value": 0.06, "low": 0.04, "high": 0.08}, "overconfidence": dict.fromkeys(chance, gap)}
+    models = {name: found | (within if name == "first" else beyond) for name, found in scores["models"].items()}
+    page = render_page(build_report(TASK, table, scores | {"models": models}, FAULTS), {})
+    assert f"Calibration errors beyond chance: sec&lt;ond is {says}, {CONSENSUS} is {says}." in page
+    assert ("is less sure than it is right" in page) == (gap < 0)
+    alike = {name: found | within for name, found in models.items()}
+    page = render_page(build_report(TASK, table, scores | {"models": alike}, FAULTS), {})
+    assert "errors beyond chance" not in page
+
+
 def test_a_panel_of_one_has_no_agreement():
     table = make_table(models=1)
     scores = judge(table)

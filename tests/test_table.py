@@ -5,14 +5,17 @@ import pytest
 from evaluation.table import main, render_table
 
 KNOWN = {"value": 0.9, "low": 0.8, "high": 0.95}
-SCORES = dict.fromkeys(("accuracy", "balanced_accuracy", "auroc", "ece"), KNOWN)
+SCORES = dict.fromkeys(("accuracy", "balanced_accuracy", "auroc", "ece", "ece_by_chance"), KNOWN)
 METRICS = {"n": 20, "split": "test", "command": "c", "models": {"a": SCORES}}
 
 
 def test_figures_that_are_not_known_are_left_open():
     scores = SCORES | {"auroc": dict.fromkeys(KNOWN), "ece": dict.fromkeys(KNOWN) | {"value": 0.1}}
     table = render_table(METRICS | {"models": {"a": scores}})
-    assert table.splitlines()[-1] == "| a | 0.900 (0.800 to 0.950) | 0.900 (0.800 to 0.950) | – | 0.100 |"
+    assert (
+        table.splitlines()[-1]
+        == "| a | 0.900 (0.800 to 0.950) | 0.900 (0.800 to 0.950) | – | 0.100 | 0.900 (0.800 to 0.950) |"
+    )
 
 
 def test_sensitivity_is_also_told_where_one_in_twenty_may_be_a_false_alarm():
