@@ -56,10 +56,17 @@ class Overlay extends View {
     this.redraw();
   }
 
+  /** The reader asked for a model's map, or for none: says what is on the image now. */
+  chooseMap(model) {
+    if (!model) this.hideMap();
+    else this.showMap(model);
+    this.say(model ? `Heatmap on the image: ${this.cardOf(model).dataset.title}` : "No heatmap on the image.");
+  }
+
   toggleOverlay() {
-    if (this.map.on) return this.hideMap();
+    if (this.map.on) return this.chooseMap(null);
     const model = this.cards.some((card) => card.dataset.model === this.map.model) ? this.map.model : this.cards[0]?.dataset.model;
-    if (model) this.showMap(model);
+    if (model) this.chooseMap(model);
     else this.say("There is no heatmap yet.");
   }
 
@@ -69,23 +76,26 @@ class Overlay extends View {
     this.stopBlinking();
     const at = models.indexOf(this.map.model);
     const step = key === "ArrowLeft" ? -1 : 1;
-    this.showMap(at < 0 || !this.map.on ? models[Math.max(at, 0)] : models[(at + step + models.length) % models.length]);
+    this.chooseMap(at < 0 || !this.map.on ? models[Math.max(at, 0)] : models[(at + step + models.length) % models.length]);
   }
 
   stepOpacity(key) {
     this.map.opacity = clamp(this.map.opacity + (key === "ArrowUp" ? 0.1 : -0.1));
     this.recolour();
+    this.say(`Opacity ${Math.round(100 * this.map.opacity)} %`);
   }
 
   stepThreshold(key) {
     this.map.threshold = clamp(this.map.threshold + (key === "t" ? 0.1 : -0.1), 0.95);
     this.recolour();
+    this.say(`Shown from ${Math.round(100 * this.map.threshold)} %`);
   }
 
   nextColours() {
     const names = Object.keys(COLOURS);
     this.map.colours = names[(names.indexOf(this.map.colours) + 1) % names.length];
     this.recolour();
+    this.say(`Colours: ${COLOURS[this.map.colours]}`);
   }
 
   /** Blinks between the last two maps at the same place; with reduced motion, each press swaps them. */

@@ -63,8 +63,7 @@ function joinCards(viewer) {
     const card = event.target.closest?.("#cards .sr-card[data-map]");
     if (!card) return;
     viewer.stopBlinking();
-    if (viewer.map.on && viewer.map.model === card.dataset.model) viewer.hideMap();
-    else viewer.showMap(card.dataset.model);
+    viewer.chooseMap(viewer.map.on && viewer.map.model === card.dataset.model ? null : card.dataset.model);
     const { top, bottom } = viewer.stageBox.getBoundingClientRect();
     if (bottom < 0.5 * (bottom - top)) viewer.stageBox.scrollIntoView({ block: "start", behavior: "smooth" }); // a phone
   });
@@ -105,11 +104,36 @@ function joinSaved(viewer) {
   });
 }
 
-/** gradio's lists take Tab for a key to open with, and then lie open over what comes next: they do not get to see it. */
-function keepTabFromLists() {
+/**
+ * gradio's lists open whenever they get the focus, and then lie over what comes next, and screen readers read them instead
+ * of their names. For who comes by Tab they stay shut until another key opens them; and Tab itself is no such key.
+ */
+function keepListsShut() {
+  const isList = (node) => node.matches?.("input[role=combobox]");
+  let tabbed = false;
   window.addEventListener("keydown", (event) => {
-    if (event.key === "Tab" && event.target.matches?.("input[role=combobox]")) event.stopPropagation();
+    if (event.key !== "Tab") return;
+    if (isList(event.target)) event.stopPropagation();
+    tabbed = true; // the focus moves now
+    setTimeout(() => { tabbed = false; });
   }, true);
+  window.addEventListener("pointerdown", ({ target }) => {
+    if (isList(target) && target.getAttribute("aria-expanded") === "false") target.blur(); // the focus that comes now opens it
+  }, true);
+  window.addEventListener("focus", (event) => {
+    if (tabbed && isList(event.target)) event.stopPropagation();
+  }, true);
+}
+
+/** gradio's choices have a title that is no name: a screen reader says which question they answer. */
+function nameChoices() {
+  window.addEventListener("focusin", ({ target }) => {
+    const group = target.matches?.("[type=radio]") && target.closest("fieldset");
+    const title = group && group.querySelector("[data-testid=block-info]");
+    if (!title) return;
+    group.setAttribute("role", "radiogroup");
+    group.setAttribute("aria-label", title.textContent.trim());
+  });
 }
 
 /** gradio takes an emptied number for the lowest one there is: such a field goes back to what it had. */
@@ -165,7 +189,8 @@ joinCards(viewer);
 joinConsensus(viewer);
 joinSteps(viewer);
 joinSaved(viewer);
-keepTabFromLists();
+keepListsShut();
+nameChoices();
 keepNumbers();
 rememberReader();
 followLink();

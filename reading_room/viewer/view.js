@@ -220,11 +220,13 @@ class View {
     this.geometry.rotate(...this.size);
     if (this.fitted) this.fit();
     this.redraw();
+    this.say(`Rotated by ${90 * this.geometry.quarters}°`);
   }
 
   invert() {
     this.inverted = !this.inverted;
     this.redraw();
+    this.say(this.inverted ? "Inverted." : "No longer inverted.");
   }
 
   usePreset(name) {
@@ -262,6 +264,7 @@ class View {
   useTool(name) {
     this.tool = name;
     this.describe();
+    this.say(this.find(`button[data-tool="${name}"]`).title);
   }
 }
 

@@ -177,6 +177,53 @@ def test_a_screen_reader_hears_the_consensus_once_and_finds_each_opinion(room, f
         assert page.get_by_role("slider", name="Isı haritasının opaklığı").get_attribute("aria-valuetext") == "55 %"
 
 
+def test_a_screen_reader_hears_what_a_key_did(room, file):
+    with opened(room[1], DESK) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        page.locator(".vw-stage").focus()
+        assert page.locator("[role=application] > .vw-stage[role=group]").get_attribute("aria-label")
+        first = page.locator("#cards .sr-card[data-map]").first.get_attribute("data-title")
+        for key, said in (
+            (" ", f"Heatmap on the image: {first}"),
+            ("ArrowUp", "Opacity 65 %"),
+            ("t", "Shown from 20 %"),
+            ("m", "Colours: Viridis"),
+            (" ", "No heatmap on the image."),
+            ("i", "Inverted."),
+            ("i", "No longer inverted."),
+            ("r", "Rotated by 90°"),
+            ("l", "Drag: measure a length (L)"),
+        ):
+            page.keyboard.press(key)
+            assert page.locator(".vw-said").text_content() == said
+        page.locator("[data-speak=tr]").click()
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("i")
+        page.locator(".vw-said", has_text="Negatif gösteriliyor.").wait_for(state="attached")
+
+
+def test_tab_goes_by_the_lists_which_stay_shut_and_say_their_names(room):
+    """Orca reads an open list in the place of its name, and nothing of what comes after it."""
+    with opened(room[1], DESK) as page:
+        page.locator("#file").focus()
+        page.keyboard.press("Shift+Tab")
+        chosen = page.locator("#task input")
+        assert chosen.evaluate("one => document.activeElement === one")
+        assert page.get_by_role("combobox", name="Task").get_attribute("aria-expanded") == "false"
+        assert page.locator("[role=listbox]").count() == 0
+        page.keyboard.press("ArrowDown")
+        page.wait_for_selector("[role=listbox]")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("[role=listbox]", state="detached")
+        chosen.click()  # with the focus, which opens it for a pointer
+        page.wait_for_selector("[role=listbox]")
+        page.keyboard.press("Tab")
+        page.wait_for_selector("[role=listbox]", state="detached")
+        page.locator("#flag-label input").first.focus()
+        assert page.get_by_role("radiogroup", name="Flag: the label should be").count() == 1
+
+
 def test_the_first_paint_is_in_the_readers_theme(room):
     dark = "rgb(13, 17, 20)"
     with opened(room[1], DESK) as page:
