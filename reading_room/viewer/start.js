@@ -105,24 +105,21 @@ function joinSaved(viewer) {
 }
 
 /**
- * gradio's lists open whenever they get the focus, and then lie over what comes next, and screen readers read them instead
- * of their names. For who comes by Tab they stay shut until another key opens them; and Tab itself is no such key.
+ * gradio's lists open whenever they get the focus: they then lie over what comes next, and a screen reader reads them in the
+ * place of their names. Here only a pointer opens one at once; on the keyboard it takes a key, and Tab is no such key.
  */
 function keepListsShut() {
   const isList = (node) => node.matches?.("input[role=combobox]");
-  let tabbed = false;
-  window.addEventListener("keydown", (event) => {
-    if (event.key !== "Tab") return;
-    if (isList(event.target)) event.stopPropagation();
-    tabbed = true; // the focus moves now
-    setTimeout(() => { tabbed = false; });
-  }, true);
-  window.addEventListener("pointerdown", ({ target }) => {
-    if (isList(target) && target.getAttribute("aria-expanded") === "false") target.blur(); // the focus that comes now opens it
-  }, true);
-  window.addEventListener("focus", (event) => {
-    if (tabbed && isList(event.target)) event.stopPropagation();
-  }, true);
+  let pointed = false;
+  const listen = (name, act) => window.addEventListener(name, act, true);
+  listen("pointerdown", ({ target }) => {
+    pointed = true;
+    if (isList(target) && target.getAttribute("aria-expanded") === "false") target.blur(); // the focus comes anew, and opens it
+  });
+  listen("pointercancel", () => { pointed = false; });
+  listen("click", () => setTimeout(() => { pointed = false; })); // a label gives its field the focus before that
+  listen("focus", (event) => !pointed && isList(event.target) && event.stopPropagation());
+  listen("keydown", (event) => event.key === "Tab" && isList(event.target) && event.stopPropagation());
 }
 
 /** gradio's choices have a title that is no name: a screen reader says which question they answer. */
