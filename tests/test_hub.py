@@ -266,6 +266,18 @@ def test_what_is_no_hub_is_said(hub, monkeypatch):
             hub_client.ask(hub_client.connect(), hub_client.Place("me/x"), work)
 
 
+def test_json_that_is_no_hubs_is_said_and_a_fault_of_ours_is_not_taken_for_it(hub, task):
+    ref = push(task, "simple_cnn")
+    faults = (("POST", "/create", lambda: push(task, "resnet18")), ("GET", "/tree/", lambda: pull(task, ref)))
+    for method, path, work in faults:
+        hub.faults = [Fault(method, path, status=200)]  # {"error": …}
+        with pytest.raises(HubError, match=f"{re.escape(hub.url)} does not answer as a Hub does"):
+            work()
+        assert not hub.faults[0].times
+    with pytest.raises(KeyError):
+        hub_client.ask(hub_client.connect(), hub_client.Place("me/x"), lambda: {}["ours"])
+
+
 def test_what_is_wrong_with_a_repository_has_its_own_error(hub, task):
     ref = push(task, "simple_cnn")
     config = json.loads(hub.repos["model", ref.repo].files["config.json"].content)

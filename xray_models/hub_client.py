@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _PASSING = (408, 429, 500, 502, 503, 504)  # answers after which the same request may succeed
 _NO_HUB = (json.JSONDecodeError, httpx.InvalidURL)  # from something else than a Hub, or an address that is none
+_MISREAD = (AttributeError, LookupError, TypeError)  # by the client, of an answer that is JSON but not a Hub's
 _WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each repetition
 _LONGEST_WAIT = 300.0  # seconds; the Hub counts requests in windows of five minutes
 
@@ -115,6 +117,10 @@ def ask(api: HfApi, place: Place, work: Callable[[], _T]) -> _T:
     while True:
         try:
             return work()
+        except _MISREAD as error:
+            if not _is_clients(error):
+                raise
+            raise _say_no_hub(api) from error
         except (HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
             known = next(_find_causes(error), error if isinstance(error, EntryNotFoundError) else None)
             if known is None:
@@ -125,6 +131,12 @@ def ask(api: HfApi, place: Place, work: Callable[[], _T]) -> _T:
             wait = _asked_wait(known, wait)
             _log.warning("%s: %s; asking again in %.0f s", place.repo, _describe(known), wait)
             time.sleep(wait)
+
+
+def _is_clients(error: BaseException) -> bool:
+    """Whether an error was raised in `huggingface_hub` itself."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return str(frames[-1][0].f_globals.get("__name__", "")).startswith("huggingface_hub.")
 
 
 def _find_causes(error: BaseException | None) -> Iterator[Exception]:
@@ -158,6 +170,10 @@ def _describe(error: Exception) -> str:
     return f"the connection failed ({type(error).__name__})"
 
 
+def _say_no_hub(api: HfApi) -> HubError:
+    return HubError(f"{api.endpoint} does not answer as a Hub does. Check HF_ENDPOINT, and the network's log-in page.")
+
+
 def _explain(error: Exception, api: HfApi, place: Place) -> HubError:
     """Puts an error of the Hub into words that name the repository and the fix."""
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
@@ -182,9 +198,7 @@ def _explain(error: Exception, api: HfApi, place: Place) -> HubError:
     if isinstance(error, HFValidationError):
         return HubError(f"{place.repo!r} cannot be the name of a repository; valid: owner/name, letters, digits, -_.")
     if isinstance(error, _NO_HUB):
-        return HubError(
-            f"{api.endpoint} does not answer as a Hub does. Check HF_ENDPOINT, and the network's log-in page."
-        )
+        return _say_no_hub(api)
     if status in _PASSING:
         return HubError(f"{_describe(error)} for {place.repo!r}, again and again. Nothing is lost; try again later.")
     if status is not None:
