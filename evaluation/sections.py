@@ -120,16 +120,17 @@ def _warn_of_coverage(models: Mapping[str, Any], given: bool) -> list[Paragraph]
 
 def _name_miscalibrated(models: Mapping[str, Any]) -> list[Paragraph]:
     """Names those whose calibration error is larger than chance makes it, and to which side they err."""
-    found = [
-        f"{name} is {'too sure' if scores['overconfidence']['value'] > 0 else 'not sure enough'}"
+    sides = {
+        name: "too sure" if scores["overconfidence"]["value"] > 0 else "not sure enough"
         for name, scores in models.items()
         if scores["ece"]["value"] > scores["ece_by_chance"]["high"]
-    ]
-    if not found:
+    }
+    if not sides:
         return []
-    why = " A mean of several models’ calibrated probabilities, as the consensus is, is less sure than it is right."
-    pooled = any(each.startswith(f"{CONSENSUS} is not") for each in found)
-    return [Paragraph(f"Calibration errors beyond chance: {', '.join(found)}.{why if pooled else ''}", "note")]
+    said = [f"Calibration errors beyond chance: {', '.join(f'{name} is {side}' for name, side in sides.items())}."]
+    if sides.get(CONSENSUS) == "not sure enough":
+        said.append("A mean of models’ calibrated probabilities, as the consensus is, is less sure than it is right.")
+    return [Paragraph(" ".join(said), "note")]
 
 
 def _labels(task: Task, table: Table, scores: Mapping[str, Any]) -> Section:
