@@ -133,6 +133,14 @@ function nameChoices() {
   });
 }
 
+/** gradio's accordions look open or shut; a screen reader is told, too. */
+function tellWhatIsOpen() {
+  const tell = (button) => button?.setAttribute("aria-expanded", button.classList.contains("open"));
+  const find = (event) => event.target.closest?.("button.label-wrap");
+  window.addEventListener("focusin", (event) => tell(find(event)));
+  window.addEventListener("click", (event) => setTimeout(() => tell(find(event))));
+}
+
 /** gradio takes an emptied number for the lowest one there is: such a field goes back to what it had. */
 function keepNumbers() {
   const had = new WeakMap();
@@ -188,6 +196,7 @@ joinSteps(viewer);
 joinSaved(viewer);
 keepListsShut();
 nameChoices();
+tellWhatIsOpen();
 keepNumbers();
 rememberReader();
 followLink();

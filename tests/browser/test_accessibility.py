@@ -203,7 +203,7 @@ def test_a_screen_reader_hears_what_a_key_did(room, file):
         page.locator(".vw-said", has_text="Negatif gösteriliyor.").wait_for(state="attached")
 
 
-def test_tab_goes_by_the_lists_which_stay_shut_and_say_their_names(room):
+def test_lists_stay_shut_for_tab_and_what_gradio_leaves_unsaid_is_said(room):
     """Orca reads an open list in the place of its name, and nothing of what comes after it."""
     with opened(room[1], DESK) as page:
         chosen = page.locator("#task input")
@@ -225,6 +225,13 @@ def test_tab_goes_by_the_lists_which_stay_shut_and_say_their_names(room):
         page.wait_for_selector("[role=listbox]", state="detached")
         page.locator("#flag-label input").first.focus()
         assert page.get_by_role("radiogroup", name="Flag: the label should be").count() == 1
+        page.get_by_role("tab", name="Review").click()
+        export = page.locator("#review-out button.label-wrap")
+        export.focus()
+        assert export.get_attribute("aria-expanded") == "false"
+        for opened_now in ("true", "false"):
+            page.keyboard.press("Enter")
+            page.locator(f"#review-out button.label-wrap[aria-expanded={opened_now}]").wait_for()
 
 
 def test_the_first_paint_is_in_the_readers_theme(room):
