@@ -15,7 +15,7 @@ AXE = """async () => (await axe.run(document, { resultTypes: ['violations'] })).
   .flatMap(found => found.nodes.map(node => [found.id, node.target.join(' '), node.html.slice(0, 160)]))"""
 LOW = """() => [...document.querySelectorAll(
     'button, select, summary, textarea, .sr-form label:has(input[type=radio]), #blinded label, input[role=combobox]')]
-  .filter(control => control.checkVisibility({ visibilityProperty: true }) && !control.closest('footer'))
+  .filter(control => control.checkVisibility({ visibilityProperty: true }))
   .map(control => [control, control.getBoundingClientRect()])
   .filter(([, box]) => box.width > 1 && box.height > 0 && box.height < 40)
   .map(([control, box]) => `${box.height} ${control.outerHTML.slice(0, 200)}`)"""
