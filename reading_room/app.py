@@ -36,7 +36,7 @@ _STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQU
 PAGES: dict[str, Callable[[Room, Shared, Callable[[gr.State], None]], Any]] = {
     "Worklist": build_worklist_page,
     "Review": lambda room, shared, _: build_review_page(room, shared.blinded),
-    "Models": lambda room, shared, _: build_models_page(room, shared.task),
+    "Models": lambda room, shared, _: build_models_page(room, shared),
 }
 """Title to builder of every page beside the first, in the order of their tabs.
 
@@ -156,6 +156,8 @@ def _build_pages(room: Room, task: str) -> None:
         def on_open(opened: gr.State) -> None:
             show_case(opened)
             opened.change(lambda: gr.Tabs(selected="read"), None, tabs, **QUIET)
+
+        shared.cards.click(lambda: gr.Tabs(selected="models"), None, tabs, **QUIET)
 
         for title, build_page in PAGES.items():
             with gr.Tab(title, id=title.lower()) as tab:

@@ -100,9 +100,16 @@ def _render_card(card: Card) -> str:
     known = f'data-model="{escape(card.model)}"{_render_data(card)}'
     return (
         f'<article class="sr-card sr-{state}" aria-label="{name}" {known}>'
-        f'<header><h2 title="{name}">{name}</h2>{_render_tag(card.opinion)}</header>'
+        f"<header><h2>{_render_name(card.model)}</h2>{_render_tag(card.opinion)}</header>"
         f'{_render_map(card, name)}<div class="sr-words">{body}</div></article>'
     )
+
+
+def _render_name(model: str) -> str:
+    """A model's name, which opens its card on the page of the models."""
+    name = escape(title_of(model))
+    what = f'data-action="card" data-key="{escape(model)}" title="Show the card of {name}"'
+    return f'<button type="button" class="sr-about" {what}>{name}</button>'
 
 
 def _render_data(card: Card) -> str:

@@ -11,7 +11,7 @@ import gradio as gr
 from reading_room import models, pulls, tables
 from reading_room.cards import render_error, title_of
 from reading_room.room import Room
-from reading_room.wiring import QUIET, build_tasks
+from reading_room.wiring import QUIET, Shared, build_tasks
 from xray_models.hub_client import HubError
 from xray_models.tasks import TaskError
 
@@ -25,14 +25,16 @@ _BRING = """() => {
   look(40);
 }"""
 """Script that brings what was opened into sight where it stands below the window."""
+_NO_CARD = gr.update(value="", visible=False)
 
 
-def build_models_page(room: Room, chosen: gr.Dropdown | None = None) -> Callable[[gr.Tab], None]:
+def build_models_page(room: Room, shared: Shared | None = None) -> Callable[[gr.Tab], None]:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: whose tasks are shown, with the reports and figures in `room.reports`.
-        chosen: list of tasks of another page; this page goes along when one is chosen there.
+        shared: what of the first page this one goes by: it goes along with the task, and shows the card of the model
+            whose name is clicked there.
 
     Returns:
         What has the table drawn anew whenever the page's tab is chosen.
@@ -47,41 +49,48 @@ def build_models_page(room: Room, chosen: gr.Dropdown | None = None) -> Callable
     message = gr.HTML("", elem_id="models-message")
     card = gr.Markdown("", elem_id="models-card", sanitize_html=True, visible=False, container=True)
     frame = gr.HTML("", elem_id="models-frame")
-    no_card = gr.Markdown("", visible=False)
 
     def show_task(name: str) -> tuple:
-        return _draw(room, name), "", no_card, ""
+        return _draw(room, name), "", _NO_CARD, ""
 
     def act(name: str, event: gr.EventData) -> tuple:
-        """What a button of the table asks for: a model's card, or that it leaves the panel."""
-        try:
-            if event.action == "leave" and room.pulls:
-                room.panels.remove(name, event.key)
-                return _draw(room, name), pulls.render_left(event.key), no_card, ""
-            text = models.show_card(tasks[name], event.key, room.reports)
-        except (TaskError, HubError) as error:
-            lead = "Not taken out." if event.action == "leave" else "No card."
-            return _draw(room, name), render_error(str(error), lead), no_card, ""
-        return gr.skip(), "", gr.Markdown(f"*Card of {title_of(event.key)}*\n\n{text}", visible=True), ""
+        return _act(room, name, event)
+
+    def show_clicked(name: str, event: gr.EventData) -> tuple:
+        return name, _draw(room, name), *act(name, event)[1:]
 
     def show_report(name: str) -> tuple:
         found = models.find_report(tasks[name], room.reports)
         if found is None:
             command = f"python -m evaluation.run --task {name} --out {room.reports / name}"
             missing = f"There is no report of {tasks[name].title} yet. Make it: {command}"
-            return gr.skip(), render_error(missing, "No report."), no_card, ""
-        return gr.skip(), "", no_card, models.frame_report(found, f"Evaluation of {tasks[name].title}")
+            return gr.skip(), render_error(missing, "No report."), _NO_CARD, ""
+        return gr.skip(), "", _NO_CARD, models.frame_report(found, f"Evaluation of {tasks[name].title}")
 
     shown = [table, message, card, frame]
     task.input(show_task, task, shown, **QUIET)
-    if chosen is not None:
-        chosen.change(lambda name: (name, *show_task(name)), chosen, [task, *shown], **QUIET)
     asked = [table.click(act, task, shown, **QUIET), report.click(show_report, task, shown, **QUIET)]
+    if shared is not None:
+        shared.task.change(lambda name: (name, *show_task(name)), shared.task, [task, *shown], **QUIET)
+        asked.append(shared.cards.click(show_clicked, shared.task, [task, *shown], **QUIET))
     if form is not None:
         asked.append(_wire_form(room, form, task, shown))
     for event in asked:
         event.then(None, None, None, js=_BRING, api_visibility="private")
     return lambda tab: tab.select(functools.partial(_draw, room), task, table, **QUIET) and None
+
+
+def _act(room: Room, name: str, event: gr.EventData) -> tuple:
+    """What a button asks for: a model's card, or that it leaves the panel; for the table, message, card and frame."""
+    try:
+        if event.action == "leave" and room.pulls:
+            room.panels.remove(name, event.key)
+            return _draw(room, name), pulls.render_left(event.key), _NO_CARD, ""
+        text = models.show_card(room.panels.tasks[name], event.key, room.reports)
+    except (TaskError, HubError) as error:
+        lead = "Not taken out." if event.action == "leave" else "No card."
+        return _draw(room, name), render_error(str(error), lead), _NO_CARD, ""
+    return gr.skip(), "", gr.update(value=f"*Card of {title_of(event.key)}*\n\n{text}", visible=True), ""
 
 
 class _Form(NamedTuple):
@@ -108,8 +117,7 @@ def _build_form(room: Room) -> _Form | None:
 
 def _wire_form(room: Room, form: _Form, task: gr.Dropdown, shown: list[Any]) -> Any:
     def pull(name: str, wanted: str) -> Iterator[tuple]:
-        no_card = gr.Markdown("", visible=False)
-        yield gr.skip(), pulls.render_pulling(wanted), no_card, "", gr.skip()
+        yield gr.skip(), pulls.render_pulling(wanted), _NO_CARD, "", gr.skip()
         try:
             pulled = pulls.pull_into(room.panels, name, wanted)
         except (HubError, TaskError, OSError) as error:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 from gradio.context import Context
 
-from reading_room import cards
+from reading_room import cards, tables
 from reading_room.desk import SAYING, Desk, Setting, Shown, View
 from reading_room.forms import (
     CONFIDENCE,
@@ -98,7 +98,7 @@ def build_reading_page(room: Room, task: str) -> tuple[Shared, Callable[[gr.Stat
                 method = gr.Dropdown(methods, value=DEFAULT, label="Heatmap by", elem_id="method", filterable=False)
                 steps = _build_steps()
             with gr.Column(elem_classes="sr-scroll"):
-                cards_html = gr.HTML(start.cards, elem_id="cards")
+                cards_html = gr.HTML(start.cards, elem_id="cards", js_on_load=tables.ON_LOAD)
             earlier = gr.HTML("", elem_id="flag-earlier")
             commit = build_commit_form(room.panels.tasks[task])
             flag = build_flag_form(room, task)
@@ -110,7 +110,7 @@ def build_reading_page(room: Room, task: str) -> tuple[Shared, Callable[[gr.Stat
     _wire_link(desk, controls, stand)
     _wire_commit_form(desk, controls, stand, commit)
     wire_flag_form(desk, flag, shown, answer, earlier, blinded)
-    return Shared(tasks, blinded, steps), lambda opened: _wire_opening(desk, controls, stand, opened)
+    return Shared(tasks, blinded, steps, cards_html), lambda opened: _wire_opening(desk, controls, stand, opened)
 
 
 def _build_steps() -> Steps:

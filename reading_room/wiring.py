@@ -53,11 +53,13 @@ class Shared(NamedTuple):
         task: name of the task.
         blinded: whether the reader answers before the models do.
         steps: for the worklist.
+        cards: of the models; clicked with the `key` of one, its card is wanted.
     """
 
     task: gr.Dropdown
     blinded: gr.Checkbox
     steps: Steps
+    cards: gr.HTML
 
 
 def build_tasks(room: Room, task: str, **options: Any) -> gr.Dropdown:

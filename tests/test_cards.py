@@ -56,7 +56,7 @@ def test_a_heatmap_that_is_there_can_be_brought_onto_the_image(reading):
     layer = Layer("data:thumb", "data:values", "integrated_gradients", signed=True)
     opinion = dataclasses.replace(reading.opinions[1], label="Lung_Opacity")
     html = cards.render_cards([Card("resnet18", opinion, layer), Card("vit_tiny", reading.opinions[2])])
-    assert html.count("data-map=") == html.count("<button") == 1
+    assert html.count("data-map=") == html.count("sr-map sr-show") == 1
     for fact in ('title="ResNet-18"', 'map="data:values"', 'signed="true"', 'method="Integrated Gradients"'):
         assert f"data-{fact}" in html
     assert 'data-label="Lung Opacity"' in html

@@ -145,6 +145,6 @@ def test_a_report_takes_the_place_of_a_card_and_the_other_way_round(tmp_path):
         build_models_page(room)
     show_report, act = (next(fn.fn for fn in app.fns.values() if fn.name == name) for name in ("show_report", "act"))
     *_, card, frame = show_report("phantom")
-    assert not card.visible and "<iframe" in frame
+    assert not card["visible"] and "<iframe" in frame
     *_, card, frame = act("phantom", SimpleNamespace(action="card", key="simple_cnn"))
-    assert card.visible and frame == ""
+    assert card["visible"] and frame == ""

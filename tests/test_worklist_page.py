@@ -358,9 +358,8 @@ def test_the_first_page_is_told_which_case_it_shows():
 
 def furnish(room):
     """The room, and what the page needs of the first one."""
-    return room, Shared(
-        gr.Dropdown(), gr.Checkbox(), Steps(gr.HTML(), gr.Button(), gr.Button(), gr.BrowserState(), gr.Timer(1))
-    )
+    steps = Steps(gr.HTML(), gr.Button(), gr.Button(), gr.BrowserState(), gr.Timer(1))
+    return room, Shared(gr.Dropdown(), gr.Checkbox(), steps, gr.HTML())
 
 
 def test_the_page_stands_in_any_blocks_and_is_closed_where_readers_are_blinded(tmp_path):

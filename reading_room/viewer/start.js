@@ -61,7 +61,7 @@ function joinDrop(viewer) {
 function joinCards(viewer) {
   document.addEventListener("click", (event) => {
     const card = event.target.closest?.("#cards .sr-card[data-map]");
-    if (!card) return;
+    if (!card || event.target.closest("[data-action]")) return;
     viewer.stopBlinking();
     viewer.chooseMap(viewer.map.on && viewer.map.model === card.dataset.model ? null : card.dataset.model);
     const { top, bottom } = viewer.stageBox.getBoundingClientRect();

@@ -166,7 +166,7 @@ def test_a_screen_reader_hears_the_consensus_once_and_finds_each_opinion(room, f
         label = page.locator("#consensus .sr-label").inner_text()
         assert heard.text_content().startswith(f"Consensus: {label} · ")
         assert " × " in heard.text_content() and " · models " in heard.text_content()
-        page.get_by_role("article", name="ResNet-18").get_by_role("heading", name="ResNet-18").click()  # its map
+        page.get_by_role("article", name="ResNet-18").locator(".sr-label").click()  # its map
         page.wait_for_function("() => secondRead.map.on")
         page.keyboard.press("P")  # the next window: said instead
         assert heard.text_content() == "Window: Full range"

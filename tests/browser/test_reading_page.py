@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 
 from reading_room import app as app_module
-from reading_room import panels
+from reading_room import models, panels
 from reading_room.desk import Shown
 from reading_room.intake import Case
 from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, WIDE, choose_method, give_file, opened, wait_for_maps
@@ -243,6 +243,21 @@ def test_the_other_pages_go_along_with_the_task(untrained, tmp_path, monkeypatch
             page.locator("#models-table", has_text="Models of Other task").wait_for()
     finally:
         app.close()
+
+
+def test_a_models_name_opens_its_card(room, file, monkeypatch):
+    monkeypatch.setattr(models, "show_card", lambda task, model, _: f"What {model} of {task.name} is.")
+    with opened(room[1], DESK) as page:
+        page.locator("#cards .sr-about").first.click()  # before there is an image
+        page.locator("#models-card", has_text="What simple_cnn of phantom is.").wait_for()
+        page.get_by_role("tab", name="Read", exact=True).click()
+        give_file(page, file)
+        wait_for_maps(page)
+        page.get_by_role("heading", name="ResNet-18").get_by_role("button").press("Enter")
+        page.locator("#models-card", has_text="What resnet18 of phantom is.").wait_for()
+        assert page.get_by_role("tab", name="Models").get_attribute("aria-selected") == "true"
+        page.get_by_role("tab", name="Read", exact=True).click()
+        assert not page.evaluate("() => secondRead.map.on")  # and no heatmap
 
 
 def test_a_link_opens_the_page_with_its_task(untrained, tmp_path, monkeypatch):
