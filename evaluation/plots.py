@@ -12,11 +12,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from evaluation.document import Plot
-from evaluation.metrics import equal_bins
 from evaluation.predictions import CONSENSUS, Table
 from xray_models.style import INK, RULE, SERIES, STYLE
 
@@ -43,7 +41,10 @@ def list_plots(table: Table, scores: Mapping[str, Any]) -> dict[str, list[Plot]]
             Plot(name, _drawing(_draw_confusion, np.array(models[name]["confusion"]), table.labels)) for name in models
         ],
         "roc": [Plot(label, _drawing(_draw_roc, table, k)) for k, label in enumerate(table.labels)],
-        "reliability": [Plot(name, _drawing(_draw_reliability, table, name)) for name in models],
+        "reliability": [
+            Plot(name, _drawing(_draw_reliability, found["reliability"], style_of(list(table.models), name)["color"]))
+            for name, found in models.items()
+        ],
     }
 
 
@@ -149,23 +150,12 @@ def _draw_roc(axes: Axes, table: Table, label: int) -> None:
     axes.legend(loc="lower right", fontsize=8, handlelength=2.4)
 
 
-def _bound_share(correct: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of a share of images (Wilson, 1927)."""
-    bounds = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
-    return float(bounds.low), float(bounds.high)
-
-
-def _draw_reliability(axes: Axes, table: Table, name: str) -> None:
+def _draw_reliability(axes: Axes, bins: Sequence[Mapping[str, Any]], colour: Any) -> None:
     """Accuracy against confidence, in bins of equal counts, with intervals."""
-    answers = table.answers[name]
-    rows = answers.answered
-    confidence = answers.probs[rows].max(axis=1)
-    correct = answers.predicted[rows] == table.truth[rows]
-    bins = equal_bins(confidence)
-    colour = style_of(list(table.models), name)["color"]
-    means = [confidence[part].mean() for part in bins]
+    means = [each["confidence"] for each in bins]
+    shares = [each["accuracy"] for each in bins]
     axes.plot([0, 1], [0, 1], color=RULE, linewidth=1)
-    for mean, part in zip(means, bins, strict=True):
-        axes.plot([mean, mean], _bound_share(correct[part]), color=colour, linewidth=1, alpha=0.45)
-    axes.plot(means, [correct[part].mean() for part in bins], marker="o", markersize=4, linewidth=1.2, color=colour)
+    for mean, share in zip(means, shares, strict=True):
+        axes.plot([mean, mean], [share["low"], share["high"]], color=colour, linewidth=1, alpha=0.45)
+    axes.plot(means, [s["value"] for s in shares], marker="o", markersize=4, linewidth=1.2, color=colour)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal", xlabel="confidence", ylabel="share of right answers")

@@ -14,6 +14,7 @@ from evaluation.chance import expect_ece
 from evaluation.metrics import LABEL_METRICS, METRICS, REFLECTED, measure
 from evaluation.operating import RULES, Points, choose_points, judge_points
 from evaluation.predictions import Answers, Table
+from evaluation.reliability import find_bins
 from evaluation.resamples import confusion, mean_of
 from evaluation.statistics import Interval, bootstrap, compare_delong, compare_mcnemar, correct_holm, reflect
 
@@ -41,7 +42,7 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
         "models": {
             name: _describe(table, name, intervals)
             | {
-                "ece_by_chance": _plain(_expect_ece(table, answers, seed)),
+                **_describe_calibration(table, answers, seed),
                 "operating": _describe_points(table, name, points, intervals),
             }
             for name, answers in table.answers.items()
@@ -58,11 +59,6 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
 def _choose(table: Table, answers: Answers) -> Points:
     rows = answers.answered
     return choose_points(answers.probs[rows], table.truth[rows], table.groups[rows])
-
-
-def _expect_ece(table: Table, answers: Answers, seed: int) -> Interval:
-    rows = answers.answered
-    return expect_ece(answers.probs[rows], table.groups[rows], seed)
 
 
 def _measure(table: Table, points: Mapping[str, Points], weights: np.ndarray | None) -> dict[tuple[str, ...], Any]:
@@ -196,6 +192,19 @@ def _describe(table: Table, name: str, intervals: Mapping[Any, Interval]) -> dic
         "confusion": counts[0].astype(int).tolist(),
         "n": int(rows.sum()),
         "revision": answers.revision,
+    }
+
+
+def _describe_calibration(table: Table, answers: Answers, seed: int) -> dict[str, Any]:
+    """The entries `ece_by_chance` and `reliability` of a model."""
+    rows = answers.answered
+    probs, correct = answers.probs[rows], answers.predicted[rows] == table.truth[rows]
+    bins = find_bins(probs.max(axis=1), correct)
+    return {
+        "ece_by_chance": _plain(expect_ece(probs, table.groups[rows], seed)),
+        "reliability": [
+            {"n": each.n, "confidence": _number(each.confidence), "accuracy": _plain(each.accuracy)} for each in bins
+        ],
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from reading_room import tables
 from reading_room.cards import plain, title_of
+from reading_room.reliability import render_reliability
 from xray_models.cards import Figures, Share, list_figures, render_card, take_figures
 from xray_models.hub_cache import check_config, read_config, resolve
 from xray_models.hub_client import HubError
@@ -123,7 +124,8 @@ def render_models(task: Task, entries: Sequence[Entry], joined: Collection[str] 
     kinds = {entry.figures.intervals for entry in entries if entry.figures}
     note = f"In brackets: 95 % intervals ({escape('; '.join(sorted(kinds)))})." if kinds else ""
     table = tables.render_table(columns, rows, f"Models of {task.title}, on its test split", "sr-models")
-    return f'{_render_data(task, entries)}{table}<p class="sr-quiet">{note}</p>'
+    bins = {title_of(entry.model): entry.figures.reliability for entry in entries if entry.figures}
+    return f'{_render_data(task, entries)}{table}<p class="sr-quiet">{note}</p>{render_reliability(bins)}'
 
 
 def _render_data(task: Task, entries: Sequence[Entry]) -> str:
@@ -155,12 +157,15 @@ def _render_entry(entry: Entry, joined: bool) -> list[str]:
     weakest = figures.find_weakest()
     after = _render_share(Share(figures.whole["ece"].value))
     before = f"{info['ece_before']:.3f} before, " if "ece_before" in info else ""
+    fitted = f"temperature {info.get('temperature', 1):.2f}"
+    if figures.chance:
+        fitted += f" · by chance {_render_share(figures.chance)}"
     balanced = _render_share(figures.whole["balanced_accuracy"])
     return [
         name,
         f"{_render_share(figures.whole['accuracy'])}<small class='sr-quiet'>balanced {balanced}</small>",
         _render_share(figures.whole["auroc"]),
-        f"ECE {before}{after} after<small class='sr-quiet'>temperature {info.get('temperature', 1):.2f}</small>",
+        f"ECE {before}{after} after<small class='sr-quiet'>{fitted}</small>",
         f"{plain(weakest)}<small class='sr-quiet'>sensitivity {_render_share(figures.sensitivity[weakest])}</small>"
         if weakest
         else "–",

@@ -32,6 +32,14 @@ class Share(NamedTuple):
     high: float | None = None
 
 
+class Bin(NamedTuple):
+    """Test images of about the same confidence: how many, how sure the model is, and how often it is right."""
+
+    n: int
+    confidence: float
+    accuracy: Share
+
+
 class Figures(NamedTuple):
     """What a card says of a model's test.
 
@@ -40,12 +48,16 @@ class Figures(NamedTuple):
         sensitivity: by label.
         specificity: by label.
         intervals: how the intervals were found.
+        chance: the calibration error that chance would make of calibrated probabilities; None where not known.
+        reliability: all test images by confidence, the least sure first; empty where not known.
     """
 
     whole: dict[str, Share]
     sensitivity: dict[str, Share]
     specificity: dict[str, Share]
     intervals: str
+    chance: Share | None = None
+    reliability: tuple[Bin, ...] = ()
 
     def find_weakest(self) -> str | None:
         """The label with the lowest sensitivity; None where no sensitivity is defined."""
@@ -89,7 +101,10 @@ def take_figures(task: Task, model: str, digest: str, metrics: Mapping[str, Any]
     sensitivity, specificity = (
         {label: Share(**found[kind][label]) for label in task.labels} for kind in ("sensitivity", "specificity")
     )
-    return Figures({key: Share(**found[key]) for key in _METRICS}, sensitivity, specificity, BOOTSTRAP)
+    whole = {key: Share(**found[key]) for key in _METRICS}
+    chance, bins = Share(**found["ece_by_chance"]), found["reliability"]
+    reliability = tuple(Bin(each["n"], each["confidence"], Share(**each["accuracy"])) for each in bins)
+    return Figures(whole, sensitivity, specificity, BOOTSTRAP, chance, reliability)
 
 
 _CARD = """---
