@@ -38,6 +38,10 @@ def test_figures_are_those_of_the_config_and_of_the_evaluation(covid, tmp_path, 
     (tmp_path / "covid" / "metrics.json").write_text(json.dumps(metrics))
     (judged,) = (entry for entry in models.list_models(covid, tmp_path) if entry.model == "vit_tiny")
     assert judged.figures.whole["auroc"].low == metrics["models"]["vit_tiny"]["auroc"]["low"]
+    assert sum(each.n for each in judged.figures.reliability) == metrics["n"]
+    drawn = models.render_models(covid, [judged, alone])
+    assert drawn.count("<figure>") == 1  # the model's own config holds no bins
+    assert f"by chance {judged.figures.chance.value:.3f} <span>" in drawn
     metrics["models"]["vit_tiny"]["revision"] = "0" * 12  # of other weights: not taken
     (tmp_path / "covid" / "metrics.json").write_text(json.dumps(metrics))
     (again,) = (entry for entry in models.list_models(covid, tmp_path) if entry.model == "vit_tiny")
