@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,23 +10,14 @@ from matplotlib import colormaps
 from PIL import Image
 
 from xray_models.images import Radiograph, to_display
+from xray_models.overlays import color_map, lay_over, to_uri
 
 if TYPE_CHECKING:
     from xray_models.attribution import Heatmap
 
-LONGEST = 896  # pixels of the overlay that the API gives
 _THUMB = 240  # pixels of a card's picture
 _MAP = 320  # pixels of a heatmap for the viewer: maps are smooth, the browser enlarges them
-_UNSIGNED, _SIGNED = colormaps["inferno"], colormaps["PuOr_r"]  # both told apart by colour-blind readers
-_UNSIGNED(0.0), _SIGNED(0.0)  # builds their tables now, before several threads ask at once
 _CHOICE = ("inferno", "viridis", "cividis", "PuOr_r")  # perceptually uniform, but for the last, which is diverging
-
-
-def to_uri(picture: Image.Image, kind: str = "PNG") -> str:
-    """Encodes a picture as a data URI; nothing but pixels is in it."""
-    file = io.BytesIO()
-    picture.save(file, kind, **({"quality": 92} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def show_thumb(image: Radiograph) -> str:
@@ -42,22 +32,6 @@ def color_tables() -> dict[str, str]:
     return {name: base64.b64encode(table.tobytes()).decode() for name, table in tables.items()}
 
 
-def color_map(values: np.ndarray, signed: bool) -> np.ndarray:
-    """Colours a heatmap.
-
-    Args:
-        values: (h, w) in [0, 1], or in [-1, 1] where signed.
-        signed: orange for the label and purple against it, instead of dark to bright.
-
-    Returns:
-        (h, w, 4) uint8; the stronger the value, the more opaque.
-    """
-    colors = _SIGNED((values + 1) / 2) if signed else _UNSIGNED(np.clip(values, 0, 1))
-    strength = np.abs(values)
-    colors[..., 3] = np.clip(1.6 * strength, 0, 1) * (strength > 0.08)
-    return (colors * 255).round().astype(np.uint8)
-
-
 def show_layer(heatmap: Heatmap) -> str:
     """A heatmap as a transparent layer of the image's aspect for a card, as a data URI."""
     return to_uri(Image.fromarray(color_map(heatmap.lay(_fit(heatmap.shape, _THUMB)), heatmap.signed)))
@@ -68,13 +42,9 @@ def show_map(heatmap: Heatmap) -> str:
     return _show_levels(heatmap.lay(_fit(heatmap.shape, _MAP)), heatmap.signed)
 
 
-def show_overlay(image: Radiograph, heatmap: Heatmap, opacity: float = 0.55) -> str:
+def show_overlay(image: Radiograph, heatmap: Heatmap) -> str:
     """The image with a heatmap over it, as one opaque PNG data URI."""
-    base = Image.fromarray(to_display(image, LONGEST)).convert("RGBA")
-    layer = Image.fromarray(color_map(heatmap.values, heatmap.signed)).resize(base.size, Image.Resampling.BILINEAR)
-    alpha = layer.getchannel("A").point(lambda a: round(a * opacity))
-    layer.putalpha(alpha)
-    return to_uri(Image.alpha_composite(base, layer).convert("RGB"))
+    return to_uri(lay_over(image, heatmap))
 
 
 def show_heatmap(heatmap: Heatmap) -> str:

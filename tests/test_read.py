@@ -1,13 +1,18 @@
+import base64
 import io
 import json
 import os
+import re
 
 import pytest
 from PIL import Image
 
 from tests.conftest import has_starters
 from xray_models import read
+from xray_models.images import read_image
+from xray_models.methods import DEFAULT, TITLES
 from xray_models.panel import Panel
+from xray_models.readings import Opinion
 
 
 @pytest.fixture
@@ -36,6 +41,47 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(panel, phantoms, tm
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1
     assert f"{bad}: not read" in err
+
+
+def test_a_report_holds_every_image_and_no_name(panel, phantoms, tmp_path, capsys):
+    """Each image with its picture and one map a model; one that cannot be read has its place and its reason."""
+    good = sorted(phantoms.glob("Effusion/*.png"))[0]
+    image, bad, report = tmp_path / "Doe_Jane.png", tmp_path / "Doe_John.png", tmp_path / "readings.html"
+    image.write_bytes(good.read_bytes())
+    bad.write_bytes(b"no image <b>")
+    assert read.main([str(image), str(bad), "--task", "phantom", "--report", str(report)]) == 1
+    page = report.read_text(encoding="utf-8")
+    assert "Doe" not in page and "not a medical device" in page
+    pictures = [Image.open(io.BytesIO(base64.b64decode(uri))) for uri in re.findall(r"base64,([^\"]+)", page)]
+    height, width = read_image(good).pixels.shape
+    assert len(pictures) == 1 + len(panel.task.models)
+    assert all(abs(picture.width / picture.height - width / height) < 0.02 for picture in pictures)
+    reading = panel.read(read_image(good))
+    assert page.count("<article>") == 2 and 'Image 2</h2><p class="bad">Not read: ' in page
+    assert f"<h3>Consensus: {reading.consensus.label}</h3>" in page
+    for opinion in reading.opinions:
+        assert f"{TITLES[DEFAULT]} of {opinion.model} for {opinion.label}" in page
+    assert list(tmp_path.glob(".*draft")) == []
+
+
+def test_a_report_takes_no_images_place(panel, phantoms, tmp_path, capsys):
+    good = str(sorted(phantoms.glob("Effusion/*.png"))[0])
+    image = tmp_path / "image.png"
+    image.write_bytes(b"mine")
+    assert read.main([good, "--task", "phantom", "--report", str(image)]) == 2
+    assert image.read_bytes() == b"mine" and "ends in .html" in capsys.readouterr().err
+    assert read.main([good, "--task", "phantom", "--report", str(tmp_path / "no" / "x.html")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_answer_is_said_in_the_report(panel, phantoms, tmp_path, monkeypatch, capsys):
+    missing = Opinion("third", None, status="unavailable", reason="no <weights>")
+    monkeypatch.setattr(panel, "members", (*panel.members[:1], missing))
+    good = str(sorted(phantoms.glob("Effusion/*.png"))[0])
+    report = tmp_path / "readings.html"
+    assert read.main([good, "--task", "phantom", "--report", str(report)]) == 0
+    page = report.read_text(encoding="utf-8")
+    assert "Unavailable: no &lt;weights&gt;" in page and "1 unavailable, left out" in page
 
 
 @pytest.mark.data

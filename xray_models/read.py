@@ -1,8 +1,9 @@
-"""A panel's reading in the terminal: `python -m xray_models.read IMAGE ... --task covid [--json]`."""
+"""A panel's reading in the terminal: `python -m xray_models.read IMAGE ... --task covid [--json] [--report FILE]`."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import logging
@@ -18,6 +19,7 @@ from xray_models.tasks import TaskError, load_task
 
 if TYPE_CHECKING:
     from xray_models.panel import Panel
+    from xray_models.reading_report import ReadingReport
     from xray_models.readings import Reading
 
 
@@ -42,7 +44,7 @@ def render_text(reading: Reading) -> str:
     return "\n".join(lines)
 
 
-def print_readings(panel: Panel, paths: Sequence[Path], as_json: bool) -> bool:
+def print_readings(panel: Panel, paths: Sequence[Path], as_json: bool, report: ReadingReport | None = None) -> bool:
     """Prints the reading of every file, or why there is none; returns whether each was read and answered.
 
     As JSON a line is `Reading.to_json` with the path as `file` before it; what could not be read has no line.
@@ -54,9 +56,11 @@ def print_readings(panel: Panel, paths: Sequence[Path], as_json: bool) -> bool:
     complete = True
     for path in paths:
         try:
-            reading = panel.read(read_image(path))
+            reading = (report or panel).read(read_image(path))
         except ImageError as error:
             sys.stderr.write(f"{path}: not read: {error}\n")
+            if report:
+                report.note_unread(str(error))
             complete = False
             continue
         line = {"file": str(path), **reading.to_json()}
@@ -82,6 +86,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="what runs the models (default: torch, which is exact)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for each image that could be read")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.html", help="write the images, opinions and heatmaps to an HTML file, too"
+    )
     return parser.parse_args(argv)
 
 
@@ -94,17 +101,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         task.pick(options.models or ())
         with HEAVY_IMPORTS:
             from xray_models.panel import Panel  # torch takes seconds to import
+            from xray_models.reading_report import check_path, writing_report
 
+        if options.report:
+            check_path(options.report)
         panel = Panel.load(options.task, options.models, engine=options.engine)
     except TaskError as error:
         return refuse(error)
     if options.engine != "torch":
         sys.stderr.write("".join(f"{name} runs on {engine}\n" for name, engine in panel.engines.items()))
     try:
-        return 0 if print_readings(panel, options.images, options.json) else 1
+        with writing_report(options.report, panel) if options.report else contextlib.nullcontext() as report:
+            return 0 if print_readings(panel, options.images, options.json, report) else 1
     except BrokenPipeError:  # what read them, `head` for instance, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
         return 1
+    except OSError as error:
+        return refuse(error)
 
 
 if __name__ == "__main__":
