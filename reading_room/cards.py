@@ -142,11 +142,13 @@ def _render_map(card: Card, name: str) -> str:
 
 def _render_opinion(opinion: Opinion) -> str:
     label = f'<p class="sr-label">{plain(opinion.label or "")}</p>'
-    kept = opinion.prediction_set
+    return f"{label}{render_bars(opinion.probs or {}, opinion.label)}{_render_set(opinion.prediction_set)}"
+
+
+def _render_set(kept: Sequence[str] | None) -> str:
+    """The labels that are not ruled out; None where that is not known."""
     said = f"Not ruled out: {', '.join(map(plain, kept))}" if kept else "No label is clear enough"
-    return (
-        f'{label}{render_bars(opinion.probs or {}, opinion.label)}<p class="sr-set">{"" if kept is None else said}</p>'
-    )
+    return f'<p class="sr-set">{"" if kept is None else said}</p>'
 
 
 def _render_tag(opinion: Opinion | None) -> str:
@@ -212,6 +214,7 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
     level = "agree" if len(said.votes) == 1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
     split = "" if place is None else f" · more split than {place}\u00a0% of test images"
     sure = format_percent(said.probs[said.label])
+    known = any(opinion.prediction_set is not None for opinion in reading.opinions)
     aloud = [warning, f"Consensus: {plain(said.label)}", sure, ", ".join(votes), f"models {level}"]
     return (
         f'<section class="sr-consensus" aria-label="Consensus" data-said="{" · ".join(filter(None, aloud))}">{odd}'
@@ -219,7 +222,8 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
         f"<div><small>Probability</small><p>{sure}</p></div>"
         f'<div class="sr-votes"><small>Votes</small><p>{_keep_whole(votes)}{left_out}</p></div>'
         f'<div class="sr-meter"><small>Disagreement <b>{said.disagreement:.2f}</b></small>'
-        f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}{split}</p></div></section>'
+        f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}{split}</p></div>'
+        f"{_render_set(said.prediction_set) if known else ''}</section>"
     )
 
 

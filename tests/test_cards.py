@@ -155,6 +155,15 @@ def test_a_map_says_what_it_was_found_to_be_worth(reading):
     assert "sr-doubt" in html
 
 
+def test_the_consensus_names_the_labels_that_some_model_does_not_rule_out(untrained, reading):
+    said = dataclasses.replace(reading.consensus, prediction_set=("Normal", "Nodule"))
+    html = cards.render_consensus(untrained, dataclasses.replace(reading, consensus=said))
+    assert "Not ruled out: Normal, Nodule</p></section>" in html
+    none = tuple(dataclasses.replace(opinion, prediction_set=None) for opinion in reading.opinions)
+    unknown = cards.render_consensus(untrained, dataclasses.replace(reading, consensus=said, opinions=none))
+    assert "ruled out" not in unknown and "clear enough" not in unknown
+
+
 def test_the_disagreement_has_its_place(untrained, reading):
     assert "more split than 94\u00a0% of test images" in cards.render_consensus(untrained, reading, place=94)
     assert "test images" not in cards.render_consensus(untrained, reading)
