@@ -124,7 +124,7 @@ def render_models(task: Task, entries: Sequence[Entry], joined: Collection[str] 
     kinds = {entry.figures.intervals for entry in entries if entry.figures}
     note = f"In brackets: 95 % intervals ({escape('; '.join(sorted(kinds)))})." if kinds else ""
     table = tables.render_table(columns, rows, f"Models of {task.title}, on its test split", "sr-models")
-    bins = {title_of(entry.model): entry.figures.reliability for entry in entries if entry.figures}
+    bins = [(title_of(entry.model), entry.figures.reliability) for entry in entries if entry.figures]
     return f'{_render_data(task, entries)}{table}<p class="sr-quiet">{note}</p>{render_reliability(bins)}'
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from xray_models.cards import Bin
@@ -15,13 +15,13 @@ _NOTE = (
 )
 
 
-def render_reliability(models: Mapping[str, Sequence[Bin]]) -> str:
+def render_reliability(models: Iterable[tuple[str, Sequence[Bin]]]) -> str:
     """Draws a diagram for each model; "" where there is none.
 
     Args:
-        models: the bins of an evaluation by the model's title, the least sure first; none where there is no evaluation.
+        models: each model's title and the bins of its evaluation, the least sure first; none where there is none.
     """
-    drawn = "".join(_render_diagram(title, bins) for title, bins in models.items() if bins)
+    drawn = "".join(_render_diagram(title, bins) for title, bins in models if bins)
     if not drawn:
         return ""
     return f'<h2 class="sr-sub">Reliability</h2><div class="sr-diagrams">{drawn}</div><p class="sr-quiet">{_NOTE}</p>'

@@ -30,11 +30,11 @@ def test_the_interval_is_wilsons():
 
 def test_a_diagram_has_a_dot_where_confidence_and_accuracy_meet():
     bins = [Bin(40, 0.5, Share(0.5, 0.35, 0.65)), Bin(40, 0.9, Share(0.75, 0.6, 0.86))]
-    drawn = render_reliability({"<Small> CNN": bins, "no evaluation": ()})
+    drawn = render_reliability([("<Small> CNN", bins), ("no evaluation", ())])
     assert drawn.count("<figure>") == 1 and "no evaluation" not in drawn and "<Small>" not in drawn
     assert 'aria-label="Reliability of &lt;Small&gt; CNN: the largest gap is 15 %"' in drawn
     dots = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)]
     (left, top, side) = (float(n) for n in re.search(r'<rect x="(\d+)" y="(\d+)" width="(\d+)"', drawn).groups())
     on_scale = [((x - left) / side, 1 - (y - top) / side) for x, y in dots]
     assert np.allclose(on_scale, [(0.5, 0.5), (0.9, 0.75)])
-    assert render_reliability({"no evaluation": ()}) == ""
+    assert render_reliability([("no evaluation", ())]) == ""
