@@ -217,6 +217,6 @@ def test_earlier_flags_take_no_height_from_the_cards(room, file):
         )
         assert form["y"] <= earlier["y"] <= earlier["y"] + earlier["height"] <= form["y"] + 34  # on its first line
         answer = page.locator(".sr-answer").bounding_box()["height"]
-        assert before - cards.bounding_box()["height"] <= answer + 8 + 1  # the gap between two parts
+        assert before - cards.bounding_box()["height"] <= answer + 6 + 1  # the gap between two parts
         covered = page.locator("#flag-label label").first.bounding_box()
         assert earlier["y"] + earlier["height"] <= covered["y"]
