@@ -25,7 +25,6 @@ _BRING = """() => {
   look(40);
 }"""
 """Script that brings what was opened into sight where it stands below the window."""
-_NO_CARD = gr.update(value="", visible=False)
 
 
 def build_models_page(room: Room, shared: Shared | None = None) -> Callable[[gr.Tab], None]:
@@ -51,7 +50,7 @@ def build_models_page(room: Room, shared: Shared | None = None) -> Callable[[gr.
     frame = gr.HTML("", elem_id="models-frame")
 
     def show_task(name: str) -> tuple:
-        return _draw(room, name), "", _NO_CARD, ""
+        return _draw(room, name), "", _hide_card(), ""
 
     def act(name: str, event: gr.EventData) -> tuple:
         return _act(room, name, event)
@@ -64,8 +63,8 @@ def build_models_page(room: Room, shared: Shared | None = None) -> Callable[[gr.
         if found is None:
             command = f"python -m evaluation.run --task {name} --out {room.reports / name}"
             missing = f"There is no report of {tasks[name].title} yet. Make it: {command}"
-            return gr.skip(), render_error(missing, "No report."), _NO_CARD, ""
-        return gr.skip(), "", _NO_CARD, models.frame_report(found, f"Evaluation of {tasks[name].title}")
+            return gr.skip(), render_error(missing, "No report."), _hide_card(), ""
+        return gr.skip(), "", _hide_card(), models.frame_report(found, f"Evaluation of {tasks[name].title}")
 
     shown = [table, message, card, frame]
     task.input(show_task, task, shown, **QUIET)
@@ -85,12 +84,16 @@ def _act(room: Room, name: str, event: gr.EventData) -> tuple:
     try:
         if event.action == "leave" and room.pulls:
             room.panels.remove(name, event.key)
-            return _draw(room, name), pulls.render_left(event.key), _NO_CARD, ""
+            return _draw(room, name), pulls.render_left(event.key), _hide_card(), ""
         text = models.show_card(room.panels.tasks[name], event.key, room.reports)
     except (TaskError, HubError) as error:
         lead = "Not taken out." if event.action == "leave" else "No card."
-        return _draw(room, name), render_error(str(error), lead), _NO_CARD, ""
+        return _draw(room, name), render_error(str(error), lead), _hide_card(), ""
     return gr.skip(), "", gr.update(value=f"*Card of {title_of(event.key)}*\n\n{text}", visible=True), ""
+
+
+def _hide_card() -> dict[str, Any]:
+    return gr.update(value="", visible=False)  # made anew each time: gradio takes it apart
 
 
 class _Form(NamedTuple):
@@ -117,7 +120,7 @@ def _build_form(room: Room) -> _Form | None:
 
 def _wire_form(room: Room, form: _Form, task: gr.Dropdown, shown: list[Any]) -> Any:
     def pull(name: str, wanted: str) -> Iterator[tuple]:
-        yield gr.skip(), pulls.render_pulling(wanted), _NO_CARD, "", gr.skip()
+        yield gr.skip(), pulls.render_pulling(wanted), _hide_card(), "", gr.skip()
         try:
             pulled = pulls.pull_into(room.panels, name, wanted)
         except (HubError, TaskError, OSError) as error:

@@ -152,3 +152,15 @@ def test_a_report_takes_the_place_of_a_card_and_the_other_way_round(tmp_path):
     assert not card["visible"] and "<iframe" in frame
     *_, card, frame = act("phantom", SimpleNamespace(action="card", key="simple_cnn"))
     assert card["visible"] and frame == ""
+
+
+def test_each_time_a_card_is_hidden_it_is_emptied(tmp_path):
+    """gradio takes an update apart: one that is kept would hide a card the second time, and leave its text."""
+    room = Room(tmp_path)
+    room.reports = tmp_path
+    with gr.Blocks() as app:
+        build_models_page(room)
+    show_task = next(fn.fn for fn in app.fns.values() if fn.name == "show_task")
+    for _ in range(2):
+        hidden = show_task("phantom")[2]
+        assert hidden.pop("value") == "" and not hidden["visible"]

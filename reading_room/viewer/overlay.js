@@ -58,6 +58,7 @@ class Overlay extends View {
 
   /** The reader asked for a model's map, or for none: says what is on the image now. */
   chooseMap(model) {
+    if (!this.plate) return;
     if (!model) this.hideMap();
     else this.showMap(model);
     this.say(model ? `Heatmap on the image: ${this.cardOf(model).dataset.title}` : "No heatmap on the image.");
