@@ -3,7 +3,6 @@
 import dataclasses
 import gc
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from xray_models.images import from_pixels
 from xray_models.tasks import ModelRef, load_task
 
 XRAY_DATA = os.environ.get("XRAY_DATA")
-_frozen = {"modules": 0}  # that were imported when garbage was last looked for
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,12 +36,11 @@ def _same_draws_for_a_test(_same_draws_for_a_file):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _imports_are_no_garbage():
-    """What was imported is not searched for garbage: three times a training, most of a short one's time."""
-    if len(sys.modules) > _frozen["modules"] + 200:
+def _little_to_search_for_garbage():
+    """What was imported, or is kept, is not searched: three times a training, most of a short one's time."""
+    if len(gc.get_objects()) > 50_000:
         gc.collect()
         gc.freeze()
-        _frozen["modules"] = len(sys.modules)
 
 
 @pytest.fixture(autouse=True, scope="session")

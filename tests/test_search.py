@@ -89,8 +89,7 @@ def test_trainings_are_ranked_by_the_epoch_that_would_be_kept(tmp_path, monkeypa
     assert list(table["log_loss"]) == [0.4, 0.5]
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])  # Optuna notes the first, but no death
-@pytest.mark.parametrize("kind", ["grid", "optuna"])
+@pytest.mark.parametrize(("kind", "end"), [("grid", KeyboardInterrupt), ("optuna", SystemExit)])
 def test_an_interrupted_search_goes_on_after_its_last_whole_training(kind, end, tmp_path, monkeypatch):
     monkeypatch.setitem(search.GRID, "learning_rate", (1e-5, 1e-2))
     monkeypatch.setitem(search.GRID, "per_device_train_batch_size", (8,))

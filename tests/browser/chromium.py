@@ -86,6 +86,17 @@ def visit(page, url):
     page.wait_for_selector("#cards .sr-card", state="attached")
 
 
+def leave(page, url=""):
+    """Goes to another address, or loads the page anew.
+
+    The scripts of the page that goes complain of what that cuts off, which is nobody's loss: nobody hears them.
+    """
+    page.evaluate(
+        "() => { console.error = () => {}; addEventListener('unhandledrejection', event => event.preventDefault()) }"
+    )
+    page.goto(url) if url else page.reload()
+
+
 def give_file(page, path):
     """Opens a file as the button does; the page has taken it when it is uploaded."""
     with page.expect_response(re.compile("/upload")):

@@ -1,14 +1,17 @@
 """A day in the reading room, at every size and in both languages: two readers at once, from worklist to decision."""
 
 import csv
+import itertools
+import threading
 
 import pytest
 from PIL import Image
 
 from reading_room.languages import read_phrases
-from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, WIDE, give_file, opened, visit, wait_for_maps
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, WIDE, give_file, leave, opened, visit, wait_for_maps
 from xray_models import phantom
 from xray_models.images import encode_png, from_pixels, read_image
+from xray_models.panel import Panel
 
 pytestmark = NEEDS_CHROMIUM
 IMAGES = 50  # of the worklist, a broken one among them
@@ -63,6 +66,19 @@ def compare_maps(page):
     page.locator('[data-act="compare"][aria-pressed="false"]').wait_for(state="attached")
 
 
+def hold_the_worklist(monkeypatch):
+    """Its first images are read; the others once the event that is returned is set."""
+    go_on, calls, read_many = threading.Event(), itertools.count(), Panel.read_many
+
+    def read(self, images):
+        if next(calls):
+            go_on.wait(60)
+        return read_many(self, images)
+
+    monkeypatch.setattr(Panel, "read_many", read)
+    return go_on
+
+
 def adjudicate(page, said, flag_id):
     """Looks at a flag of the review and settles its label."""
     open_tab(page, said("Review"))
@@ -81,8 +97,9 @@ def read_rows(held):
 
 @pytest.mark.parametrize("language", ["en", "tr"])
 @pytest.mark.parametrize("size", [DESK, WIDE, PHONE], ids=["desk", "wide", "phone"])
-def test_two_readers_go_through_a_day(room, folder, tmp_path, size, language):
+def test_two_readers_go_through_a_day(room, folder, tmp_path, monkeypatch, size, language):
     held, url = room
+    reloaded = hold_the_worklist(monkeypatch)
     alone = tmp_path / "alone.png"  # of each day its own: nobody has flagged it
     seed = 2 * size["width"] + (language == "tr")
     alone.write_bytes(encode_png(from_pixels(phantom.draw_phantom("Nodule", seed, size=160).pixels)))
@@ -99,7 +116,8 @@ def test_two_readers_go_through_a_day(room, folder, tmp_path, size, language):
         upload.set_input_files(sorted(folder.glob("*.png")))
         page.wait_for_selector("#list-table tbody tr")
         assert said("All read") not in page.inner_text("#list-progress")
-        page.reload()  # in the middle
+        leave(page)  # in the middle
+        reloaded.set()
         read_blinded(other, alone)
 
         open_tab(page, said("Worklist"))
@@ -111,6 +129,7 @@ def test_two_readers_go_through_a_day(room, folder, tmp_path, size, language):
         page.locator("#list-before").click()
         page.locator("#list-table tbody tr").nth(39).wait_for()
         page.locator("#list-table tbody button").first.click()
+        page.locator("#case-place", has_text=str(IMAGES - 1)).wait_for()
         page.wait_for_selector(".vw-stage", state="visible")
         wait_for_maps(page)
         compare_maps(page)

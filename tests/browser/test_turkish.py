@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from reading_room import languages
-from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, opened, wait_for_maps
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, leave, opened, wait_for_maps
 from xray_models import phantom
 
 pytestmark = NEEDS_CHROMIUM
@@ -186,13 +186,12 @@ def test_the_language_is_the_browsers_until_the_reader_chooses(room):
         assert page.locator("[data-speak=tr]").get_attribute("aria-pressed") == "true"
         page.locator("[data-speak=en]").click()
         assert page.locator(said).inner_text() == "The consensus of the panel appears here."
-        page.wait_for_timeout(2000)  # gradio complains of a page that is left while it opens
-        page.reload()
+        leave(page)
         page.wait_for_selector("#cards .sr-card")
         assert page.evaluate("document.documentElement.lang") == "en"
-        page.wait_for_timeout(2000)  # gradio says how long it has been at work, and complains as before
+        page.wait_for_timeout(2000)  # gradio says how long it has been at work
         english = settle(page)  # gradio's own words as well
-        page.goto(f"{url}/?lang=tr")
+        leave(page, f"{url}/?lang=tr")
         page.wait_for_selector("#cards .sr-card")
         page.wait_for_selector("[data-speak=tr][aria-pressed=true]")
         assert page.locator(said).inner_text() == "Panelin görüş birliği burada görünür."
