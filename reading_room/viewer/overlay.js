@@ -34,6 +34,10 @@ class Overlay extends View {
     return this.cards.find((card) => card.dataset.model === model);
   }
 
+  titleOf(model) {
+    return this.cardOf(model).dataset.title;
+  }
+
   /** Says whose map it is, of what, and what its colours mean. */
   writeLegend(name, heat, card) {
     const legend = this.find(`[data-legend="${name}"]`);
@@ -61,7 +65,7 @@ class Overlay extends View {
     if (!this.plate) return;
     if (!model) this.hideMap();
     else this.showMap(model);
-    this.say(model ? `Heatmap on the image: ${this.cardOf(model).dataset.title}` : "No heatmap on the image.");
+    this.say(model ? `Heatmap on the image: ${this.titleOf(model)}` : "No heatmap on the image.");
   }
 
   toggleOverlay() {
@@ -107,8 +111,10 @@ class Overlay extends View {
     if (!pair) return;
     const [first, other] = pair;
     const swap = () => this.showMap(this.map.model === first ? other : first);
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return this.chooseMap(this.map.model === first ? other : first);
     swap();
-    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.blinking = setInterval(swap, 800);
+    this.blinking = setInterval(swap, 800);
+    this.say(`Blinking: ${this.titleOf(first)} and ${this.titleOf(other)}`);
   }
 
   /** The two models to compare: the one whose map is on the image, and the one before it, else the next; or null. */
@@ -131,6 +137,7 @@ class Overlay extends View {
     if (!pair) return;
     this.map.beside = pair[0];
     this.useTwo(true);
+    this.say(`Side by side: ${this.titleOf(pair[0])} and ${this.titleOf(pair[1])}`);
     await this.loadBeside();
     await this.showMap(pair[1]);
   }
@@ -144,6 +151,7 @@ class Overlay extends View {
 
   endBeside() {
     if (!this.panes.split) return;
+    this.say("One view.");
     this.useTwo(false);
     this.map.beside = null;
     this.markCards();
@@ -151,6 +159,7 @@ class Overlay extends View {
   }
 
   stopBlinking() {
+    if (this.blinking !== null) this.say("No longer blinking.");
     clearInterval(this.blinking);
     this.blinking = null;
     this.redraw();

@@ -84,7 +84,7 @@ class View {
     this.inverted = false;
     this.usePreset("stored");
     this.resize();
-    this.fit();
+    this.fitView();
   }
 
   // --- drawing ---
@@ -114,9 +114,7 @@ class View {
   }
 
   describe() {
-    const { centre, width } = this.window;
-    this.role("view").textContent = this.plate
-      ? `level ${Math.round(this.plate.meaning(centre))} · width ${Math.round(width * (this.plate.own?.slope ?? 1))} · ${Math.round(this.geometry.scale * 100)} %` : "";
+    this.role("view").textContent = this.plate ? `${this.nameWindow()} · ${this.nameScale()}` : "";
     this.find('[data-act="invert"]').setAttribute("aria-pressed", this.inverted);
     this.find('[data-act="overlay"]').setAttribute("aria-pressed", this.map.on);
     this.find('[data-act="compare"]').setAttribute("aria-pressed", this.blinking !== null);
@@ -124,6 +122,15 @@ class View {
     for (const button of this.root.querySelectorAll("button[data-tool]")) button.setAttribute("aria-pressed", button.dataset.tool === this.tool);
     this.stageBox.dataset.tool = this.tool;
     this.root.dataset.panes = this.panes.split ? this.panes.direction : "one";
+  }
+
+  nameWindow() {
+    const { centre, width } = this.window;
+    return `level ${Math.round(this.plate.meaning(centre))} · width ${Math.round(width * (this.plate.own?.slope ?? 1))}`;
+  }
+
+  nameScale() {
+    return `${Math.round(this.geometry.scale * 100)} %`;
   }
 
   resize() {
@@ -172,12 +179,19 @@ class View {
   // --- view and window ---
 
   fit() {
+    if (!this.plate) return;
+    this.fitView();
+    this.say(`Fit: ${this.nameScale()}`);
+  }
+
+  fitView() {
     this.fitted = true;
     this.geometry.fit(...this.size);
     this.redraw();
   }
 
   actual() {
+    if (!this.plate) return;
     const [x, y] = this.geometry.toImage(this.size[0] / 2, this.size[1] / 2);
     this.fitted = false;
     this.geometry.setScale(1, ...this.size);
@@ -188,6 +202,7 @@ class View {
       this.geometry.top = Math.round(this.geometry.top + this.size[1] / 2 - Y);
     }
     this.redraw();
+    this.say(`Zoom ${this.nameScale()}`);
   }
 
   zoom(factor, X = this.size[0] / 2, Y = this.size[1] / 2) {
@@ -208,22 +223,28 @@ class View {
   }
 
   stepZoom(key) {
+    if (!this.plate) return;
     this.zoom(key === "-" ? 1 / 1.25 : 1.25);
+    this.say(`Zoom ${this.nameScale()}`);
   }
 
   stepPan(key) {
+    if (!this.plate) return;
     const [dX, dY] = arrow(key);
     this.pan(-80 * dX, -80 * dY);
+    this.say("Moved.");
   }
 
   rotate() {
+    if (!this.plate) return;
     this.geometry.rotate(...this.size);
-    if (this.fitted) this.fit();
+    if (this.fitted) this.fitView();
     this.redraw();
     this.say(`Rotated by ${90 * this.geometry.quarters}°`);
   }
 
   invert() {
+    if (!this.plate) return;
     this.inverted = !this.inverted;
     this.redraw();
     this.say(this.inverted ? "Inverted." : "No longer inverted.");
@@ -237,6 +258,7 @@ class View {
   }
 
   nextPreset() {
+    if (!this.plate) return;
     const names = Object.keys(PRESETS);
     const name = names[(names.indexOf(this.role("preset").value) + 1) % names.length];
     this.usePreset(name);
@@ -255,10 +277,12 @@ class View {
 
   stepLevel(key) {
     this.shiftWindow(key === "[" ? 0.03 : -0.03, 0);
+    if (this.plate) this.say(this.nameWindow());
   }
 
   stepWidth(key) {
     this.shiftWindow(0, key === "{" ? -0.06 : 0.06);
+    if (this.plate) this.say(this.nameWindow());
   }
 
   useTool(name) {

@@ -1,5 +1,7 @@
 """Every page for every reader: what axe-core finds, contrast in each theme, and the theme that a browser remembers."""
 
+import re
+
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
@@ -179,11 +181,18 @@ def test_a_screen_reader_hears_the_consensus_once_and_finds_each_opinion(room, f
 
 def test_a_screen_reader_hears_what_a_key_did(room, file):
     with opened(room[1], DESK) as page:
+        page.locator(".vw-stage").focus()
+        for key in ("r", "i", "p", "z", "x", "+", "[", "c", "s"):  # without an image they do nothing
+            page.keyboard.press(key)
+            assert re.fullmatch(r"|Two heatmaps are needed to compare\.", page.locator(".vw-said").text_content())
+        assert page.locator('[data-act="invert"]').get_attribute("aria-pressed") == "false"
         give_file(page, file)
         wait_for_maps(page)
         page.locator(".vw-stage").focus()
         assert page.locator("[role=application] > .vw-stage[role=group]").get_attribute("aria-label")
-        first = page.locator("#cards .sr-card[data-map]").first.get_attribute("data-title")
+        first, second = (
+            page.locator("#cards .sr-card[data-map]").nth(place).get_attribute("data-title") for place in (0, 1)
+        )
         for key, said in (
             (" ", f"Heatmap on the image: {first}"),
             ("ArrowUp", "Opacity 65 %"),
@@ -193,10 +202,26 @@ def test_a_screen_reader_hears_what_a_key_did(room, file):
             ("i", "Inverted."),
             ("i", "No longer inverted."),
             ("r", "Rotated by 90°"),
+            ("r", "Rotated by 180°"),
+            ("x", "Zoom 100 %"),
+            ("+", "Zoom 125 %"),
+            ("Shift+ArrowLeft", "Moved."),
+            ("c", f"Blinking: {first} and {second}"),
+            ("c", "No longer blinking."),
             ("l", "Drag: measure a length (L)"),
         ):
             page.keyboard.press(key)
             assert page.locator(".vw-said").text_content() == said
+        page.keyboard.press("s")
+        assert page.locator(".vw-said").text_content() in (
+            f"Side by side: {first} and {second}",
+            f"Side by side: {second} and {first}",  # where it had blinked to
+        )
+        page.keyboard.press("s")
+        assert page.locator(".vw-said").text_content() == "One view."
+        for key, pattern in (("z", r"Fit: \d+ %"), ("[", r"level \d+ · width \d+"), ("{", r"level \d+ · width \d+")):
+            page.keyboard.press(key)
+            assert re.fullmatch(pattern, page.locator(".vw-said").text_content())
         page.locator("[data-speak=tr]").click()
         page.locator(".vw-stage").focus()
         page.keyboard.press("i")
