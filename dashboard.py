@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reading_room.accounts import read_accounts
-from reading_room.scratch import leave_in_order, make_folder
-from xray_models.commands import leave, refuse
+from reading_room.scratch import make_folder
+from xray_models.commands import leave, leave_in_order, refuse
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import choose, task_names
 
@@ -85,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse(error)
     sys.stdout.write("Opening the reading room; its models load once the page is up.\n")
     sys.stdout.flush()
-    leave_in_order()  # so that uploads go, and a Space's last flags reach the Hub
+    leave_in_order(
+        "SIGINT", "SIGTERM", "SIGHUP", status=0
+    )  # so that uploads go, and a Space's last flags reach the Hub
     if "GRADIO_TEMP_DIR" not in os.environ:
         os.environ["GRADIO_TEMP_DIR"] = str(make_folder("uploads"))
     try:

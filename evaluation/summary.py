@@ -56,7 +56,9 @@ def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
     sentences = [f"On {len(table.images):,} {kind}, {who} is right in {right}."]
     sentences += [_describe_guess(table), *_describe_missed(task, together)]
     if len(names) > 1:
-        sentences += [_compare_best(scores, names), _compare_models(scores, names), _describe_divided(table)]
+        whole = [name for name in names if scores["models"][name]["n"] == together["n"]]  # answered all that any did
+        sentences += [_compare_best(scores, whole)] if whole else []
+        sentences += [_compare_models(scores, names), _describe_divided(table)]
     return [*sentences, *_describe_worklist(scores)]
 
 

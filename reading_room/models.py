@@ -198,7 +198,12 @@ def show_card(task: Task, model: str, reports: Path) -> str:
     entry = _describe(task, ref, read_metrics(task, reports))
     if entry.figures is None:
         raise TaskError(f"{model} has no card and no figures. Train it anew, or evaluate it.")
-    return tame(render_card(task, dict(entry.info), entry.figures))
+    try:
+        return tame(render_card(task, dict(entry.info), entry.figures))
+    except KeyError as error:
+        raise TaskError(
+            f"{model} has no card, and its config lacks second_read.{error.args[0]}, which one shows. Train it anew."
+        ) from error
 
 
 def tame(markdown: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xray_models.imports import HEAVY_IMPORTS
-from xray_models.tasks import ModelRef, Task, choose, load_tasks
+from xray_models.tasks import ModelRef, Task, TaskError, choose, load_tasks
 
 if TYPE_CHECKING:
     from xray_models.panel import Panel
@@ -78,8 +78,12 @@ class Panels:
         return max(0, self.budget - self.get(task).memory)
 
     def add(self, task: str, ref: ModelRef) -> None:
-        """Lets a model join a task's panel."""
+        """Lets a model join a task's panel; raises `TaskError` where another has its name or its repository."""
         with self._locks[task]:
+            for known in self.tasks[task].models:
+                if ref.name == known.name or ref.repo == known.repo:
+                    where = known.repo or f"checkpoints/{known.checkpoint}"
+                    raise TaskError(f"{ref.repo} cannot join: {known.name!r}, of {where}, is in the panel already.")
             self.added.add((task, ref.name))
             self._assemble(task, (*self.tasks[task].models, ref))
         self.warm(task)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import signal
-import sys
 import tempfile
 from pathlib import Path
 
@@ -34,14 +32,6 @@ def sweep() -> None:
         pid = folder.name.removeprefix(PREFIX).split("-")[1]
         if pid.isdigit() and not _is_alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def leave_in_order() -> None:
-    """Lets what ends a process from outside (Ctrl+C, `kill`, a closed terminal, a container) end it as `exit` does."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows knows no SIGHUP
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup: it is to stay
-            signal.signal(number, lambda *_: sys.exit(0))
 
 
 def _is_alive(pid: int) -> bool:

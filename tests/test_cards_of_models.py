@@ -83,6 +83,15 @@ def test_figures_of_something_else_are_refused(found, change, says):
         take_figures(task, change.get("model", "vit_tiny"), digest, metrics)
 
 
+def test_older_metrics_tell_no_error_by_chance(found):
+    task, digest, metrics = found
+    older = copy.deepcopy(metrics)
+    for name in ("ece_by_chance", "reliability"):
+        del older["models"]["vit_tiny"][name]
+    figures, now = (take_figures(task, "vit_tiny", digest, each) for each in (older, metrics))
+    assert figures == now._replace(chance=None, reliability=()) and now.chance is not None
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,6 +110,19 @@ def test_a_card_is_shown_as_it_lies_beside_the_weights(covid, tmp_path):
     assert "Not a medical device" in card and not card.startswith("---")
     with pytest.raises(TaskError, match="Unknown model"):
         models.show_card(covid, "vit", tmp_path)
+
+
+def test_a_card_is_made_of_the_config_or_says_what_that_lacks(covid, tmp_path, monkeypatch):
+    folder = tmp_path / "vit_tiny"
+    shutil.copytree(CHECKPOINTS / "covid" / "vit_tiny", folder, ignore=shutil.ignore_patterns("README.md"))
+    ref = dataclasses.replace(covid.model("vit_tiny"), checkpoint=str(folder))
+    task = dataclasses.replace(covid, models=(ref,))
+    assert "Not a medical device" in models.show_card(task, "vit_tiny", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    del config["second_read"]["ood_references"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TaskError, match=r"its config lacks second_read\.ood_references"):
+        models.show_card(task, "vit_tiny", tmp_path)
 
 
 def test_a_report_is_framed_without_scripts_or_connections(tmp_path):

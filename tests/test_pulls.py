@@ -70,6 +70,13 @@ def test_a_model_joins_answers_and_leaves(joined, room, untrained, image):
     assert [own["model"] for own in room.describe_tasks()["phantom"]["models"]] == ["simple_cnn", "resnet18", "vit"]
     with pytest.raises(TaskError, match=f"{name} is in the panel already"):
         pull_into(room.panels, "phantom", f"{name}@{commit}")
+    for twin in (
+        pulled.ref,
+        dataclasses.replace(pulled.ref, repo="ward/other"),
+        dataclasses.replace(pulled.ref, name="a"),
+    ):
+        with pytest.raises(TaskError, match=f"cannot join: 'vit', of {name}, is in the panel already"):
+            room.panels.add("phantom", twin)  # pulled while another reader pulled the first
     room.panels.remove("phantom", "vit")
     assert [said.model for said in room.panels.get("phantom").read(image).opinions] == ["simple_cnn", "resnet18"]
     for kept in ("vit", "resnet18"):

@@ -1,18 +1,26 @@
 import base64
+import dataclasses
 import io
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from PIL import Image
 
+from tests import dicom_samples
 from tests.conftest import has_starters
-from xray_models import read
+from xray_models import read, reading_report
+from xray_models.attribution import explain
 from xray_models.images import read_image
 from xray_models.methods import DEFAULT, TITLES
 from xray_models.panel import Panel
 from xray_models.readings import Opinion
+from xray_models.tasks import ROOT
 
 
 @pytest.fixture
@@ -43,8 +51,15 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(panel, phantoms, tm
     assert f"{bad}: not read" in err
 
 
-def test_a_report_holds_every_image_and_no_name(panel, phantoms, tmp_path, capsys):
+def test_a_report_holds_every_image_and_no_name(panel, phantoms, tmp_path, monkeypatch, capsys):
     """Each image with its picture and one map a model; one that cannot be read has its place and its reason."""
+    drawn = []
+
+    def draw(*args):
+        drawn.append(explain(*args))
+        return drawn[-1]
+
+    monkeypatch.setattr(reading_report, "explain", draw)
     good = sorted(phantoms.glob("Effusion/*.png"))[0]
     image, bad, report = tmp_path / "Doe_Jane.png", tmp_path / "Doe_John.png", tmp_path / "readings.html"
     image.write_bytes(good.read_bytes())
@@ -61,17 +76,21 @@ def test_a_report_holds_every_image_and_no_name(panel, phantoms, tmp_path, capsy
     assert f"<h3>Consensus: {reading.consensus.label}</h3>" in page
     for opinion in reading.opinions:
         assert f"{TITLES[DEFAULT]} of {opinion.model} for {opinion.label}" in page
+    assert [heatmap.method for heatmap in drawn] == [DEFAULT] * len(reading.opinions)
     assert list(tmp_path.glob(".*draft")) == []
 
 
-def test_a_report_takes_no_images_place(panel, phantoms, tmp_path, capsys):
+def test_a_report_takes_no_images_place(panel, phantoms, tmp_path, monkeypatch, capsys):
     good = str(sorted(phantoms.glob("Effusion/*.png"))[0])
     image = tmp_path / "image.png"
     image.write_bytes(b"mine")
     assert read.main([good, "--task", "phantom", "--report", str(image)]) == 2
     assert image.read_bytes() == b"mine" and "ends in .html" in capsys.readouterr().err
-    assert read.main([good, "--task", "phantom", "--report", str(tmp_path / "no" / "x.html")]) == 2
-    assert "No such file" in capsys.readouterr().err
+    (tmp_path / "folder.html").mkdir()
+    for path, says in ((tmp_path / "no" / "x.html", "is no folder"), (tmp_path / "folder.html", "which is a folder")):
+        monkeypatch.setattr(Panel, "load", lambda *_, **__: pytest.fail("the models were loaded for nothing"))
+        assert read.main([good, "--task", "phantom", "--report", str(path)]) == 2
+        assert says in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_answer_is_said_in_the_report(panel, phantoms, tmp_path, monkeypatch, capsys):
@@ -82,6 +101,45 @@ def test_a_model_that_cannot_answer_is_said_in_the_report(panel, phantoms, tmp_p
     assert read.main([good, "--task", "phantom", "--report", str(report)]) == 0
     page = report.read_text(encoding="utf-8")
     assert "Unavailable: no &lt;weights&gt;" in page and "1 unavailable, left out" in page
+
+
+def test_a_report_says_what_is_not_known(panel, phantoms, tmp_path, monkeypatch, capsys):
+    """Of a model trained elsewhere neither the labels that it rules out are known nor whether it knows such images."""
+    ask = panel.ask
+    unknown = {"prediction_set": None, "novelty": None}
+    monkeypatch.setattr(panel, "ask", lambda *args: (dataclasses.replace(said, **unknown) for said in ask(*args)))
+    good, report = str(sorted(phantoms.glob("Effusion/*.png"))[0]), tmp_path / "readings.html"
+    assert read.main([good, "--task", "phantom", "--report", str(report)]) == 0
+    page = report.read_text(encoding="utf-8")
+    assert page.count("Not known if in distribution") == len(panel.task.models)
+    assert "ruled out" not in page and "No label is clear enough" not in page
+
+
+def test_a_report_says_the_bits_that_are_stored(panel, tmp_path, capsys):
+    image, report = tmp_path / "a.dcm", tmp_path / "readings.html"
+    image.write_bytes(dicom_samples.write(dicom_samples.build(bits=10)))
+    assert read.main([str(image), "--task", "phantom", "--report", str(report)]) == 0
+    assert "pixels, 10 bit" in report.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGTERM")
+def test_a_report_outlives_whoever_read_along_but_none_is_left_that_is_not_whole(tmp_path, phantoms):
+    if not has_starters("phantom"):
+        pytest.skip("no starter models of phantom")
+    images = [str(sorted(phantoms.glob("Effusion/*.png"))[0])] * 3000
+    words = ["--task", "phantom", "--models", "simple_cnn", "--report", str(tmp_path / "readings.html")]
+    command = [sys.executable, "-m", "xray_models.read", *images, *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        run.stdout.readline()
+        run.stdout.close()
+        (draft,) = tmp_path.iterdir()
+        size = draft.stat().st_size
+        while draft.stat().st_size < size + 500_000:
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.terminate()
+        said = run.stderr.read().decode()
+    assert (run.returncode, said, list(tmp_path.iterdir())) == (128 + signal.SIGTERM, "", [])
 
 
 @pytest.mark.data

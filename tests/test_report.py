@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import re
 from html.parser import HTMLParser
@@ -6,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.document import Grid, Paragraph, Report, Section
+from evaluation.document import Grid, Paragraph, Plot, Report, Section
 from evaluation.markdown import render_markdown
 from evaluation.page import render_page
 from evaluation.plots import list_plots, render_svg, save_png
@@ -176,6 +177,15 @@ def test_a_name_cannot_break_a_markdown_table():
     assert "\n# not a head" not in text
 
 
+def test_the_best_model_is_one_that_has_answered_as_often_as_the_consensus(judged):
+    table, scores = judged
+    fewer = copy.deepcopy(scores)
+    fewer["models"]["sec<ond"]["n"] -= 1
+    assert "The best single model on these images, first, is right in" in " ".join(summarise(TASK, table, fewer))
+    fewer["models"]["first"]["n"] -= 1
+    assert "best single model" not in " ".join(summarise(TASK, table, fewer))
+
+
 def test_summary_counts_right(judged):
     table, scores = judged
     sentences = summarise(TASK, table, scores)
@@ -291,3 +301,10 @@ def test_a_number_and_its_percent_sign_stay_on_one_line(page):
     text = re.sub(r"<svg.*?</svg>|<style.*?</style>", "", page, flags=re.S)
     assert len(re.findall(r"\d&nbsp;%", text)) > 1
     assert not re.search(r"\d %", text)
+
+
+def test_a_dollar_sign_in_a_name_is_one(tmp_path):
+    plot = Plot(r"a$\frac$", lambda axes: axes.plot([0, 1], label=r"$\none$") and axes.legend())
+    svg = render_svg(plot)
+    save_png([plot], tmp_path / "plot.png")
+    assert r"$\none$" in svg and (tmp_path / "plot.png").stat().st_size

@@ -102,9 +102,9 @@ def take_figures(task: Task, model: str, digest: str, metrics: Mapping[str, Any]
         {label: Share(**found[kind][label]) for label in task.labels} for kind in ("sensitivity", "specificity")
     )
     whole = {key: Share(**found[key]) for key in _METRICS}
-    chance, bins = Share(**found["ece_by_chance"]), found["reliability"]
-    reliability = tuple(Bin(each["n"], each["confidence"], Share(**each["accuracy"])) for each in bins)
-    return Figures(whole, sensitivity, specificity, BOOTSTRAP, chance, reliability)
+    chance = Share(**found["ece_by_chance"]) if "ece_by_chance" in found else None  # older results have neither
+    bins = tuple(Bin(each["n"], each["confidence"], Share(**each["accuracy"])) for each in found.get("reliability", ()))
+    return Figures(whole, sensitivity, specificity, BOOTSTRAP, chance, bins)
 
 
 _CARD = """---

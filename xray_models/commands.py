@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import threading
@@ -127,6 +128,23 @@ def leave(main: Callable[[], int], stopped: str = "") -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def leave_in_order(*signals: str, status: int | None = None) -> None:
+    """Lets a signal from outside (`kill`, a closed terminal, a container's end) end the process as `exit` does.
+
+    Args:
+        signals: their names; one that this system does not know, or that is ignored (`nohup`), is left as it is.
+        status: the process's exit status; None for 128 and the signal's number, as shells have it.
+    """
+
+    def end(number: int, _: object) -> None:
+        sys.exit(128 + number if status is None else status)
+
+    for name in signals:
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 def leave_group() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xray_models.commands import leave, refuse
+from xray_models.commands import leave, leave_in_order, refuse
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import TaskError, load_task
 
@@ -65,8 +65,13 @@ def print_readings(panel: Panel, paths: Sequence[Path], as_json: bool, report: R
             continue
         line = {"file": str(path), **reading.to_json()}
         text = json.dumps(line, ensure_ascii=False) if as_json else f"{path}\n{render_text(reading)}"
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()  # so that what reads a long list need not wait for its end
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()  # so that what reads a long list need not wait for its end
+        except BrokenPipeError:  # what reads them, `head` for instance, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if report is None:
+                return False
         complete = complete and reading.consensus is not None
     return complete
 
@@ -113,12 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with writing_report(options.report, panel) if options.report else contextlib.nullcontext() as report:
             return 0 if print_readings(panel, options.images, options.json, report) else 1
-    except BrokenPipeError:  # what read them, `head` for instance, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
-        return 1
     except OSError as error:
         return refuse(error)
 
 
 if __name__ == "__main__":
+    leave_in_order("SIGTERM", "SIGHUP")  # a report that is not whole holds pictures, and goes
     leave(main)

@@ -16,7 +16,7 @@ from xray_models.batches import first_line
 from xray_models.images import Radiograph, to_display
 from xray_models.overlays import lay_over, to_uri
 from xray_models.panel import Panel
-from xray_models.readings import Consensus, Opinion, Reading
+from xray_models.readings import Opinion, Reading
 from xray_models.tasks import TaskError
 
 _PICTURE, _MAP = 640, 360  # pixels of the longer side
@@ -39,6 +39,12 @@ _ABOUT = (
     "For research and teaching; not a medical device. A heatmap shows what moved a model’s score, not where disease "
     "is. Images are numbered as they were given; their files’ names are left out, since they may name a patient."
 )
+
+_FAMILIAR = {  # by `Opinion.in_distribution`
+    True: "",
+    False: '<p class="bad">Out of distribution</p>',
+    None: '<p class="quiet">Not known if in distribution</p>',
+}
 
 
 class ReadingReport:
@@ -67,11 +73,12 @@ class ReadingReport:
         self._count += 1
         warnings = "".join(f'<p class="bad">{escape(text)}</p>' for text in reading.image["warnings"])
         picture = to_uri(Image.fromarray(to_display(image, _PICTURE)), "JPEG")
-        facts = f"{image.format}, {image.pixels.shape[1]} × {image.pixels.shape[0]} pixels, {image.bits} bit"
+        bits = image.bits if image.stored is None else image.stored.bits
+        facts = f"{image.format}, {image.pixels.shape[1]} × {image.pixels.shape[0]} pixels, {bits} bit"
         self._file.write(
             f'<article>\n<h2>Image {self._count}</h2>\n<div class="image">\n<div><img src="{picture}" '
             f'alt="Image {self._count}"><small>{escape(facts)} · {image.sha256[:12]}</small>{warnings}'
-            f"{_render_consensus(reading.consensus)}</div>\n"
+            f"{_render_consensus(reading)}</div>\n"
             f'<div class="models">{cards}</div>\n</div>\n</article>\n'
         )
         return reading
@@ -87,7 +94,7 @@ class ReadingReport:
         head = f"<section><h3>{escape(opinion.model)}</h3>"
         if opinion.probs is None or opinion.label is None:
             return f'{head}<p class="bad">Unavailable: {escape(opinion.reason or "no reason given")}</p></section>'
-        odd = '<p class="bad">Out of distribution</p>' if opinion.in_distribution is False else ""
+        odd = _FAMILIAR[opinion.in_distribution]
         kept = opinion.prediction_set
         sets = "" if kept is None else f"<small>{_say_set(kept)}</small>"
         drawn = self._render_map(image, opinion, features)
@@ -97,10 +104,10 @@ class ReadingReport:
         label = opinion.label or ""
         try:
             checkpoint = self._panel.checkpoints[opinion.model]
-            heatmap = explain(checkpoint, image, label, features=features.get(opinion.model))
+            heatmap = explain(checkpoint, image, label, DEFAULT, features.get(opinion.model))
         except (RuntimeError, ValueError) as error:
             return f'<p class="bad">No heatmap: {escape(first_line(error))}</p>'
-        about = f"{TITLES[DEFAULT]} of {opinion.model} for {label.replace('_', ' ')}"
+        about = f"{TITLES[heatmap.method]} of {opinion.model} for {label.replace('_', ' ')}"
         picture = to_uri(lay_over(image, heatmap, _MAP), "JPEG")
         return f'<img src="{picture}" alt="{escape(about)}"><small>{escape(about)}</small>'
 
@@ -114,7 +121,7 @@ def writing_report(path: Path, panel: Panel) -> Iterator[ReadingReport]:
         panel: the panel that reads.
 
     Raises:
-        TaskError: for a path of another ending, which might be an image.
+        TaskError: as `check_path` does.
         OSError: when it cannot be written.
     """
     check_path(path)
@@ -129,12 +136,18 @@ def writing_report(path: Path, panel: Panel) -> Iterator[ReadingReport]:
 
 
 def check_path(path: Path) -> None:
-    """Raises `TaskError` for a report that would not be called `.html`."""
+    """Raises `TaskError` where a report cannot be: under another ending, which might be an image, or in no folder."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise TaskError(f"--report is {str(path)!r}; the report is an HTML file: give a name that ends in .html.")
+    if path.is_dir():
+        raise TaskError(f"--report is {str(path)!r}, which is a folder; give the name of a file in it.")
+    if not os.access(path.parent, os.W_OK):
+        known = "cannot be written to" if path.parent.is_dir() else "is no folder"
+        raise TaskError(f"--report is {str(path)!r}, but {str(path.parent)!r} {known}; give a file in another folder.")
 
 
-def _render_consensus(said: Consensus | None) -> str:
+def _render_consensus(reading: Reading) -> str:
+    said = reading.consensus
     if said is None:
         return '<p class="bad">No model answered.</p>'
     odd = ""
@@ -145,7 +158,7 @@ def _render_consensus(said: Consensus | None) -> str:
         ", ".join(f"{count} × {_plain(label)}" for label, count in said.votes.items()),
         *([f"{missing} unavailable, left out"] if missing else []),
         f"disagreement {said.disagreement:.2f}",
-        _say_set(said.prediction_set),
+        *([_say_set(said.prediction_set)] if any(each.prediction_set is not None for each in reading.opinions) else []),
     ]
     head = f"{odd}<h3>Consensus: {_plain(said.label)}</h3>"
     return f"{head}{_render_bars(said.probs)}<p><small>{' · '.join(facts)}</small></p>"

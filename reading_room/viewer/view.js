@@ -114,7 +114,7 @@ class View {
   }
 
   describe() {
-    this.role("view").textContent = this.plate ? `${this.nameWindow()} · ${this.nameScale()}` : "";
+    this.role("view").textContent = this.plate ? `${this.nameWindow()} · ${this.percent} %` : "";
     this.find('[data-act="invert"]').setAttribute("aria-pressed", this.inverted);
     this.find('[data-act="overlay"]').setAttribute("aria-pressed", this.map.on);
     this.find('[data-act="compare"]').setAttribute("aria-pressed", this.blinking !== null);
@@ -129,8 +129,8 @@ class View {
     return `level ${Math.round(this.plate.meaning(centre))} · width ${Math.round(width * (this.plate.own?.slope ?? 1))}`;
   }
 
-  nameScale() {
-    return `${Math.round(this.geometry.scale * 100)} %`;
+  get percent() {
+    return Math.round(this.geometry.scale * 100);
   }
 
   resize() {
@@ -181,7 +181,7 @@ class View {
   fit() {
     if (!this.plate) return;
     this.fitView();
-    this.say(`Fit: ${this.nameScale()}`);
+    this.say(`Fit: ${this.percent} %`);
   }
 
   fitView() {
@@ -202,7 +202,7 @@ class View {
       this.geometry.top = Math.round(this.geometry.top + this.size[1] / 2 - Y);
     }
     this.redraw();
-    this.say(`Zoom ${this.nameScale()}`);
+    this.say(`Zoom ${this.percent} %`);
   }
 
   zoom(factor, X = this.size[0] / 2, Y = this.size[1] / 2) {
@@ -225,7 +225,7 @@ class View {
   stepZoom(key) {
     if (!this.plate) return;
     this.zoom(key === "-" ? 1 / 1.25 : 1.25);
-    this.say(`Zoom ${this.nameScale()}`);
+    this.say(`Zoom ${this.percent} %`);
   }
 
   stepPan(key) {
