@@ -244,11 +244,9 @@ def _describe_limits(info: dict[str, Any], figures: Figures) -> str:
     if weakest := figures.find_weakest():
         value = figures.sensitivity[weakest].value
         lines.append(f"- Weakest on the test split: sensitivity for `{weakest}`, {value:.1%}.")
-    untested = [f"`{label}`" for label, count in info["test"]["support"].items() if not count]
+    untested = ", ".join(f"`{label}`" for label, count in info["test"]["support"].items() if not count)
     if untested:
-        lines.append(
-            f"- No image of the test split has the label {', '.join(untested)}: how well it is told is unknown."
-        )
+        lines.append(f"- No image of the test split has the label {untested}: how well it is told is unknown.")
     return "\n".join(lines)
 
 
