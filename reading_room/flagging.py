@@ -33,7 +33,8 @@ def save_flag(desk: Desk, shown: Shown | None, fields: Mapping[str, Any], region
         desk: the page's.
         shown: what is in front of the reader.
         fields: label, confidence, reason, reader and comment, named as in `Flag`.
-        regions: the viewer's boxes as JSON: `sha256` of the image they were drawn on, and `boxes`.
+        regions: the viewer's boxes as JSON: `sha256` of the image in view when the reader saved, and `boxes`. By the
+            time that it is the flag's turn, `shown` can be another image: then nothing is saved.
         who: the reader.
     """
     if shown is None:
@@ -99,11 +100,15 @@ def show_earlier(desk: Desk, shown: Shown | None, who: str) -> str:
 
 
 def _take_boxes(text: str, sha256: str) -> list[dict[str, int]]:
-    """The boxes that were drawn on this image: whole image pixels; nothing of another image."""
+    """The boxes that were drawn on this image: whole image pixels; raises `FlagError` for those of another image."""
     try:
         drawn = json.loads(text or "{}")
-        if drawn.get("sha256") != sha256:
-            return []
-        return [{side: int(box[side]) for side in ("x", "y", "width", "height")} for box in drawn["boxes"][:200]]
+        on, drawn_boxes = drawn.get("sha256") or sha256, drawn.get("boxes", ())[:200]
+        boxes = [{side: int(box[side]) for side in ("x", "y", "width", "height")} for box in drawn_boxes]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FlagError("the boxes did not arrive whole. Reload the page and draw them again.") from error
+    if on != sha256:
+        raise FlagError(
+            "another image was opened before this flag could be saved. Open the image that you flagged again."
+        )
+    return boxes

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _IN_TURN: dict[str, Any] = {**QUIET, "concurrency_id": "flags"}  # an undo waits for the flag before it
 CONFIDENCE = 80  # per cent; where the sliders stand for a new image
+_BYTE_ORDER_MARK = "\ufeff"  # without it, spreadsheets on Windows take UTF-8 for something else
 _PAUSE = 10.0  # seconds between two looks whether what was saved is on the Hub
 _WITH_REGIONS = "(...sent) => [...sent.slice(0, -1), globalThis.secondRead?.regions ?? '']"
 
@@ -147,16 +148,16 @@ def wire_flag_form(
             return [said, said, *[gr.skip()] * 4]
         return [said, said, flagging.show_earlier(desk, shown, who), flag_id, None, ""]
 
-    def undo_flag(shown: Shown | None, last: str, request: gr.Request) -> tuple[str, str, str]:
+    def undo_flag(shown: Shown | None, last: str, request: gr.Request) -> tuple[str, str, str, str]:
         who = name_reader(request)
         said = flagging.undo_flag(desk, shown, last, who)
-        return said, said, flagging.show_earlier(desk, shown, who)
+        return said, said, flagging.show_earlier(desk, shown, who), ""  # the next to undo is the one saved before
 
     def export(blinded: bool) -> str:
         try:
             if blinded:
                 raise SealedError("The table of flags holds opinions. It is given out while you do not read blinded.")
-            return desk.room.export()
+            return _BYTE_ORDER_MARK + desk.room.export()
         except SAYING as error:
             raise gr.Error(str(error), print_exception=False) from error
 
@@ -165,7 +166,7 @@ def wire_flag_form(
     said = [answer.status, answer.notice, earlier]
     filled = [*said, answer.last, form.label, form.comment]
     saved = gr.on(triggers, save_flag, sent, filled, js=_WITH_REGIONS, **_IN_TURN)
-    undone = answer.undo.click(undo_flag, [shown, answer.last], said, **_IN_TURN)
+    undone = answer.undo.click(undo_flag, [shown, answer.last], [*said, answer.last], **_IN_TURN)
     if desk.room.hub_copy:
         wire_following(desk.room.hub_copy, answer.status, answer.notice, [saved, undone])
     form.download.click(export, blinded, form.table, js=FROM_LINK, **QUIET).success(

@@ -81,7 +81,7 @@ class Panels:
         """Lets a model join a task's panel; raises `TaskError` where another has its name or its repository."""
         with self._locks[task]:
             for known in self.tasks[task].models:
-                if ref.name == known.name or ref.repo == known.repo:
+                if ref.name == known.name or (ref.repo and ref.repo == known.repo):
                     where = known.repo or f"checkpoints/{known.checkpoint}"
                     raise TaskError(f"{ref.repo} cannot join: {known.name!r}, of {where}, is in the panel already.")
             self.added.add((task, ref.name))

@@ -188,10 +188,20 @@ def adjudicate(ledger: Ledger, task: Task, sha256: str, label: str, reader: str,
     return ledger.append_all(rows, open_image(newest), task)
 
 
-def answer(room: Room, flag_id: str, verdict: str, reader: str, comment: str = "") -> list[str]:
-    """`decide` for a flag of any task; raises `FlagError` where that, or another label of its image, stands already."""
+def answer(  # noqa: PLR0913 - as `decide`, and what was seen
+    room: Room, flag_id: str, verdict: str, reader: str, comment: str = "", seen: str = ""
+) -> list[str]:
+    """`decide` for a flag of any task; raises `FlagError` where that, or another label of its image, stands already.
+
+    `seen` is the verdict on which the reader decided: where it is another by now, nothing is written; "" for any.
+    """
+    with room.deciding:
+        return _answer_now(room, flag_id, verdict, reader, comment, seen)
+
+
+def _answer_now(room: Room, flag_id: str, verdict: str, reader: str, comment: str, seen: str) -> list[str]:  # noqa: PLR0913
     flags = load_flags(room.ledger.root)
-    row = find_flag(flags, flag_id)
+    row = _find_as_seen(flags, flag_id, seen)
     if row["verdict"] == verdict:
         raise FlagError("This flag is accepted already." if verdict == "accepted" else "This flag is rejected already.")
     same = (flags["task"] == row["task"]) & (flags["image_sha256"] == row["image_sha256"])
@@ -206,10 +216,24 @@ def answer(room: Room, flag_id: str, verdict: str, reader: str, comment: str = "
     return decide(room.ledger, task, flag_id, verdict, reader, comment)
 
 
-def settle(room: Room, flag_id: str, label: str, reader: str, comment: str = "") -> list[str]:
-    """`adjudicate` for the image of a flag; raises `FlagError` where its flags are decided so already."""
-    flags = load_flags(room.ledger.root)
+def _find_as_seen(flags: pd.DataFrame, flag_id: str, seen: str) -> dict[str, Any]:
     row = find_flag(flags, flag_id)
+    if seen and row["verdict"] != seen:
+        raise FlagError(f"This flag was {row['verdict']} meanwhile. Look at it again, then decide.")
+    return row
+
+
+def settle(  # noqa: PLR0913 - as `answer`
+    room: Room, flag_id: str, label: str, reader: str, comment: str = "", seen: str = ""
+) -> list[str]:
+    """`adjudicate` for the image of a flag; raises `FlagError` where they are decided so already, or as `answer`."""
+    with room.deciding:
+        return _settle_now(room, flag_id, label, reader, comment, seen)
+
+
+def _settle_now(room: Room, flag_id: str, label: str, reader: str, comment: str, seen: str) -> list[str]:  # noqa: PLR0913
+    flags = load_flags(room.ledger.root)
+    row = _find_as_seen(flags, flag_id, seen)
     task = room.panels.tasks[choose("task", row["task"], room.panels.tasks)]
     own = (flags["task"] == task.name) & (flags["image_sha256"] == row["image_sha256"]) & (flags["decides"] == "")
     matches = flags.loc[own, "corrected_label"] == label

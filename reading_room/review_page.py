@@ -31,6 +31,10 @@ watch('value', () => {
   last = shown;
 });
 """  # only to another flag: after a decision what was pressed, and what came of it, stay in sight
+_WHAT_IS_SHOWN = """(_, ...sent) => {
+  const {flag, verdict} = document.querySelector('#review-detail [data-flag]')?.dataset ?? {};
+  return [`${flag ?? ''} ${verdict ?? ''}`, ...sent];
+}"""  # and not what is chosen: that can be another flag by the time that a decision has its turn
 _BACK_TO_IT = "() => { if (innerWidth <= 760) document.querySelector('#review-detail')?.scrollIntoView(); }"
 
 
@@ -95,7 +99,7 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], ob
     draw_anew: dict[str, Any] = {"fn": lambda count: count + 1, "inputs": written, "outputs": written, **QUIET}
     fresh.click(**draw_anew)
     _wire_detail(room, table, (chosen, written, blinded), (detail, form, verdict))
-    _wire_verdict(room, verdict, chosen, written)
+    _wire_verdict(room, verdict, written)
     _wire_steps(room, verdict, filters, (chosen, number))
     more = build_outcomes(room, tasks[1:], blinded)
     _wire_list(room, filters, (number, chosen, written, blinded), (table, place), (controls, more))
@@ -192,29 +196,29 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
     gr.on(events, show, [*states], [detail, form, verdict.label], js=FROM_LINK, **QUIET)
 
 
-def _wire_verdict(room: Room, form: _Verdict, chosen: gr.State, written: gr.State) -> None:
-    def settle(flag_id: str, label: str | None, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
-        me = sign(request, reader)
+def _wire_verdict(room: Room, form: _Verdict, written: gr.State) -> None:
+    def settle(shown: str, label: str | None, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
+        (flag_id, _, seen), me = shown.partition(" "), sign(request, reader)
         if not label:
             said = render_error("Choose the label that the image shall have.", "Not saved:")
             return said, said, gr.skip(), gr.skip()
-        return _say(room, lambda: review.settle(room, flag_id, label, me, comment), count)
+        return _say(room, lambda: review.settle(room, flag_id, label, me, comment, seen), count)
 
     def deciding(verdict: str) -> Callable:
-        def decide(flag_id: str, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
-            me = sign(request, reader)
-            return _say(room, lambda: review.answer(room, flag_id, verdict, me, comment), count)
+        def decide(shown: str, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
+            (flag_id, _, seen), me = shown.partition(" "), sign(request, reader)
+            return _say(room, lambda: review.answer(room, flag_id, verdict, me, comment, seen), count)
 
         return decide
 
-    notice = gr.State("")
+    notice, shown = gr.State(""), gr.Textbox(visible="hidden")
     outputs = [form.message, notice, written, form.comment]
     sent = [form.reader, form.comment, written]
     events = [
-        button.click(deciding(verdict), [chosen, *sent], outputs, **QUIET)
+        button.click(deciding(verdict), [shown, *sent], outputs, js=_WHAT_IS_SHOWN, **QUIET)
         for button, verdict in ((form.accept, "accepted"), (form.reject, "rejected"))
     ]
-    events.append(form.settle.click(settle, [chosen, form.label, *sent], outputs, **QUIET))
+    events.append(form.settle.click(settle, [shown, form.label, *sent], outputs, js=_WHAT_IS_SHOWN, **QUIET))
     if room.hub_copy:
         wire_following(room.hub_copy, form.message, notice, events)
 

@@ -95,7 +95,8 @@ def render_detail(
     picture = _render_picture(image, json.loads(row["regions"] or "[]"))
     items = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in _list_facts(row, others) if text)
     return (
-        f'<article class="sr-detail" data-flag="{escape(row["flag_id"])}"><div>{picture}</div>'
+        f'<article class="sr-detail" data-flag="{escape(row["flag_id"])}" data-verdict="{escape(row["verdict"])}">'
+        f"<div>{picture}</div>"
         f'<div><p class="sr-said-of">{escape(row["task"] if title is None else title)}</p>'
         f'<dl class="sr-facts">{items}</dl>{_render_others(others, row["flag_id"])}</div></article>'
         f"<h2>Opinions at the time of the flag</h2>{_render_opinions(row)}"

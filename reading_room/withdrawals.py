@@ -39,6 +39,10 @@ class Withdrawals:
             while len(self._saved) > self.capacity:
                 self._saved.popitem(last=False)
 
+    def saved_by(self, flag_id: str) -> str | None:
+        """Who saved a flag here; None where that is not known, or nobody with a name."""
+        return self._saved[flag_id][0] or None if flag_id in self._saved else None
+
     def find(self, who: str, flag_id: str) -> Flag:
         """The flag, for the reader who saved it; raises `FlagError` for anybody else."""
         saver, flag = self._saved.get(flag_id, ("", None))
@@ -78,8 +82,8 @@ class Withdrawals:
         with self._lock:  # one after the other, so that none is taken back twice
             self._refuse_settled(flag)
             try:
-                image = read_image(self.ledger.folder / f"{flag.image_sha256}.png")
-            except (ImageError, OSError) as error:
+                image = read_image(next(self.ledger.root.glob(f"*/{flag.image_sha256}.png")))
+            except (ImageError, OSError, StopIteration) as error:
                 raise FlagError(
                     "The flagged image is not in the ledger's folder any more; nothing was written."
                 ) from error

@@ -8,6 +8,8 @@ from reading_room import flagging, panels
 from reading_room.desk import Desk, Setting, Shown
 from reading_room.intake import Case
 from reading_room.room import Room
+from reading_room.withdrawals import Withdrawals
+from xray_models.flags import FlagError
 from xray_models.images import encode_png, from_pixels
 
 FIELDS = {"corrected_label": "Nodule", "confidence": 0.5, "reason": "wrong label", "reader": "AB", "comment": ""}
@@ -35,11 +37,13 @@ def rows(desk):
     return [row for file in desk.room.ledger.root.glob("*/metadata.csv") for row in csv.DictReader(file.open())]
 
 
-def test_boxes_go_with_their_image_only(desk, shown, image):
+def test_a_flag_is_of_the_image_that_was_in_view_or_not_saved(desk, shown, image):
+    """Label, comment and boxes are those of the click; the next image may be open when the flag has its turn."""
     box = '{"x": 1, "y": 2, "width": 3, "height": 4}'
-    for sha256, kept in ((image.sha256, f"[{box}]"), ("0" * 64, "[]")):
-        saved = flagging.save_flag(desk, shown, FIELDS, f'{{"sha256": "{sha256}", "boxes": [{box}]}}', "")
-        assert saved.flag_id and rows(desk)[-1]["regions"] == kept
+    saved = flagging.save_flag(desk, shown, FIELDS, f'{{"sha256": "{image.sha256}", "boxes": [{box}]}}', "")
+    assert saved.flag_id and rows(desk)[-1]["regions"] == f"[{box}]"
+    said, flag_id = flagging.save_flag(desk, shown, FIELDS, f'{{"sha256": "{"0" * 64}", "boxes": [{box}]}}', "")
+    assert not flag_id and "another image was opened" in said and len(rows(desk)) == 1
     bad = f'{{"sha256": "{image.sha256}", "boxes": [{{"x": "<"}}]}}'
     said, flag_id = flagging.save_flag(desk, shown, FIELDS, bad, "")
     assert not flag_id and "boxes" in said
@@ -125,3 +129,14 @@ def test_earlier_flags_are_not_told_before_the_commitment(desk, shown, path, ima
     assert "AB" in flagging.show_earlier(desk, sealed, "bob")
     other = Shown("phantom", from_pixels(image.pixels[:90]).sha256, 0.0)
     assert flagging.show_earlier(desk, other, "bob") == ""
+
+
+def test_an_id_that_is_taken_is_refused_so_that_nobody_undoes_anothers_flag(desk, shown):
+    _, flag_id = flagging.save_flag(desk, shown, FIELDS, "", "ann")
+    record = {"task": shown.task, "image_sha256": shown.sha256, "flag_id": flag_id} | FIELDS
+    assert desk.room.flag(record, "ann") == flag_id  # sent twice, it is one flag
+    desk.room.withdrawals = Withdrawals(desk.room.ledger, desk.room.history)  # as after a restart
+    with pytest.raises(FlagError, match=f"flag_id '{flag_id}' is that of a flag in the ledger"):
+        desk.room.flag(record, "bob")
+    with pytest.raises(FlagError, match="by the reader who saved it"):
+        desk.room.withdraw(flag_id, "bob")

@@ -3,6 +3,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,3 +255,30 @@ def test_a_row_is_appended_and_nothing_is_written_anew(tmp_path, image, monkeypa
     assert file.stat().st_ino == inode
     assert file.read_bytes() == first + b"".join(written)
     assert len(written) == 1 and written[0].count(image.sha256.encode()) == 2  # the row alone: no head, no earlier row
+
+
+@pytest.mark.parametrize("lose", ["an editor", "a person"])
+def test_a_flag_is_saved_where_it_can_be_read_though_its_file_was_replaced(lose, tmp_path, image):
+    ledger = Ledger(tmp_path)
+    kept = [ledger.append(flag(image, comment="before"), image, TASK)]
+    table = ledger.folder / "metadata.csv"
+    if lose == "an editor":  # which saves a copy and renames it
+        table.with_suffix(".tmp").write_bytes(table.read_bytes())
+        table.with_suffix(".tmp").rename(table)
+    else:
+        shutil.rmtree(ledger.folder)
+        kept = []
+    kept += [ledger.append(flag(image, comment=comment), image, TASK) for comment in ("after", "and then")]
+    rows = flags.read_flags(tmp_path)
+    assert list(rows["flag_id"]) == kept
+    assert all(read_image(path).sha256 == image.sha256 for path in rows["path"])
+    assert len(list(tmp_path.iterdir())) == (2 if lose == "an editor" else 1)
+
+
+def test_a_table_that_is_not_utf8_any_more_is_named(tmp_path, image):
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image, reader="Müller"), image, TASK)
+    table = ledger.folder / "metadata.csv"
+    table.write_bytes(table.read_text("utf-8").encode("cp1252"))
+    with pytest.raises(LedgerError, match=f"{table} cannot be read: .*Save it as UTF-8"):
+        flags.read_flags(tmp_path)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -193,8 +195,12 @@ def test_flags_are_newest_first_and_filtered(ledger):
     assert review.list_readers(flags, "phantom") == {IMAGES[0].sha256: ["AB"], IMAGES[1].sha256: ["CD"]}
 
 
-def test_two_labels_of_one_image_are_not_both_accepted(ledger):
-    room = SimpleNamespace(ledger=ledger, panels=SimpleNamespace(tasks={"phantom": TASK}))
+@pytest.fixture
+def room(ledger):
+    return SimpleNamespace(ledger=ledger, panels=SimpleNamespace(tasks={"phantom": TASK}), deciding=threading.Lock())
+
+
+def test_two_labels_of_one_image_are_not_both_accepted(ledger, room):
     first, second = add(ledger, IMAGES[0], "Normal", "AB"), add(ledger, IMAGES[0], "Effusion", "CD")
     review.answer(room, first, "accepted", "Chief")
     with pytest.raises(FlagError, match="with the label Normal. Reject that one first"):
@@ -204,8 +210,46 @@ def test_two_labels_of_one_image_are_not_both_accepted(ledger):
     assert in_training(ledger) == {IMAGES[0].sha256: "Normal"}
 
 
-def test_a_decision_that_stands_already_is_not_written_twice(ledger):
-    room = SimpleNamespace(ledger=ledger, panels=SimpleNamespace(tasks={"phantom": TASK}))
+def test_two_reviewers_at_once_do_not_both_accept(ledger, room, monkeypatch):
+    both = [add(ledger, IMAGES[0], "Normal", "AB"), add(ledger, IMAGES[0], "Effusion", "CD")]
+    load, refused = review.load_flags, []
+
+    def load_slowly(root, **options):
+        flags = load(root, **options)
+        time.sleep(0.1)
+        return flags
+
+    def accept(flag_id):
+        try:
+            review.answer(room, flag_id, "accepted", "Chief")
+        except FlagError as error:
+            refused.append(str(error))
+
+    monkeypatch.setattr(review, "load_flags", load_slowly)
+    threads = [threading.Thread(target=accept, args=(flag_id,)) for flag_id in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 1 and "Another flag of this image is accepted" in refused[0]
+    assert len(in_training(ledger)) == 1
+
+
+def test_a_decision_on_what_is_no_more_is_not_written(ledger, room):
+    flag_id = add(ledger, IMAGES[0], "Normal", "AB")
+    review.answer(room, flag_id, "accepted", "Chief", seen="open")
+    for decide in (
+        lambda: review.answer(room, flag_id, "rejected", "Deputy", seen="open"),
+        lambda: review.settle(room, flag_id, "Effusion", "Deputy", seen="open"),
+    ):
+        with pytest.raises(FlagError, match="This flag was accepted meanwhile"):
+            decide()
+    assert in_training(ledger) == {IMAGES[0].sha256: "Normal"}
+    review.answer(room, flag_id, "rejected", "Deputy", seen="accepted")
+    assert in_training(ledger) == {}
+
+
+def test_a_decision_that_stands_already_is_not_written_twice(ledger, room):
     first, second = add(ledger, IMAGES[0], "Effusion", "AB"), add(ledger, IMAGES[0], "Normal", "CD")
     review.answer(room, first, "accepted", "Chief")
     with pytest.raises(FlagError, match="accepted already"):

@@ -11,6 +11,7 @@ that. What became of a flag, and which flags count, is said by later rows and wo
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import errno
 import fcntl
@@ -63,8 +64,7 @@ class Ledger:
         self.root = Path(root)
         self._lock = threading.Lock()
         self._file: int | None = None
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        self.folder = self.root / f"{stamp}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.folder = _name_folder(self.root)
         mend(self.root)
 
     def append(self, flag: Flag, image: Radiograph, task: Task) -> str:
@@ -103,12 +103,24 @@ class Ledger:
         lines = b"".join(to_line(to_row(flag).values()) for flag in whole)
         with self._lock:
             try:
+                self._leave_lost_file()
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._write_image(image)
                 self._write_lines(lines)
             except OSError as error:
                 raise LedgerError(f"the flag is not saved: {error.strerror or error}. {_advise(error)}") from error
         return [flag.flag_id for flag in whole]
+
+    def _leave_lost_file(self) -> None:
+        """Begins a new folder where the file is not under its name any more: an editor or a person put another there.
+
+        What is written to it from then on would be nowhere to be found.
+        """
+        if self._file is None or _is_file(self._file, self.folder / "metadata.csv"):
+            return
+        _log.warning("%s was moved, removed or replaced: flags go to a new folder from now on", self.folder)
+        os.close(self._file)
+        self._file, self.folder = None, _name_folder(self.root)
 
     def _write_image(self, image: Radiograph) -> None:
         target = self.folder / f"{image.sha256}.png"
@@ -147,6 +159,19 @@ class Ledger:
             os.close(file)
             raise
         return file
+
+
+def _name_folder(root: Path) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return root / f"{stamp}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one that has this path now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _complete(flag: Flag, image: Radiograph, task: Task) -> Flag:
@@ -193,15 +218,26 @@ def read_flags(root: str | Path) -> pd.DataFrame:
     Returns:
         One flag a row: the columns of `FIELDS` as text, and `path` of the flagged image. Numbers stay text. Rows that
         a later program wrote are among them, with a warning; what else it wrote stays in its file alone.
+
+    Raises:
+        LedgerError: for a file that cannot be read; names it.
     """
-    paths = sorted(Path(root).glob("*/metadata.csv"))
-    parts = ((path.parent, read_part(path, columns=FIELDS)) for path in paths)
-    rows = [row | {"path": str(folder / row["file_name"])} for folder, part in parts for row in part.rows]
+    rows = [row for path in sorted(Path(root).glob("*/metadata.csv")) for row in _read_rows(path)]
     frame = pd.DataFrame(rows, columns=[*FIELDS, "path"])
     frame = frame.sort_values(["created_at", "flag_id"], kind="stable")  # of one id, what was written first counts
     if later := list_later(frame):
         _warn_of_later(str(root), max(later))
     return frame.drop_duplicates("flag_id").reset_index(drop=True)
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        part = read_part(path, columns=FIELDS)
+        return [row | {"path": str(path.parent / row["file_name"])} for row in part.rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise LedgerError(
+            f"{path} cannot be read: {error}. Save it as UTF-8, which it was, or move its folder out of the ledger."
+        ) from error
 
 
 def list_later(flags: pd.DataFrame) -> list[int]:
