@@ -63,7 +63,8 @@ def undo_flag(desk: Desk, shown: Shown | None, flag_id: str, who: str) -> str:
     Args:
         desk: the page's.
         shown: what is in front of the reader: only a flag of this image is taken back, lest one undoes another unseen.
-        flag_id: the flag that this page saved last; where it is none of this image, that which the reader saved last.
+        flag_id: the flag that this page saved last; where it is none of this image that stands open, that which the
+            reader saved last.
         who: the reader.
     """
     try:
@@ -77,8 +78,11 @@ def undo_flag(desk: Desk, shown: Shown | None, flag_id: str, who: str) -> str:
 def _find_own(desk: Desk, shown: Shown | None, flag_id: str, who: str) -> Flag:
     kept = desk.room.withdrawals
     flag = kept.find(who, flag_id) if flag_id else None
-    if shown and (flag is None or (shown.task, shown.sha256) != (flag.task, flag.image_sha256)):
-        flag = kept.find_last(who, shown.task, shown.sha256)
+    if flag and shown and (shown.task, shown.sha256) != (flag.task, flag.image_sha256):
+        flag = None
+    own = kept.find_open(who, shown.task, shown.sha256) if shown else []
+    if own and flag not in own:
+        flag = own[0]
     if shown is None or flag is None:
         raise FlagError(
             "There is nothing to undo: you have saved no flag of this image here. Any flag can be rejected on the "

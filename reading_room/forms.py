@@ -148,10 +148,10 @@ def wire_flag_form(
             return [said, said, *[gr.skip()] * 4]
         return [said, said, flagging.show_earlier(desk, shown, who), flag_id, None, ""]
 
-    def undo_flag(shown: Shown | None, last: str, request: gr.Request) -> tuple[str, str, str, str]:
+    def undo_flag(shown: Shown | None, last: str, request: gr.Request) -> tuple[str, str, str]:
         who = name_reader(request)
         said = flagging.undo_flag(desk, shown, last, who)
-        return said, said, flagging.show_earlier(desk, shown, who), ""  # the next to undo is the one saved before
+        return said, said, flagging.show_earlier(desk, shown, who)
 
     def export(blinded: bool) -> str:
         try:
@@ -166,7 +166,7 @@ def wire_flag_form(
     said = [answer.status, answer.notice, earlier]
     filled = [*said, answer.last, form.label, form.comment]
     saved = gr.on(triggers, save_flag, sent, filled, js=_WITH_REGIONS, **_IN_TURN)
-    undone = answer.undo.click(undo_flag, [shown, answer.last], [*said, answer.last], **_IN_TURN)
+    undone = answer.undo.click(undo_flag, [shown, answer.last], said, **_IN_TURN)
     if desk.room.hub_copy:
         wire_following(desk.room.hub_copy, answer.status, answer.notice, [saved, undone])
     form.download.click(export, blinded, form.table, js=FROM_LINK, **QUIET).success(

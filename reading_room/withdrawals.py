@@ -54,14 +54,18 @@ class Withdrawals:
         return flag
 
     def find_last(self, who: str, task: str, sha256: str) -> Flag | None:
-        """The flag of an image that this reader saved last here and that still stands open; None without one."""
+        """The first that `find_open` gives; None without one."""
+        return next(iter(self.find_open(who, task, sha256)), None)
+
+    def find_open(self, who: str, task: str, sha256: str) -> list[Flag]:
+        """The flags of an image that this reader saved here and that still stand open, the last first."""
         with self._lock:
             saved = [flag for saver, flag in self._saved.values() if saver == who]
         own = [flag for flag in saved if who and (flag.task, flag.image_sha256) == (task, sha256)]
         if not own:
-            return None
+            return []
         still = {found.flag_id for found in self.history.find(task, sha256) if found.status == "open"}
-        return next((flag for flag in reversed(own) if flag.flag_id in still), None)
+        return [flag for flag in reversed(own) if flag.flag_id in still]
 
     def withdraw(self, who: str, flag_id: str, task: Task) -> str:
         """Rejects a flag as withdrawn; nothing is deleted.

@@ -107,6 +107,14 @@ def test_the_last_flag_of_the_image_is_undone_by_a_page_that_does_not_know_it(de
     assert len(rows(desk)) == 5
 
 
+def test_the_flag_before_is_undone_after_the_last_one(desk, shown):
+    first, second = (flagging.save_flag(desk, shown, FIELDS, "", "ann").flag_id for _ in range(2))
+    for flag_id in (second, first):  # the page knows the one that it saved last
+        assert flag_id in flagging.undo_flag(desk, shown, second, "ann")
+    assert "withdrawn already" in flagging.undo_flag(desk, shown, second, "ann")
+    assert len(rows(desk)) == 4
+
+
 def test_withdrawn_is_said_only_of_what_is_on_the_disk(desk, shown, monkeypatch):
     _, flag_id = flagging.save_flag(desk, shown, FIELDS, "", "ann")
 
