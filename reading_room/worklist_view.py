@@ -15,6 +15,7 @@ _STATES = {
     "waiting": "Waits until another list is read",
     "reading": "Reading",
     "watching": "Watching for files",
+    "full": "The list is full, no more files are taken",
     "done": "All read",
     "cancelled": "Cancelled",
     "stopped": "Stopped by an error; what is there stays",
