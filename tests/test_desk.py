@@ -69,6 +69,23 @@ def test_who_has_seen_the_opinions_cannot_read_blinded_any_more(desk, path):
     assert view.sealed
 
 
+def test_what_another_tab_has_shown_openly_cannot_be_locked_as_a_first_reading(desk, path, image):
+    sealed = Setting("phantom", who="ann", blinded=True, page="1")
+    (view,) = desk.read_upload(path, sealed)
+    list(desk.read_upload(path, Setting("phantom", who="ann", page="2")))
+    with pytest.raises(SealedError, match="meanwhile"):
+        list(desk.commit(view.shown, "Effusion", 0.9, sealed))
+    assert desk.room.commitments.get("ann", "phantom", image.sha256) is None
+    again = list(desk.read_upload(path, sealed))[-1]
+    assert not again.sealed and "Read openly" in again.consensus
+
+
+def test_ranking_shows_its_caller_opinions(desk, path, image):
+    desk.room.rank([path], "phantom", "ann")
+    assert desk.room.commitments.has_seen("ann", "phantom", image.sha256)
+    assert not desk.room.commitments.has_seen("bob", "phantom", image.sha256)
+
+
 def test_an_image_can_be_flagged_and_asked_for_again_before_its_models_have_answered(desk, path, image):
     reading = desk.read_upload(path, Setting("phantom"))
     shown = next(reading).shown
