@@ -39,12 +39,16 @@ class Choice(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A list as the page shows it: HTML of its progress, its table, which rows these are, and the page they are on."""
+    """A list as the page shows it: HTML of its progress, its table, which rows these are, and the page they are on.
+
+    And the sha256 of every image whose reading is on that page.
+    """
 
     progress: str
     table: str
     place: str
     page: int
+    images: tuple[str, ...] = ()
 
 
 def list_filters(labels: Sequence[str]) -> list[tuple[str, str]]:
@@ -93,6 +97,7 @@ def draw_list(
         _render_rows(part, flagged, opens, choice.opened) if rows else none,
         tables.render_place(page, PAGE, len(rows)),
         page,
+        tuple(row.sha256 for row in part if row.reading),
     )
 
 
