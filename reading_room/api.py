@@ -44,6 +44,9 @@ def build_api(room: Room) -> None:
         def explain(file: str, task: str, model: str, method: str, label: str, request: gr.Request) -> dict:
             return room.explain(file, task, model, method, label, name_reader(request))
 
+        def rank(paths: list[str], task: str, request: gr.Request) -> list[dict[str, Any]]:
+            return room.rank(paths, task, name_reader(request))
+
         def commit(file: str, task: str, label: str, confidence: float, request: gr.Request) -> dict:
             return room.commit(file, task, label, confidence, name_reader(request))
 
@@ -68,7 +71,7 @@ def build_api(room: Room) -> None:
         expose("read", read, [file, task], answer, "Every model's opinion of a file, and their consensus.", MOST)
         about = "One model's heatmap of a file: heatmap and overlay as PNG data URIs, and stats."
         expose("explain", explain, [file, task, model, method, label], answer, about)
-        expose("rank", room.rank, [files, task], answer, "Files by the panel's disagreement, most first.")
+        expose("rank", rank, [files, task], answer, "Files by the panel's disagreement, most first.")
         expose("flag", flag, [record], text, "Records a flag of an image that was read; returns its id.")
         expose("withdraw", withdraw, [flag_id], text, "Takes back a flag that this client saved; returns the row's id.")
         expose("flags", room.export, [], text, "All flags as CSV.")

@@ -53,7 +53,8 @@ class Commitments:
             labels: the task's labels.
 
         Raises:
-            SealedError: without a label, with a confidence outside [0, 1], or when one is locked already.
+            SealedError: without a label, with a confidence outside [0, 1], when one is locked already, or when the
+                reader has seen the opinions.
             TaskError: for a label that is not the task's.
         """
         label, confidence = commitment
@@ -63,7 +64,13 @@ class Commitments:
         if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
             raise SealedError(f"The confidence is {confidence!r}; it must be in [0, 1].")
         with self._lock:
-            locked = self._kept.setdefault((who, task, sha256), commitment)
+            key = (who, task, sha256)
+            if key in self._seen and key not in self._kept:  # on another page
+                raise SealedError(
+                    "You have seen the models’ opinions of this image meanwhile, so no reading of it can be locked. "
+                    "Open it again to read it openly."
+                )
+            locked = self._kept.setdefault(key, commitment)
             if locked != commitment:
                 raise SealedError(f"Your reading of this image is locked as {locked.label}; it cannot be changed.")
             while len(self._kept) > self.capacity:

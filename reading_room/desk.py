@@ -173,22 +173,13 @@ class Desk:
     def _ask(self, case: Case, shown: Shown, setting: Setting) -> Iterator[View]:
         """Asks every model, showing each opinion as it arrives, then each heatmap."""
         task, image = self.room.panels.tasks[shown.task], case.image
-        picture = viewer.show_case(image, self.room.plates.offer(image), shown.since)
         slots = [Card(ref.name, layer_note="reading …") for ref in task.models]
-        first = self.room.commitments.get(setting.who, shown.task, shown.sha256) if shown.blinded else None
-        locked = cards.render_first(*first) if first else cards.SEEN if setting.blinded and not shown.blinded else ""
+        view = self._show(image, shown, setting)
         if not shown.blinded:
             self.room.commitments.note_seen(setting.who, shown.task, shown.sha256)
-
-        def view(reading: Reading | None = None, waiting: int = 0, known: Standing = NOTHING) -> View:
-            said = reading.consensus if reading else None
-            place = known.place(said.disagreement) if said else None
-            consensus = locked + cards.render_consensus(task, reading, waiting, place)
-            return View(picture, consensus, _render(slots, image), shown, earlier=None, own=None)
-
-        yield view(waiting=len(slots))._replace(earlier="", own="")
+        yield view(slots, waiting=len(slots))._replace(earlier="", own="")
         earlier = look_back(self.room.history, shown.task, shown.sha256)
-        yield view(waiting=len(slots))._replace(earlier=earlier, own=self._find_own(shown, setting.who))
+        yield view(slots, waiting=len(slots))._replace(earlier=earlier, own=self._find_own(shown, setting.who))
         panel = self.room.panels.get(task.name)
         slots = [Card(ref.name, layer_note="reading …") for ref in panel.task.models]  # one may have joined meanwhile
         opinions: list[Opinion] = []
@@ -196,40 +187,60 @@ class Desk:
         for index, opinion in enumerate(panel.ask(image, features)):
             opinions.append(opinion)
             slots[index] = Card(opinion.model, opinion, layer_note="drawing …")
-            yield view(waiting=len(slots) - len(opinions))
+            yield view(slots, waiting=len(slots) - len(opinions))
         reading = panel.collect(image, opinions)
         self.room.cases.put(task.name, Case(image, case.name_hash, reading))
         known = find_standing(task, opinions, self.room.reports)
         for index, card in _draw(panel, image, opinions, setting, features):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
-            yield view(reading, known=known)
+            yield view(slots, reading, known=known)
+
+    def _show(self, image: Radiograph, shown: Shown, setting: Setting) -> Callable[..., View]:
+        """What makes a view of cards and, where it is there, their reading."""
+        task = self.room.panels.tasks[shown.task]
+        picture = viewer.show_case(image, self.room.plates.offer(image), shown.since)
+        first = self.room.commitments.get(setting.who, shown.task, shown.sha256) if shown.blinded else None
+        locked = cards.render_first(*first) if first else cards.SEEN if setting.blinded and not shown.blinded else ""
+
+        def view(
+            slots: Sequence[Card], reading: Reading | None = None, waiting: int = 0, known: Standing = NOTHING
+        ) -> View:
+            said = reading.consensus if reading else None
+            place = known.place(said.disagreement) if said else None
+            consensus = locked + cards.render_consensus(task, reading, waiting, place)
+            return View(picture, consensus, _render(slots, image), shown, earlier=None, own=None)
+
+        return view
 
     def shows(self, shown: Shown | None, task: str, page: str) -> bool:
         """Whether a page shows an image with a task's panel already, or is about to."""
         return shown is not None and self.turns.shows(page) == (task, shown.sha256)
 
-    def draw_maps(self, shown: Shown | None, setting: Setting) -> Iterator[str]:
-        """Draws the heatmaps of the image that is shown by another method; yields the cards."""
+    def draw_maps(self, shown: Shown | None, setting: Setting) -> Iterator[View]:
+        """Draws the heatmaps of the image that is shown by another method, as soon as its models have answered."""
         if shown is None:
-            yield self.empty(setting.task).cards
+            yield self.empty(setting.task)._replace(earlier=None, own=None)
             return
         try:
             case = self.room.cases.get(shown.task, shown.sha256)
         except IntakeError:
-            yield self.empty(setting.task).cards
+            yield self.empty(setting.task)._replace(earlier=None, own=None)
             return
         if self.is_sealed(shown, setting.who):
-            yield self._sealed(case.image, shown).cards
+            yield self._sealed(case.image, shown)._replace(earlier=None, own=None)
             return
-        if case.reading is None:
+        reading = case.reading
+        if reading is None:  # this has overtaken it
+            yield from self._ask(case, shown, setting)
             return
-        slots = [Card(opinion.model, opinion, layer_note="drawing …") for opinion in case.reading.opinions]
-        yield _render(slots, case.image)
+        view = self._show(case.image, shown, setting)
+        slots = [Card(opinion.model, opinion, layer_note="drawing …") for opinion in reading.opinions]
         panel = self.room.panels.get(shown.task)
-        known = find_standing(panel.task, case.reading.opinions, self.room.reports)
-        for index, card in _draw(panel, case.image, case.reading.opinions, setting):
+        known = find_standing(panel.task, reading.opinions, self.room.reports)
+        yield view(slots, reading, known=known)
+        for index, card in _draw(panel, case.image, reading.opinions, setting):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
-            yield _render(slots, case.image)
+            yield view(slots, reading, known=known)
 
     def is_sealed(self, shown: Shown, who: str) -> bool:
         """Whether the reader has yet to commit to a label of the image: then no opinion of it may be sent."""

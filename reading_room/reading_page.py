@@ -157,8 +157,12 @@ def _show(
 def _fill(view: View) -> list[Any]:
     """A view as values for the components of `Stand`, without the entries of the forms."""
     commit, flag = (True, "hidden") if view.sealed else ("hidden", True)
-    told = [gr.skip() if text is None else text for text in (view.earlier, view.own)]
-    return [*view[:4], gr.update(visible=commit), gr.update(visible=flag), *told]
+    return [*view[:4], gr.update(visible=commit), gr.update(visible=flag), *_tell(view)]
+
+
+def _tell(view: View) -> list[Any]:
+    """What a view says of earlier flags and of the reader's own."""
+    return [gr.skip() if text is None else text for text in (view.earlier, view.own)]
 
 
 def _clear(desk: Desk, last: Shown | None, now: Shown | None) -> list[Any]:
@@ -200,9 +204,10 @@ def _wire_reading(desk: Desk, controls: Controls, stand: Stand, file: gr.UploadB
         setting = _take_turn(desk, request, "phantom", method, blinded)
         yield from _show(desk, desk.read_example(setting), setting, shown, ["phantom"])
 
-    def draw_maps(shown: Shown | None, task: str, method: str, request: gr.Request) -> Iterator[str]:
-        setting = _take_turn(desk, request, task, method, shown=shown)
-        yield from until_overtaken(desk.draw_maps(shown, setting), setting.check, gr.skip())
+    def draw_maps(shown: Shown | None, task: str, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+        setting = _take_turn(desk, request, task, method, blinded, shown)
+        views = ([view.consensus, view.cards, *_tell(view)] for view in desk.draw_maps(shown, setting))
+        yield from until_overtaken(views, setting.check, [gr.skip()] * len(drawn))
 
     file.upload(read_upload, [file, stand.shown, *controls], list(stand), js=FROM_LINK, **READING)
     labels = [stand.own_label, stand.label, stand.offered]
@@ -210,7 +215,8 @@ def _wire_reading(desk: Desk, controls: Controls, stand: Stand, file: gr.UploadB
         read_again, [stand.shown, *controls], list(stand), js=FROM_LINK, **READING
     )
     # not `input`, which a list gives twice for one choice by mouse
-    controls.method.change(draw_maps, [stand.shown, controls.task, controls.method], stand.cards, **READING)
+    drawn = [stand.consensus, stand.cards, stand.earlier, stand.status]
+    controls.method.change(draw_maps, [stand.shown, *controls], drawn, js=FROM_LINK, **READING)
     sent = [stand.shown, controls.method, controls.blinded]
     example.click(read_example, sent, [controls.task, *stand], js=FROM_LINK, **READING)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +138,7 @@ class Room:
             "stats": stats,
         }
 
-    def rank(self, paths: Sequence[str] | None, task: str) -> list[dict[str, Any]]:
+    def rank(self, paths: Sequence[str] | None, task: str, who: str = "") -> list[dict[str, Any]]:
         """Files by disagreement, most first; a file that cannot be read keeps its place at the end, with its reason."""
         choose("task", task, self.panels.tasks)
         self._refuse_blinded("Ranking by disagreement")
@@ -148,7 +148,7 @@ class Room:
         rows = []
         for index, path in enumerate(paths):
             try:
-                reading = self.read(path, task)
+                reading = self.read(path, task, who)
             except IntakeError as error:
                 rows.append({"file": index, "error": str(error), "disagreement": None})
                 continue
@@ -221,8 +221,14 @@ class Room:
         """Lets a reader have the opinions of an image, and keeps in mind who did; raises `SealedError` where sealed."""
         if self.blinded:
             self.commitments.require(who, task, sha256)
-        elif who and self.commitments.get(who, task, sha256) is None:
-            self.commitments.note_seen(who, task, sha256)
+        else:
+            self.note_seen(who, task, [sha256])
+
+    def note_seen(self, who: str, task: str, images: Iterable[str]) -> None:
+        """Remembers that a reader was told opinions of images, by their sha256, without having committed to a label."""
+        for sha256 in images:
+            if who and self.commitments.get(who, task, sha256) is None:
+                self.commitments.note_seen(who, task, sha256)
 
     def _refuse_blinded(self, what: str) -> None:
         if self.blinded:

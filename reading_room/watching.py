@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +49,7 @@ class Watch:
         self._before: dict[Path, _State] = {}
         self._taken: dict[Path, _State] = {}
         self._count = 0
-        self._full = False
+        self._full = self._hidden = False
 
     def run(self, panel: Panel, stop: threading.Event, pause: float = PAUSE) -> None:
         """Takes and reads what comes, until `stop` is set.
@@ -60,7 +62,7 @@ class Watch:
         while not stop.is_set():
             if self.look():
                 self.made.fill(panel)
-            self.made.state = "watching"
+            self.made.state = "watching" if len(self.made.sources) < FILE_LIMIT else "full"
             stop.wait(pause)
 
     def look(self) -> int:
@@ -91,13 +93,21 @@ class Watch:
         return len(taken.sources)
 
     def _scan(self) -> Iterator[tuple[Path, _State]]:
-        """Every file that is neither hidden nor a link, with its size and time, by name."""
-        for path in sorted(self.folder.rglob("*")):
-            if path.is_symlink() or is_aside(str(path.relative_to(self.folder))):
+        """Every file that is neither hidden nor a link, with its size and time, by name.
+
+        What vanishes meanwhile, or is not for this program to read, is not there.
+        """
+        faults: list[OSError] = []
+        looked = os.walk(self.folder, onerror=faults.append)
+        for path in sorted(Path(folder, name) for folder, _, names in looked for name in names):
+            if is_aside(str(path.relative_to(self.folder))):
                 continue
             try:
-                facts = path.stat()
-            except OSError:  # gone meanwhile
+                facts = path.lstat()
+            except OSError:
                 continue
-            if path.is_file() and facts.st_size:
+            if stat.S_ISREG(facts.st_mode) and facts.st_size:
                 yield path, _State(facts.st_size, facts.st_mtime_ns)
+        if faults and not self._hidden:
+            _log.warning("the watched folder, or one in it, cannot be looked into: %s", faults[0].strerror)
+        self._hidden = bool(faults)

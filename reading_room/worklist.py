@@ -59,8 +59,8 @@ class Progress(NamedTuple):
     """How far a list is.
 
     Attributes:
-        state: "waiting" (another list is being read), "reading", "watching" (for more files), "done", "cancelled" or
-            "stopped" (by an error).
+        state: "waiting" (another list is being read), "reading", "watching" (for more files), "full" (no more files
+            are taken from what is watched), "done", "cancelled" or "stopped" (by an error).
         done: files finished.
         total: files in the list.
         seconds_left: estimated; None while there is nothing to estimate from.
@@ -97,7 +97,7 @@ class Worklist:
     @property
     def active(self) -> bool:
         """Whether rows may still come."""
-        return self.state in ("waiting", "reading", "watching")
+        return self.state in ("waiting", "reading", "watching", "full")
 
     def progress(self) -> Progress:
         """How far the list is, now."""

@@ -11,6 +11,7 @@ import gradio as gr
 from reading_room import tables
 from reading_room.cards import render_error
 from reading_room.desk import SAYING
+from reading_room.readers import name_reader
 from reading_room.review import list_readers, load_flags
 from reading_room.room import Room
 from reading_room.wiring import FROM_LINK, QUIET, Shared, Steps, build_tasks
@@ -129,8 +130,15 @@ def _stepping(step: int) -> Callable[[int], int]:
 def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple:
     """Draws the list every second while rows come, and on every choice; returns how to draw it at other events."""
 
-    def draw(
-        key: str | None, show: str, order: str, number: int, drawn: tuple | None, opened: Opened | None, blinded: bool
+    def draw(  # noqa: PLR0913 - a value for each of `inputs`
+        key: str | None,
+        show: str,
+        order: str,
+        number: int,
+        drawn: tuple | None,
+        opened: Opened | None,
+        blinded: bool,
+        request: gr.Request,
     ) -> list:
         if blinded:
             sealed = ["", _SEALED, "", gr.Row(visible=False), gr.skip(), gr.skip(), number, None]
@@ -145,6 +153,7 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
         flagged = list_readers(flags, found.task) if found else {}
         title = room.panels.tasks[found.task].title if found else ""
         made = draw_list(found, title, flagged, Choice(show, order, number, opened.number if opened else 0), opens)
+        room.note_seen(name_reader(request), found.task if found else "", made.images)
         steps = _set_steps(list_steps(found, flagged, show, order) if opens else [], opened)
         kept = (*state[:3], made.page, *state[4:])
         known = drawn is not None and drawn[0] == key

@@ -15,6 +15,7 @@ _STATES = {
     "waiting": "Waits until another list is read",
     "reading": "Reading",
     "watching": "Watching for files",
+    "full": "The list is full, no more files are taken",
     "done": "All read",
     "cancelled": "Cancelled",
     "stopped": "Stopped by an error; what is there stays",
@@ -38,12 +39,16 @@ class Choice(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A list as the page shows it: HTML of its progress, its table, which rows these are, and the page they are on."""
+    """A list as the page shows it: HTML of its progress, its table, which rows these are, and the page they are on.
+
+    And the sha256 of every image whose reading is on that page.
+    """
 
     progress: str
     table: str
     place: str
     page: int
+    images: tuple[str, ...] = ()
 
 
 def list_filters(labels: Sequence[str]) -> list[tuple[str, str]]:
@@ -92,6 +97,7 @@ def draw_list(
         _render_rows(part, flagged, opens, choice.opened) if rows else none,
         tables.render_place(page, PAGE, len(rows)),
         page,
+        tuple(row.sha256 for row in part if row.reading),
     )
 
 

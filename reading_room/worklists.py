@@ -101,7 +101,7 @@ class Worklists:
             raise
         stop, self.watched = threading.Event(), secrets.token_urlsafe(16)
         self._lists[self.watched] = made
-        threading.Thread(target=lambda: watch.run(self._room.panels.get(task), stop), daemon=True).start()
+        threading.Thread(target=self._watch, args=(watch, stop), daemon=True).start()
         return stop
 
     def get(self, key: str | None) -> Worklist | None:
@@ -151,6 +151,13 @@ class Worklists:
         with self._turn:
             made.fill(self._room.panels.get(made.task))
         _log.info("a list of %d files: %s", len(made.sources), made.state)
+
+    def _watch(self, watch: Watch, stop: threading.Event) -> None:
+        try:
+            watch.run(self._room.panels.get(watch.made.task), stop)
+        except Exception:  # noqa: BLE001 - the edge: the page must not say that it watches for ever
+            _log.exception("the folder is watched no more; start again to watch it")
+            watch.made.state = "stopped"
 
     def _expire(self, key: str, made: Worklist) -> None:
         while made.folder.exists() and (left := made.seen + KEEP - time.monotonic()) > 0:

@@ -125,6 +125,9 @@ def test_rank_puts_the_most_split_first_and_loses_no_file(served, tmp_path, phan
     assert scores[-1] is None and rows[-1]["file"] == 0
     assert scores[:-1] == sorted(scores[:-1], reverse=True)
     assert sorted(row["file"] for row in rows) == [0, 1, 2, 3, 4]
+    client, _, app = served
+    who = f"session {client.session_hash}"
+    assert all(app.room.commitments.has_seen(who, "phantom", row["image_sha256"]) for row in rows[:-1])
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,23 @@ def test_the_ends_of_the_scale_are_confidences(confidence):
     kept = Commitments()
     kept.lock("ann", "t", "1", Commitment("Nodule", confidence), LABELS)
     assert kept.require("ann", "t", "1").confidence == confidence
+
+
+def test_who_has_seen_the_opinions_locks_no_reading_any_more():
+    kept = Commitments()
+    kept.note_seen("ann", "t", "1")
+    with pytest.raises(SealedError, match="seen the models’ opinions of this image meanwhile"):
+        kept.lock("ann", "t", "1", Commitment("Nodule", 0.7), LABELS)
+    assert kept.get("ann", "t", "1") is None
+    for key in (("bob", "t", "1"), ("ann", "t", "2")):
+        kept.lock(*key, Commitment("Nodule", 0.7), LABELS)
+
+
+def test_a_reading_locked_before_the_opinions_were_seen_stays():
+    kept = Commitments()
+    kept.lock("ann", "t", "1", Commitment("Nodule", 0.7), LABELS)
+    kept.note_seen("ann", "t", "1")
+    kept.lock("ann", "t", "1", Commitment("Nodule", 0.7), LABELS)
+    with pytest.raises(SealedError, match="locked as Nodule"):
+        kept.lock("ann", "t", "1", Commitment("Normal", 0.7), LABELS)
+    assert kept.require("ann", "t", "1") == ("Nodule", 0.7)

@@ -42,7 +42,7 @@ def test_sealed_until_committed(desk, path, image, monkeypatch):
     setting = Setting("phantom", who="ann", blinded=True)
     (view,) = desk.read_upload(path, setting)
     assert view.sealed and "sr-ok" not in view.cards and "data-map" not in view.cards
-    assert "sr-ok" not in "".join(desk.draw_maps(view.shown, setting))
+    assert "sr-ok" not in str(list(desk.draw_maps(view.shown, setting)))
     with pytest.raises(SealedError, match="Choose your own label"):
         list(desk.commit(view.shown, None, 0.5, setting))
     monkeypatch.undo()
@@ -53,7 +53,7 @@ def test_another_readers_reading_does_not_open_the_seal(desk, path):
     setting = Setting("phantom", who="ann", blinded=True)
     (view,) = desk.read_upload(path, setting)
     assert view.sealed
-    assert "data-map" not in "".join(desk.draw_maps(view.shown, setting))
+    assert "data-map" not in str(list(desk.draw_maps(view.shown, setting)))
     shown = list(desk.commit(view.shown, "Effusion", 0.9, setting))[-1]
     assert not shown.sealed and "Your reading, locked: <b>Effusion</b>, 90 %" in shown.consensus
     again = list(desk.read_upload(path, setting))
@@ -67,6 +67,23 @@ def test_who_has_seen_the_opinions_cannot_read_blinded_any_more(desk, path):
     assert "Read openly" in views[-1].consensus
     (view,) = desk.read_upload(path, Setting("phantom", who="bob", blinded=True))
     assert view.sealed
+
+
+def test_what_another_tab_has_shown_openly_cannot_be_locked_as_a_first_reading(desk, path, image):
+    sealed = Setting("phantom", who="ann", blinded=True, page="1")
+    (view,) = desk.read_upload(path, sealed)
+    list(desk.read_upload(path, Setting("phantom", who="ann", page="2")))
+    with pytest.raises(SealedError, match="meanwhile"):
+        list(desk.commit(view.shown, "Effusion", 0.9, sealed))
+    assert desk.room.commitments.get("ann", "phantom", image.sha256) is None
+    again = list(desk.read_upload(path, sealed))[-1]
+    assert not again.sealed and "Read openly" in again.consensus
+
+
+def test_ranking_shows_its_caller_opinions(desk, path, image):
+    desk.room.rank([path], "phantom", "ann")
+    assert desk.room.commitments.has_seen("ann", "phantom", image.sha256)
+    assert not desk.room.commitments.has_seen("bob", "phantom", image.sha256)
 
 
 def test_an_image_can_be_flagged_and_asked_for_again_before_its_models_have_answered(desk, path, image):
@@ -121,10 +138,31 @@ def test_maps_that_nobody_waits_for_any_more_are_not_drawn(desk, path, monkeypat
     monkeypatch.setattr(attribution, "explain", overtaken)
     drawn = []
     with pytest.raises(OvertakenError):
-        for html in desk.draw_maps(shown, Setting("phantom", "occlusion", check=check)):
-            drawn.append(html.count("data-map"))
+        for view in desk.draw_maps(shown, Setting("phantom", "occlusion", check=check)):
+            drawn.append(view.cards.count("data-map"))
     assert set(drawn) == {0, 1} and drawn == sorted(drawn)
     assert len(explained) == 2
+
+
+@pytest.mark.parametrize("answered", [2, 3])
+def test_another_method_before_all_models_have_answered_goes_on_with_the_reading(desk, path, answered, image):
+    reading = desk.read_upload(path, Setting("phantom"))
+    shown = [next(reading) for _ in range(answered)][-1].shown  # overtaken here
+    assert desk.room.cases.get("phantom", image.sha256).reading is None
+    views = list(desk.draw_maps(shown, Setting("phantom", "grad_cam")))
+    assert [view.cards.count("sr-ok") for view in views] == [0, 0, 1, 2, 3, 3, 3, 3]
+    assert views[-1].cards.count("data-map") == 3 and "Grad-CAM" in views[-1].cards
+    assert "still to answer" in views[3].consensus and "still to answer" not in views[-1].consensus
+    assert all(view.viewer == views[0].viewer and view.shown == shown for view in views)
+
+
+def test_another_method_leaves_no_consensus_of_an_overtaken_reading(desk, path):
+    list(desk.read_upload(path, Setting("phantom")))  # by somebody: the reading is kept
+    again = desk.read_upload(path, Setting("phantom", blinded=True))
+    shown = [next(again) for _ in range(3)][-1].shown
+    first, *_ = desk.draw_maps(shown, Setting("phantom", "grad_cam", blinded=True))
+    assert first.cards.count("sr-ok") == 3 and "still to answer" not in first.consensus
+    assert "Read openly" in first.consensus and (first.earlier, first.own) == (None, None)
 
 
 def test_a_slow_map_says_how_far_it_is(desk, path, monkeypatch):
@@ -139,10 +177,10 @@ def test_a_slow_map_says_how_far_it_is(desk, path, monkeypatch):
 
     monkeypatch.setattr(attribution, "explain", slowly)
     monkeypatch.setattr(desks, "_PAUSE", 0.01)
-    for html in desk.draw_maps(shown, Setting("phantom", "occlusion")):
-        if "drawing 25 %" in html:
+    for view in desk.draw_maps(shown, Setting("phantom", "occlusion")):
+        if "drawing 25 %" in view.cards:
             told.set()
-    assert told.is_set() and html.count("data-map") == 3
+    assert told.is_set() and view.cards.count("data-map") == 3
 
 
 def test_a_task_that_is_chosen_has_its_models_loaded(desk, monkeypatch):
@@ -161,4 +199,6 @@ def test_a_model_may_join_or_leave_between_two_steps(desk, path, untrained):
     assert last.cards.count("sr-ok") == 4 and last.cards.count("data-map") == 4
     panels.remove("phantom", "fourth")
     *_, drawn = desk.draw_maps(last.shown, Setting("phantom", method="grad_cam"))
-    assert drawn.count("sr-ok") == 4 and drawn.count("data-map") == 3  # what it said stays; it draws no more
+    assert (
+        drawn.cards.count("sr-ok") == 4 and drawn.cards.count("data-map") == 3
+    )  # what it said stays; it draws no more

@@ -48,11 +48,28 @@ def test_metadata_holds_short_codes_only():
         "photometric_interpretation": "MONOCHROME2",
         "spacing_mm": (0.2, 0.2),
     }
-    assert read(ImagerPixelSpacing=[0.2, 0.2]).metadata["spacing_at_detector"] is True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         radiograph = read(BodyPartExamined="Chest of Jane", Modality="A" * 17, PixelSpacing=[0, 0.2])
     assert radiograph.metadata == {"photometric_interpretation": "MONOCHROME2"}
+
+
+@pytest.mark.parametrize(
+    ("own", "imager", "calibration", "at_detector"),
+    [
+        (None, [0.2, 0.2], None, True),
+        ([0.2, 0.2], None, None, False),
+        ([0.2, 0.2], [0.2, 0.2], None, True),
+        ([0.2, 0.2], ["0.200", "0.20"], None, True),
+        ([0.2, 0.2], [0.2, 0.2], "FIDUCIAL", False),
+        ([0.18, 0.18], [0.2, 0.2], None, False),
+    ],
+)
+def test_a_spacing_says_whether_it_is_the_detectors(own, imager, calibration, at_detector):
+    elements = {"PixelSpacing": own, "ImagerPixelSpacing": imager, "PixelSpacingCalibrationType": calibration}
+    found = read(**{name: value for name, value in elements.items() if value}).metadata
+    assert found["spacing_mm"] == tuple(own or imager)
+    assert found.get("spacing_at_detector", False) is at_detector
 
 
 @pytest.mark.parametrize("elements", [{"PixelSpacing": [0.1, 0.2]}, {"PixelAspectRatio": [2, 1]}])

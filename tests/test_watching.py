@@ -1,6 +1,7 @@
 """A watched folder: what is whole is read once, what is half written waits, and what lies there is left alone."""
 
 import os
+import shutil
 import threading
 import time
 
@@ -11,6 +12,7 @@ from reading_room.intake import IntakeError
 from reading_room.sources import Taken
 from reading_room.watching import Watch
 from reading_room.worklist import Worklist
+from reading_room.worklist_view import Choice, draw_list
 from tests.test_worklist_page import lists, png, room, wait, zip_of
 
 __all__ = ["lists", "room"]  # fixtures
@@ -72,6 +74,63 @@ def test_a_full_list_takes_no_more_and_says_so_once(watch, inbox, monkeypatch, c
     watch.look()
     assert [watch.look(), watch.look(), watch.look()] == [2, 0, 0]
     assert caplog.text.count("the watched list is full") == 1
+
+
+def test_a_full_list_says_so_on_the_page(watch, inbox, monkeypatch):
+    monkeypatch.setattr(watching, "FILE_LIMIT", 1)
+    monkeypatch.setattr(watch.made, "fill", lambda panel: None)
+    for seed in range(2):
+        (inbox / f"{seed}.png").write_bytes(png(seed))
+    said, stop = [], threading.Event()
+
+    def wait(pause):
+        said.append(draw_list(watch.made, "T", {}, Choice(), opens=False).progress)
+        return stop.set() if len(said) == 2 else None
+
+    monkeypatch.setattr(stop, "wait", wait)
+    watch.run(None, stop)
+    assert "Watching for files" in said[0]
+    assert "The list is full, no more files are taken: 0 of 1" in said[1]
+
+
+def test_a_folder_that_vanishes_during_a_look_takes_nothing_else_with_it(watch, inbox, monkeypatch, caplog):
+    (inbox / "a.png").write_bytes(png(1))
+    (inbox / "ward" / "b.png").write_bytes(png(2))
+    watch.look()
+    scandir = os.scandir
+
+    def vanish(folder):
+        if str(folder) == str(inbox / "ward"):
+            shutil.rmtree(folder, ignore_errors=True)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", vanish)
+    assert [watch.look(), watch.look()] == [1, 0]
+    monkeypatch.undo()
+    shutil.rmtree(inbox)
+    assert [watch.look(), watch.look()] == [0, 0]  # a share that comes and goes
+    (inbox / "ward").mkdir(parents=True)
+    (inbox / "ward" / "c.png").write_bytes(png(3))
+    assert [watch.look(), watch.look()] == [0, 1]
+    said = [record.message for record in caplog.records if "cannot be looked into" in record.message]
+    assert len(said) == 2 and "ward" not in str(said)  # in three looks
+
+
+@pytest.mark.parametrize("at", ["panel", "reading"])
+def test_a_watch_that_fails_says_that_it_stopped(lists, inbox, monkeypatch, caplog, at):
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    (inbox / "a.png").write_bytes(png(1))
+    monkeypatch.setattr(watching.Watch.run, "__defaults__", (0.05,))
+    monkeypatch.setattr(*((lists._room.panels, "get") if at == "panel" else (Worklist, "_add")), fail)
+    stop = lists.watch(inbox, "phantom")
+    found, deadline = lists.get(lists.watched), time.monotonic() + 30
+    while found.state != "stopped" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stop.set()
+    assert (found.state, found.active) == ("stopped", False)
+    assert "the folder is watched no more" in caplog.text and "out of memory" in caplog.text
 
 
 def test_one_file_that_is_refused_takes_no_other_with_it_and_leaves_nothing(watch, inbox, monkeypatch, caplog):

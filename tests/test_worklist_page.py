@@ -11,7 +11,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from reading_room import sources, worklists
+from reading_room import panels, sources, worklists
 from reading_room.intake import Cases, IntakeError
 from reading_room.room import Room
 from reading_room.sources import take_files, unpack
@@ -21,7 +21,7 @@ from reading_room.worklist_page import build_worklist_page
 from reading_room.worklist_view import Choice, draw_list, find_step, list_steps, render_progress, render_step
 from reading_room.worklists import Worklists
 from xray_models import phantom
-from xray_models.images import encode_png, from_pixels
+from xray_models.images import encode_png, from_pixels, read_image
 from xray_models.panel import Panel
 from xray_models.readings import Consensus, Reading
 from xray_models.tasks import TaskError
@@ -371,6 +371,28 @@ def test_the_page_stands_in_any_blocks_and_is_closed_where_readers_are_blinded(t
     with gr.Blocks() as app:
         build_worklist_page(*furnish(Room(tmp_path, blinded=True)))
     assert not app.fns
+
+
+def test_whose_rows_are_drawn_for_a_reader_reads_their_images_blinded_no_more(untrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    room = Room(tmp_path / "flags")
+    with gr.Blocks() as app:
+        build_worklist_page(*furnish(room))
+    by_name = {fn.name: fn.fn for fn in app.fns.values() if fn.fn}
+    (tmp_path / "a.png").write_bytes(png(1))
+    key = by_name["start"]([str(tmp_path / "a.png")], "phantom", None)[1]
+    seen, deadline = room.commitments.has_seen, time.monotonic() + 60
+
+    def draw(reader, blinded=False):
+        request = gr.Request(session_hash=reader)
+        return by_name["draw"](key, "all", "doubt", 0, None, None, blinded, request)
+
+    while "<tbody" not in draw("ann")[1] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    draw("bob", blinded=True)
+    sha256 = read_image(tmp_path / "a.png").sha256
+    assert [seen(f"session {reader}", "phantom", sha256) for reader in ("ann", "bob")] == [True, False]
 
 
 def test_a_batch_holds_few_large_images():

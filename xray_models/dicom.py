@@ -292,6 +292,7 @@ def _read_metadata(ds: Dataset) -> dict[str, Any]:
     }
     if spacing := _read_spacing(ds):
         kept["spacing_mm"] = spacing
-        if not ds.get("PixelSpacing"):
-            kept["spacing_at_detector"] = True
+        own = ds.get("PixelSpacing")
+        if not own or (own == ds.get("ImagerPixelSpacing") and not ds.get("PixelSpacingCalibrationType")):
+            kept["spacing_at_detector"] = True  # PS3.3, 10.7.1.1
     return kept

@@ -28,19 +28,20 @@ class Marks {
     return true;
   }
 
-  /** Moves or grows the chosen box by image pixels, inside the image. */
-  shift(dx, dy, grow = false) {
+  /** Moves the chosen box by image pixels, inside the image. */
+  shift(dx, dy) {
     const box = this.boxes[this.chosen];
     if (!box) return;
-    const [W, H] = this.size;
-    const within = (value, least, most) => Math.round(Math.min(Math.max(value, least), most));
-    if (grow) {
-      box.width = within(box.width + dx, 2, W - box.x);
-      box.height = within(box.height + dy, 2, H - box.y);
-    } else {
-      box.x = within(box.x + dx, 0, W - box.width);
-      box.y = within(box.y + dy, 0, H - box.height);
-    }
+    box.x = within(box.x + dx, 0, this.size[0] - box.width);
+    box.y = within(box.y + dy, 0, this.size[1] - box.height);
+  }
+
+  /** Makes the chosen box larger by image pixels, or smaller, inside the image. */
+  grow(dx, dy) {
+    const box = this.boxes[this.chosen];
+    if (!box) return;
+    box.width = within(box.width + dx, 2, this.size[0] - box.x);
+    box.height = within(box.height + dy, 2, this.size[1] - box.y);
   }
 
   /** Deletes the chosen box, else the last ruler; says what went. */
@@ -114,6 +115,10 @@ class Marks {
     group.append(write(Math.max(x1, x2) + 6, x1 > x2 ? y1 : y2, this.lengthOf(from, to)));
     return group;
   }
+}
+
+function within(value, least, most) {
+  return Math.round(Math.min(Math.max(value, least), most));
 }
 
 function make(name, attributes) {

@@ -17,7 +17,10 @@ class Viewer extends Overlay {
     const [dX, dY] = arrow(key);
     const [x0, y0] = this.geometry.toImage(0, 0), [x1, y1] = this.geometry.toImage(dX * this.geometry.scale, dY * this.geometry.scale);
     const step = Math.max(1, Math.round(4 / this.geometry.scale));
-    this.marks.shift(step * Math.round(x1 - x0), step * Math.round(y1 - y0), event.shiftKey);
+    const [dx, dy] = [step * Math.round(x1 - x0), step * Math.round(y1 - y0)];
+    const larger = dX + dY; // right and down, however the image is turned
+    if (event.shiftKey) this.marks.grow(larger * Math.abs(dx), larger * Math.abs(dy));
+    else this.marks.shift(dx, dy);
     this.redraw();
   }
 

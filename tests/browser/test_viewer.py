@@ -83,6 +83,32 @@ def test_a_large_image_is_drawn_by_screen_pixels(room):
         assert value == image.pixels[y, x]  # all sixteen bits arrived
 
 
+def test_alt_shift_right_and_down_make_a_box_larger_at_every_turn(room):
+    held, url = room
+    with opened(url, DESK) as page:
+        show(page, held, from_pixels(np.zeros((300, 300), np.uint8)))
+        sizes = """key => {
+          secondRead.marks.addBox([100, 100], [200, 200]);
+          const box = secondRead.marks.boxes.at(-1);
+          secondRead.shiftBox(key, { shiftKey: true });
+          const { x, y, width, height } = box;
+          secondRead.shiftBox(key, { shiftKey: false });
+          return [x, y, width - 100, height - 100, secondRead.geometry.toScreen(box.x, box.y).map(Math.round),
+                  secondRead.geometry.toScreen(x, y).map(Math.round)];
+        }"""
+        for turn in range(4):
+            for key, axis, sign in (
+                *(("ArrowRight", 0, 1), ("ArrowLeft", 0, -1)),
+                *(("ArrowDown", 1, 1), ("ArrowUp", 1, -1)),
+            ):
+                x, y, wider, higher, after, before = page.evaluate(sizes, key)
+                assert (x, y) == (100, 100)
+                own, other = (wider, higher) if (axis + turn) % 2 == 0 else (higher, wider)
+                assert own * sign > 0 and other == 0, (turn, key, wider, higher)
+                assert (after[axis] - before[axis]) * sign > 0 and after[1 - axis] == before[1 - axis]
+            page.evaluate("() => secondRead.rotate()")
+
+
 # The strongest point of the overlay, and the grey that the image has there.
 PEAK = """() => {
   secondRead.draw();
