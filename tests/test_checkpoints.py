@@ -104,7 +104,7 @@ def put(name, text):
 
 
 DAMAGES = {
-    "a tensor's shape": (reshape, "hold 1 of its tensors in another shape: classifier.bias"),
+    "a tensor's shape": (reshape, "model.safetensors holds 1 of its tensors in another shape, classifier.bias"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors of model"),
     "no processor": (
         lambda folder: (folder / "preprocessor_config.json").unlink(),

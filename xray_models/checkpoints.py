@@ -31,7 +31,7 @@ from xray_models.architectures import FusedParts, Parts, split_model
 from xray_models.architectures.building import name_architecture
 from xray_models.architectures.split_check import check_split
 from xray_models.calibration import Reference
-from xray_models.damage import AGAIN, blame, blame_weights, check_files, read_fitted
+from xray_models.damage import blame, blame_weights, check_files, read_fitted
 from xray_models.images import InputSpec
 from xray_models.processors import read_processor
 from xray_models.revisions import hash_weights
@@ -205,14 +205,17 @@ def _load_whole(folder: Path, name: str) -> PreTrainedModel:
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are named below
         )
-    faults = {
-        "lack {} of its tensors, which would be random": sorted(map(str, report["missing_keys"])),
-        "hold {} of its tensors in another shape": sorted(str(key) for key, *_ in report["mismatched_keys"]),
-    }
-    for words, keys in faults.items():
-        if keys:
-            named = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
-            raise TaskError(f"the weights of model {name!r} {words.format(len(keys))}: {named}. {AGAIN}")
+    lost, changed = sorted(map(str, report["missing_keys"])), sorted(str(key) for key, *_ in report["mismatched_keys"])
+    if lost:
+        raise TaskError(
+            f"the weights of model {name!r} lack {len(lost)} of its tensors, which would be random: {lost[0]}"
+            f"{', ...' if len(lost) > 1 else ''}. Train, pull or copy it again."
+        )
+    if changed:
+        raise TaskError(
+            f"the weights of model {name!r} are damaged (model.safetensors holds {len(changed)} of its tensors in "
+            f"another shape, {changed[0]} among them). Train, pull or copy it again."
+        )
     return model.eval()
 
 
