@@ -279,3 +279,10 @@ def test_links_to_blobs_are_grouped_and_named_as_plain_files_are(tmp_path):
         assert len(manifest.rows) == 48 and manifest.rows["group"].nunique() == 16
         assert manifest.rows.groupby("group")["split"].nunique().eq(1).all()
     assert tables[0] == tables[1] == tables[2]
+
+
+def test_a_cache_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "x"))
+    with pytest.raises(DataError, match=r"phantoms cannot be written to .*file/x/second-read: Not a directory\. Make"):
+        datasets.open_dataset(load_task("phantom"))
