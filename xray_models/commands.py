@@ -44,6 +44,13 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_seed(text: str) -> int:
+    """A command line's seed; argparse says so where no generator of random numbers takes it."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
 def check_out(folder: Path) -> None:
     """Finds out whether results can be written to a folder, before any work is done for them; leaves nothing behind.
 
