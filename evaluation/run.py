@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, leave, parse_count, parse_seed, refuse, show_command
+from xray_models.commands import check_out, leave, leave_in_order, parse_count, parse_seed, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.tasks import TaskError, load_task
@@ -132,4 +132,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    leave_in_order("SIGTERM", "SIGHUP")  # drafts in the cache go
     leave(main, "opinions formed so far are kept, and the same command goes on from there")

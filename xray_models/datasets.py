@@ -8,9 +8,10 @@ faults set aside -> groups -> splits. Training and evaluation start from the sam
 from __future__ import annotations
 
 if __name__ == "__main__":  # answers --help before what follows is imported
-    from xray_models.commands import leave
+    from xray_models.commands import leave, leave_in_order
     from xray_models.survey_command import main
 
+    leave_in_order("SIGTERM", "SIGHUP")  # drafts in the cache go
     leave(main)
 
 import dataclasses

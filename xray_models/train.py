@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, leave, leave_group, parse_seed, refuse, show_command
+from xray_models.commands import check_out, leave, leave_group, leave_in_order, parse_seed, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.progress import PROGRESS, last_progress
@@ -126,4 +126,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # else the launcher ends its processes as it sees fit
+        leave_in_order("SIGTERM", "SIGHUP")  # drafts in the cache go
     leave(main, "with --resume a training goes on from its last whole epoch, a search after its last whole training")
