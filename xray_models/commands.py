@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import json
 import os
 import shlex
@@ -11,7 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,6 +65,19 @@ def check_out(folder: Path) -> None:
     except OSError as error:
         raise TaskError(
             f"Nothing can be written to --out {folder} ({error.strerror}). Name a folder of yours, new or there."
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raises `TaskError` where results cannot be written to a folder: no room is left there, or something else lies."""
+    try:
+        yield
+    except OSError as error:
+        place = f" at {Path(error.filename).name}" if error.filename else ""
+        raise TaskError(
+            f"The results cannot be written to {folder}{place}: {error.strerror or error}. Make room there, or name "
+            "another folder with --out."
         ) from error
 
 
