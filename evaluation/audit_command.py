@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xray_models.commands import check_out, parse_count, refuse
+from xray_models.commands import check_out, parse_count, refuse, writing
 from xray_models.tasks import SPLIT_KINDS, Task, TaskError, load_task
 
 if TYPE_CHECKING:
@@ -106,8 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from evaluation.audit import audit_dataset, write_audit
 
         audit = audit_dataset(task, manifest, hidden)
+        with writing(options.out):
+            write_audit(audit, options.out)
     except (TaskError, DataError, ImageError) as error:
         return refuse(error)
-    write_audit(audit, options.out)
     sys.stdout.write(f"{render_text(task, audit)}\n{options.out}\n")
     return int(options.strict and bool(audit.found["alarms"]))

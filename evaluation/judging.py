@@ -38,6 +38,7 @@ from evaluation.subgroups import judge_subgroups, match_metadata, read_metadata
 from evaluation.worklist import judge_worklist, list_worklist
 from xray_models import datasets
 from xray_models.arrays import cache_folder
+from xray_models.commands import writing
 from xray_models.images import Radiograph, to_display
 from xray_models.layouts import name_below
 from xray_models.panel import Panel
@@ -90,9 +91,10 @@ def evaluate(task: Task, options: argparse.Namespace) -> dict[str, Any]:
             checked = checked.add("strangers", strangers, build_strangers_section(strangers))
     scores |= checked.found
     report = build_report(task, table, scores, material.faults, checked)
-    write_results(report, material, scores, options)
-    if checked.audit:
-        write_audit(checked.audit, options.out)
+    with writing(options.out):
+        write_results(report, material, scores, options)
+        if checked.audit:
+            write_audit(checked.audit, options.out)
     return scores
 
 

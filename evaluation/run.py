@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, leave, parse_count, refuse, show_command
+from xray_models.commands import check_out, leave, leave_in_order, parse_count, parse_seed, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.tasks import TaskError, load_task
@@ -68,7 +68,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of the results (default: reports/<task>)")
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=["html"], help="of the report (default: html)")
     parser.add_argument("--no-cache", action="store_true", help="neither take nor keep finished opinions")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of every choice of images")
+    parser.add_argument("--seed", type=parse_seed, default=0, help="of the bootstrap and of every choice of images")
     parser.add_argument("--resamples", type=parse_count, default=2000, help="of the bootstrap (default: 2000)")
     options = parser.parse_args(argv)
     options.out = options.out or Path("reports") / options.task
@@ -132,4 +132,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    leave_in_order("SIGTERM", "SIGHUP")  # drafts in the cache go
     leave(main, "opinions formed so far are kept, and the same command goes on from there")

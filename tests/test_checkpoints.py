@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from xray_models import checkpoints
 from xray_models.checkpoints import load_checkpoint, save_checkpoint
+from xray_models.damage import read_fitted
+from xray_models.panel import Panel
 from xray_models.tasks import ModelRef, TaskError
 
 
@@ -86,5 +89,82 @@ def test_weights_that_were_cut_off_are_refused(saved, untrained):
     ref, _ = saved
     path = ref.path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(TaskError, match="'simple_cnn' are damaged .*Train, pull or copy it again"):
+    with pytest.raises(TaskError, match="'simple_cnn' are damaged .model.safetensors: .*Train, pull or copy it again"):
         load_checkpoint(untrained, ref)
+
+
+def reshape(folder):
+    state = load_file(folder / "model.safetensors")
+    state["classifier.bias"] = state["classifier.bias"][:1].clone()
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def put(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+DAMAGES = {
+    "a tensor's shape": (reshape, "model.safetensors holds 1 of its tensors in another shape, classifier.bias"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors of model"),
+    "no processor": (
+        lambda folder: (folder / "preprocessor_config.json").unlink(),
+        "preprocessor_config.json of model",
+    ),
+    "a cut processor": (put("preprocessor_config.json", '{"size"'), "preprocessor_config.json of model"),
+    "a list for a processor": (put("preprocessor_config.json", "[]"), "preprocessor_config.json of model"),
+    "a number for the mean": (
+        put("preprocessor_config.json", '{"size": 9, "image_mean": 1, "image_std": 1, "resample": 2}'),
+        "preprocessor_config.json of model",
+    ),
+    "a cut reference": (put("reference.safetensors", "\x10"), "reference.safetensors of model"),
+    "another reference": (
+        lambda folder: save_file({"other": torch.ones(2)}, folder / "reference.safetensors"),
+        "reference.safetensors of model 'simple_cnn' is damaged .it lacks 'embeddings'",
+    ),
+    "a cut config": (put("config.json", "{"), "config.json of model 'simple_cnn' is damaged"),
+    "an empty config": (put("config.json", "{}"), "config.json of model 'simple_cnn' is damaged"),
+    "an unknown network": (put("config.json", '{"model_type": "no_such"}'), "config.json of model"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_folder_is_one_sentence_without_a_place(saved, untrained, image, damage):
+    ref, _ = saved
+    harm, says = DAMAGES[damage]
+    harm(ref.path)
+    with pytest.raises(TaskError, match=f"(?s){says}.*Train, pull or copy it again") as error:
+        load_checkpoint(untrained, ref)
+    opinion, whole = Panel.load(dataclasses.replace(untrained, models=(ref, untrained.models[1]))).read(image).opinions
+    assert opinion.reason == str(error.value) and "'simple_cnn'" in opinion.reason
+    assert str(ref.path.parent) not in opinion.reason
+    assert whole.status == "ok"
+
+
+@pytest.mark.parametrize("key", ["conformal_threshold", "ood_distance"])
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "0.5", True, [0.5]])
+def test_what_no_probability_or_distance_can_be_compared_with_is_refused(saved, untrained, key, value):
+    ref, _ = saved
+    config = json.loads((ref.path / "config.json").read_text())
+    config["second_read"][key] = value
+    (ref.path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TaskError, match=f"{key} in config.json of model 'simple_cnn' is .*; it must be a"):
+        load_checkpoint(untrained, ref)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "valid"),
+    [
+        ("conformal_threshold", 0, True),
+        ("conformal_threshold", 1, True),
+        ("conformal_threshold", 1.01, False),
+        ("ood_distance", 0, False),
+        ("ood_distance", 5000, True),
+    ],
+)
+def test_a_threshold_may_be_at_its_ends_and_a_distance_is_above_0(key, value, valid):
+    if valid:
+        assert read_fitted({key: value}, key, "own") == value
+    else:
+        with pytest.raises(TaskError, match=f"'own' is {value}; it must be"):
+            read_fitted({key: value}, key, "own")
+    assert read_fitted({}, key, "own") is None

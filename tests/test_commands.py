@@ -1,11 +1,12 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from evaluation import audit_command, run
 from xray_models import survey_command, train
-from xray_models.commands import check_out, show_command
+from xray_models.commands import check_out, parse_seed, show_command
 from xray_models.tasks import TaskError
 
 
@@ -17,6 +18,17 @@ def test_a_folder_for_results_is_probed_and_left_as_it_was(tmp_path):
     for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(TaskError, match=f"to --out {wrong} "):
             check_out(wrong)
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "x"])
+@pytest.mark.parametrize("main", [run.main, train.main])
+def test_a_seed_that_no_generator_takes_is_refused(main, seed, capsys):
+    model = ["--model", "simple_cnn", "--out", "x"] if main is train.main else []
+    with pytest.raises(SystemExit) as stopped:
+        main(["--task", "phantom", *model, f"--seed={seed}"])
+    assert stopped.value.code == 2
+    assert f"--seed: '{seed}' is no seed; give a whole number from 0 to 4294967295" in capsys.readouterr().err
+    np.random.default_rng(parse_seed("0")), np.random.RandomState(parse_seed("4294967295"))
 
 
 @pytest.mark.parametrize("main", [audit_command.main, run.main, survey_command.main, train.main])

@@ -81,9 +81,9 @@ def test_faults_are_listed_not_dropped(covid, tmp_path):
     faults = pd.read_csv(tmp_path / "out" / "faults.csv")
     start = "COVID-19_Radiography_Dataset/Normal/images"
     assert set(faults["path"][faults["path"].str.startswith(start)]) == {
-        f"{start}/{name}" for name in ("cut.png", "text.jpg", "empty.png", "moving.gif")
+        f"{start}/{name}" for name in ("cut.png", "text.jpg", "empty.png", "moving.gif", "gone.png")
     }
-    assert len(faults) == 5  # and the broken link
+    assert len(faults) == 5
     assert faults["reason"].notna().all()
     assert set(faults["label"]) == {"Normal"}
     listed = pd.read_csv(tmp_path / "out" / "manifest.csv")
@@ -251,3 +251,38 @@ def test_a_task_opens_plain_folders_too(tmp_path):
     rows = datasets.open_dataset(task, tmp_path).rows
     assert rows["label"].value_counts().to_dict() == dict.fromkeys(task.labels, 8)
     assert set(rows["split"]) == {"train", "validation", "test"}
+
+
+def test_links_to_blobs_are_grouped_and_named_as_plain_files_are(tmp_path):
+    """As a snapshot of the Hub, git-annex or DVC keeps them: what tells a patient is the link's own name."""
+    task, seeds = load_task("pneumonia"), itertools.count()
+    names = {"NORMAL": "IM-{:04d}-000{}", "PNEUMONIA": "person{}_virus_{}"}
+    for label, name in names.items():
+        for patient, take in itertools.product(range(8), range(3)):
+            split = "test" if patient > 5 else "train"
+            picture(tmp_path / "plain" / split / label / f"{name.format(patient, take)}.png", next(seeds))
+    (tmp_path / "blobs").mkdir()
+    for number, path in enumerate(sorted((tmp_path / "plain").rglob("*.png"))):
+        blob = tmp_path / "blobs" / f"{number * 7919 % 101:064x}"
+        shutil.copy(path, blob)
+        link = tmp_path / "links" / path.relative_to(tmp_path / "plain")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    (tmp_path / "linked folder").symlink_to("links")
+    anew = tmp_path / "new.csv"
+    anew.write_text("file_name,label\nperson0_virus_0.png,NORMAL\ntrain/NORMAL/IM-0000-0001.png,PNEUMONIA\n")
+    tables = []
+    for name in ("plain", "links", "linked folder"):
+        manifest = datasets.open_dataset(task, tmp_path / name, relabels=anew)
+        datasets.write_manifest(manifest, tmp_path / "out" / name)
+        tables.append((tmp_path / "out" / name / "manifest.csv").read_text())
+        assert len(manifest.rows) == 48 and manifest.rows["group"].nunique() == 16
+        assert manifest.rows.groupby("group")["split"].nunique().eq(1).all()
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_a_cache_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "x"))
+    with pytest.raises(DataError, match=r"phantoms cannot be written to .*file/x/second-read: Not a directory\. Make"):
+        datasets.open_dataset(load_task("phantom"))

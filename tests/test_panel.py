@@ -194,3 +194,12 @@ def test_an_image_that_one_model_cannot_take_costs_the_others_nothing(untrained,
         assert [opinion.status for opinion in reading.opinions] == ["ok"] * 3
         for ours, its in zip(reading.opinions, alone.opinions, strict=True):
             assert ours.probs == pytest.approx(its.probs, abs=1e-5)
+
+
+def test_an_opinion_that_cannot_be_formed_costs_the_others_nothing(untrained, image):
+    panel = Panel.load(untrained, device="cpu")
+    first, *others = panel.members
+    panel.members = (dataclasses.replace(first, conformal="0.5"), *others)
+    opinions = panel.read(image).opinions
+    assert [opinion.status for opinion in opinions] == ["unavailable", "ok", "ok"]
+    assert "greater_equal" in opinions[0].reason

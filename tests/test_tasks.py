@@ -71,6 +71,11 @@ DATASET = {"layout": "label_folders", "source": "s", "licence": "l", "citation":
         ({"dataset": DATASET | {"layout": "fractatlas"}}, "Did you mean 'fracatlas'"),
         ({"dataset": DATASET | {"patient": "(a"}}, "'(a', which is no regular expression"),
         ({"dataset": DATASET | {"splits": {"train": 1}}}, "`dataset.splits` is {'train': 1}"),
+        (
+            {"dataset": DATASET | {"splits": {"train": "a", "val": "b", "tset": "c"}}},
+            "dataset.splits has the keys tset, val; valid: train, validation, test.",
+        ),
+        ({"split": {"seed": -1}}, "split.seed is -1; it must be 0 or more"),
         ({"dataset": DATASET | {"licence": 4.0}}, "`dataset.licence` is 4.0"),
     ],
 )

@@ -130,6 +130,10 @@ def _fill(pixels: np.memmap, paths: list[str], spec: InputSpec) -> dict[str, lis
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         progress = tqdm(pool.map(decode, range(len(paths))), "decoding", len(paths), unit="image", disable=None)
-        done = list(progress)
+        try:
+            done = list(progress)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # who stops the process waits for no other image
+            raise
     pixels.flush()
     return {"sha256": [name for name, _ in done], "faults": [fault for _, fault in done]}

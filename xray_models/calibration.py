@@ -207,7 +207,7 @@ def fit_conformal(probs: np.ndarray, labels: np.ndarray) -> float:
     rank = int(np.ceil((len(scores) + 1) * COVERAGE))
     if rank > len(scores):
         return 0.0  # too few images to rule anything out
-    return float(1 - np.sort(scores)[rank - 1])
+    return float(np.clip(1 - np.sort(scores)[rank - 1], 0, 1))
 
 
 def fit_reference(train: np.ndarray, validation: np.ndarray) -> Reference:

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL.Image import Resampling
-from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
@@ -32,6 +31,7 @@ from xray_models.architectures import FusedParts, Parts, split_model
 from xray_models.architectures.building import name_architecture
 from xray_models.architectures.split_check import check_split
 from xray_models.calibration import Reference
+from xray_models.damage import blame, blame_weights, check_files, read_fitted
 from xray_models.images import InputSpec
 from xray_models.processors import read_processor
 from xray_models.revisions import hash_weights
@@ -131,7 +131,7 @@ def _write_files(model: PreTrainedModel, spec: InputSpec, folder: Path) -> None:
         if not (getattr(model.config, "sources", None) and name.startswith("members."))
     }
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    if model.config.model_type != "timm_wrapper":
+    if not _is_timm(model):
         processor = ViTImageProcessorPil(
             size={"height": spec.height, "width": spec.width},
             image_mean=list(spec.mean),
@@ -157,52 +157,64 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
 
     Raises:
         TaskError: when the checkpoint is missing, damaged, carries other labels, or lacks what the panel needs.
-        OSError: when its files cannot be read.
     """
     folder = _locate(task, ref)
+    check_files(folder, ref.name)
     model = _load_whole(folder, ref.name)
     task.check_labels(list_labels(model), f"model {ref.name!r}")
     info = getattr(model.config, "second_read", None) or {}
-    spec, parts = read_spec(model, folder), split_model(model)
+    conformal = read_fitted(info, "conformal_threshold", ref.name)
+    with blame("config.json" if _is_timm(model) else "preprocessor_config.json", ref.name, folder):
+        spec = read_spec(model, folder)
+    parts = split_model(model)
     if name_architecture(model) is None and isinstance(parts, Parts):  # trained elsewhere
         check_split(model, parts, spec, f"model {ref.name!r}")
-    reference, arrays = None, {}
-    if (folder / "reference.safetensors").is_file() and "ood_distance" in info:
-        arrays = load_arrays(folder / "reference.safetensors")
-        reference = Reference(arrays.pop("embeddings").astype(np.float32), info["ood_distance"])
+    reference, seen = _load_reference(folder, ref.name, read_fitted(info, "ood_distance", ref.name))
     return Checkpoint(
         name=ref.name,
         revision=ref.revision or hash_weights(folder),
         model=model,
         parts=parts,
         spec=spec,
-        conformal=info.get("conformal_threshold"),
+        conformal=conformal,
         reference=reference,
-        seen=arrays,
+        seen=seen,
     )
+
+
+def _load_reference(
+    folder: Path, name: str, distance: float | None
+) -> tuple[Reference | None, Mapping[str, np.ndarray]]:
+    """A model's reference, and the images that it was made with; nothing where they are not known."""
+    if distance is None or not (folder / "reference.safetensors").is_file():
+        return None, {}
+    with blame("reference.safetensors", name, folder):
+        arrays = load_arrays(folder / "reference.safetensors")
+        return Reference(arrays.pop("embeddings").astype(np.float32), distance), arrays
 
 
 def _load_whole(folder: Path, name: str) -> PreTrainedModel:
     """Loads a model, every tensor of which its files hold: transformers fills in random numbers for what they lack."""
-    try:
-        with _without_bars():
-            model, report = AutoModelForImageClassification.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except SafetensorError as error:
-        raise TaskError(
-            f"the weights of model {name!r} are damaged ({error}). Train, pull or copy it again."
-        ) from error
-    lost = sorted(map(str, report["missing_keys"]))
+    with blame("config.json", name, folder), blame_weights(name), _without_bars():
+        model, report = AutoModelForImageClassification.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are named below
+        )
+    lost, changed = sorted(map(str, report["missing_keys"])), sorted(str(key) for key, *_ in report["mismatched_keys"])
     if lost:
         raise TaskError(
             f"the weights of model {name!r} lack {len(lost)} of its tensors, which would be random: {lost[0]}"
             f"{', ...' if len(lost) > 1 else ''}. Train, pull or copy it again."
+        )
+    if changed:
+        raise TaskError(
+            f"the weights of model {name!r} are damaged (model.safetensors holds {len(changed)} of its tensors in "
+            f"another shape, {changed[0]} among them). Train, pull or copy it again."
         )
     return model.eval()
 
@@ -242,9 +254,13 @@ def read_spec(model: PreTrainedModel, folder: Path) -> InputSpec:
     Raises:
         TaskError: when the preprocessing is one that the panel cannot reproduce.
     """
-    if model.config.model_type == "timm_wrapper":
+    if _is_timm(model):
         return _timm_spec(model.config.pretrained_cfg)
     return read_processor(json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8")))
+
+
+def _is_timm(model: PreTrainedModel) -> bool:
+    return bool(model.config.model_type == "timm_wrapper")
 
 
 def _timm_spec(config: dict[str, Any]) -> InputSpec:

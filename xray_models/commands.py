@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import json
 import os
 import shlex
@@ -11,7 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,6 +45,13 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_seed(text: str) -> int:
+    """A command line's seed; argparse says so where no generator of random numbers takes it."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
 def check_out(folder: Path) -> None:
     """Finds out whether results can be written to a folder, before any work is done for them; leaves nothing behind.
 
@@ -57,6 +65,19 @@ def check_out(folder: Path) -> None:
     except OSError as error:
         raise TaskError(
             f"Nothing can be written to --out {folder} ({error.strerror}). Name a folder of yours, new or there."
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raises `TaskError` where results cannot be written to a folder: no room is left there, or something else lies."""
+    try:
+        yield
+    except OSError as error:
+        place = f" at {Path(error.filename).name}" if error.filename else ""
+        raise TaskError(
+            f"The results cannot be written to {folder}{place}: {error.strerror or error}. Make room there, or name "
+            "another folder with --out."
         ) from error
 
 

@@ -8,9 +8,10 @@ faults set aside -> groups -> splits. Training and evaluation start from the sam
 from __future__ import annotations
 
 if __name__ == "__main__":  # answers --help before what follows is imported
-    from xray_models.commands import leave
+    from xray_models.commands import leave, leave_in_order
     from xray_models.survey_command import main
 
+    leave_in_order("SIGTERM", "SIGHUP")  # drafts in the cache go
     leave(main)
 
 import dataclasses
@@ -96,11 +97,11 @@ def data_folder(task: Task, given: str | Path | None = None) -> Path:
     A data set on the Hub, `hub:owner/name`, is written to a folder of the cache first.
 
     Raises:
-        DataError: when it is not there; says where the publisher offers the data.
+        DataError: when it is not there; says where the publisher offers the data. Or when the cache has no room for
+            what is written to it.
     """
     if task.dataset.layout == "phantom" and given is None:
-        images = task.recipe.images
-        return phantom.write_dataset(cache_folder() / f"phantom-{images}-{task.split.seed}", images, task.split.seed)
+        return _draw_phantoms(task)
     if _is_on_hub(given):
         return export_hub(str(given).removeprefix(PREFIX), task, cache_folder() / "hub")
     folder = Path(given) if given else default_folder(task)
@@ -111,6 +112,17 @@ def data_folder(task: Task, given: str | Path | None = None) -> Path:
             "Without any data, try --task phantom: it draws its own."
         )
     return folder
+
+
+def _draw_phantoms(task: Task) -> Path:
+    images, cache = task.recipe.images, cache_folder()
+    try:
+        return phantom.write_dataset(cache / f"phantom-{images}-{task.split.seed}", images, task.split.seed)
+    except OSError as error:
+        raise DataError(
+            f"The phantoms cannot be written to {cache}: {error.strerror or error}. Make room there, or name another "
+            "folder in XDG_CACHE_HOME."
+        ) from error
 
 
 def _is_on_hub(given: str | Path | None) -> bool:

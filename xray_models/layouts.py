@@ -33,7 +33,8 @@ class Listed(NamedTuple):
     """One image file of a data set.
 
     Attributes:
-        path: absolute, links followed.
+        path: absolute, under the name that its folder gives it: links to a folder are followed, those to a file are
+            not, for data kept as links to blobs would bear the blobs' names.
         label: one of the task's labels.
         official: the publisher's split, "train", "validation" or "test"; "" where there is none.
     """
@@ -180,20 +181,13 @@ def _list_files(folder: Path, label: str, official: str = "") -> list[Listed]:
     inner = [path.name for path in visible if path.is_dir()]
     if inner:
         _log.warning("%s: not read: the folders in it (%s)", folder, shorten(inner))
-    files = [_follow(path) for path in visible if not path.is_dir() and path.suffix.lower() not in _BESIDE]
+    home = folder.resolve()
+    files = [str(home / path.name) for path in visible if not path.is_dir() and path.suffix.lower() not in _BESIDE]
     named = [(file, file.encode(errors="backslashreplace").decode()) for file in files]
     odd = [name for file, name in named if name != file]  # any bytes can be a file's name, but no table holds them
     if odd:
         _log.warning("%s: not read: files whose paths are not in UTF-8 (%s). Rename them.", folder, shorten(odd))
     return [Listed(file, label, official) for file, name in named if name == file]
-
-
-def _follow(path: Path) -> str:
-    """A file's path with links followed; as it is where they lead nowhere."""
-    try:
-        return str(path.resolve())
-    except (OSError, RuntimeError):  # links that lead to each other
-        return str(path.absolute())
 
 
 def _find_start(task: Task, folder: Path, below: str, expected: Sequence[str]) -> Path:

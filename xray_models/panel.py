@@ -184,17 +184,17 @@ class Panel:
         try:
             batch.prepare(member.spec)
             outputs = WORKERS.run(lambda: self._run(member, batch), self.timeout)
+            faults = batch.faults.get(member.spec, {})
+            return [
+                _unavailable(member.name, faults[index], member.revision)
+                if index in faults
+                else _form_opinion(self.task, member, outputs, index)
+                for index in range(count)
+            ]
         except Exception as error:  # noqa: BLE001 - the edge: one model must not stop the others
             reason = first_line(error)
             _log.warning("model %s of task %s is unavailable: %s", member.name, self.task.name, reason)
             return [_unavailable(member.name, reason, member.revision)] * count
-        faults = batch.faults.get(member.spec, {})
-        return [
-            _unavailable(member.name, faults[index], member.revision)
-            if index in faults
-            else _form_opinion(self.task, member, outputs, index)
-            for index in range(count)
-        ]
 
     @torch.no_grad()
     def _run(self, member: Checkpoint, batch: Batch) -> Outputs:

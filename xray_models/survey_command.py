@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, refuse
+from xray_models.commands import check_out, refuse, writing
 from xray_models.tasks import SPLIT_KINDS, TaskError, load_task
 
 
@@ -41,10 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from xray_models.survey import render_text, take_survey, write_survey
 
         survey = take_survey(task, manifest)
+        sys.stdout.write(f"{render_text(survey)}\n")
+        sys.stdout.flush()
+        with writing(options.out):
+            write_survey(survey, options.out)
     except (TaskError, DataError, ImageError) as error:
         return refuse(error)
-    sys.stdout.write(f"{render_text(survey)}\n")
-    sys.stdout.flush()
-    write_survey(survey, options.out)
     sys.stdout.write(f"{options.out}\n")
     return 0

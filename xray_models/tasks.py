@@ -20,6 +20,7 @@ from xray_models.recipes import Recipe
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "hub_configs"
 CHECKPOINTS = ROOT / "checkpoints"
+SPLITS = ("train", "validation", "test")
 SPLIT_KINDS = ("grouped", "official")
 LAYOUT_NAMES = ("covid_radiography", "fracatlas", "hub_export", "label_folders", "phantom", "split_folders")
 CONSENSUS = "consensus"  # what the panel's common opinion is called beside the models
@@ -53,6 +54,12 @@ class Dataset:
 
     def __post_init__(self) -> None:
         choose("layout under `dataset.layout:`", self.layout, LAYOUT_NAMES)
+        unknown = [str(name) for name in self.splits if name not in SPLITS]
+        if unknown:
+            raise TaskError(
+                f"dataset.splits has the keys {', '.join(unknown)}; valid: {', '.join(SPLITS)}. Write our name of each "
+                "split before the publisher's folder, as in `validation: val`."
+            )
         try:
             re.compile(self.patient)
         except re.error as error:
@@ -82,6 +89,8 @@ class Split:
 
     def __post_init__(self) -> None:
         choose("split.kind", self.kind, SPLIT_KINDS)
+        if self.seed < 0:
+            raise TaskError(f"split.seed is {self.seed}; it must be 0 or more.")
         if self.group not in ("auto", "none"):
             raise TaskError(f"split.group is {self.group!r}; valid: auto, none.")
         if not (self.validation > 0 and self.test > 0 and self.validation + self.test < 1):

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, leave, leave_group, refuse, show_command
+from xray_models.commands import check_out, leave, leave_group, leave_in_order, parse_seed, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.progress import PROGRESS, last_progress
@@ -47,7 +47,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--search", choices=("grid", "optuna"), help="compare rates, dropouts and batch sizes instead")
     parser.add_argument("--trials", type=int, default=12, help="trainings of a search, at most (default: 12)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=parse_seed, default=0)
     parser.add_argument("--resume", action="store_true", help="go on where a training or a search was interrupted")
     recipe = parser.add_argument_group("recipe", "where left out, as hub_configs says")
     said = describe_fields()
@@ -126,4 +126,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # else the launcher ends its processes as it sees fit
+        leave_in_order("SIGTERM", "SIGHUP")  # drafts in the cache go
     leave(main, "with --resume a training goes on from its last whole epoch, a search after its last whole training")

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
+import json
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from transformers import PreTrainedModel, set_seed
 
 from xray_models.architectures import build_model, find_architecture
@@ -55,7 +58,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         started_from = f"the trained models {', '.join(ref.members)}, frozen"
     elif ref.architecture.startswith("hub:"):
         started_from = find_source(ref.architecture[4:]).name
-    same = _identify(task, ref, sets, recipe, options)
+    same = _identify(task, ref, rows, sets, recipe, options)
     _log.info("%s images; started from %s", same["images"], started_from)
     open_progress(options.out / PROGRESS, same, options.resume)
     trainer = run_stages(model, sets, recipe, options, teacher)
@@ -129,8 +132,9 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     weights = _find_weights(ref.architecture, options.weights, recipe.width)
     _, spec = _build(task, ref, recipe, weights)
     teacher = load_teacher(task, recipe, spec)
-    sets = load_splits(task, recipe, spec, read_rows(task, options.data, options.flags), options.seed)
-    same = _identify(task, ref, sets, recipe, options) | {"search": plan.kind}
+    rows = read_rows(task, options.data, options.flags)
+    sets = load_splits(task, recipe, spec, rows, options.seed)
+    same = _identify(task, ref, rows, sets, recipe, options) | {"search": plan.kind}
     open_progress(options.out / PROGRESS, same, options.resume)
     table = search_recipes(
         lambda changed: _build(task, ref, changed, weights)[0],
@@ -146,13 +150,25 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     sys.stdout.write(table.to_string(index=False, float_format="{:.4g}".format) + "\n")
 
 
-def _identify(
-    task: Task, ref: ModelRef, sets: dict[str, ImageSet], recipe: Recipe, options: argparse.Namespace
+def _identify(  # noqa: PLR0913 - each is a part of what must be the same
+    task: Task,
+    ref: ModelRef,
+    rows: pd.DataFrame,
+    sets: dict[str, ImageSet],
+    recipe: Recipe,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """What an interrupted training or search must have in common with the one that goes on with it."""
     counts = {split: len(images.labels) for split, images in sets.items()}
     same = {"task": task.name, "architecture": ref.architecture, "seed": options.seed, "images": counts}
+    same["data (digest of pictures, labels and splits)"] = _digest(rows)
     return same | dataclasses.asdict(recipe)
+
+
+def _digest(rows: pd.DataFrame) -> str:
+    """The first 12 digits of a sha256 that changes with any picture, label or split, whatever their order."""
+    listed = sorted(zip(rows["sha256"], rows["label"], rows["split"], strict=True))
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
 
 
 def _find_weights(architecture: str, folder: Path | None, width: float) -> Path | None:
