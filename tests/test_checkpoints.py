@@ -110,20 +110,20 @@ DAMAGES = {
         lambda folder: (folder / "preprocessor_config.json").unlink(),
         "preprocessor_config.json of model",
     ),
-    "a cut processor": (put("preprocessor_config.json", '{"size"'), "preprocessor_config.json of model"),
-    "a list for a processor": (put("preprocessor_config.json", "[]"), "preprocessor_config.json of model"),
+    "a cut processor": (put("preprocessor_config.json", '{"size"'), "has a damaged preprocessor_config.json"),
+    "a list for a processor": (put("preprocessor_config.json", "[]"), "has a damaged preprocessor_config.json"),
     "a number for the mean": (
         put("preprocessor_config.json", '{"size": 9, "image_mean": 1, "image_std": 1, "resample": 2}'),
-        "preprocessor_config.json of model",
+        "has a damaged preprocessor_config.json",
     ),
-    "a cut reference": (put("reference.safetensors", "\x10"), "reference.safetensors of model"),
+    "a cut reference": (put("reference.safetensors", "\x10"), "has a damaged reference.safetensors"),
     "another reference": (
         lambda folder: save_file({"other": torch.ones(2)}, folder / "reference.safetensors"),
-        "reference.safetensors of model 'simple_cnn' is damaged .it lacks 'embeddings'",
+        "model 'simple_cnn' has a damaged reference.safetensors .it lacks 'embeddings'",
     ),
-    "a cut config": (put("config.json", "{"), "config.json of model 'simple_cnn' is damaged"),
-    "an empty config": (put("config.json", "{}"), "config.json of model 'simple_cnn' is damaged"),
-    "an unknown network": (put("config.json", '{"model_type": "no_such"}'), "config.json of model"),
+    "a cut config": (put("config.json", "{"), "model 'simple_cnn' has a damaged config.json"),
+    "an empty config": (put("config.json", "{}"), "model 'simple_cnn' has a damaged config.json"),
+    "an unknown network": (put("config.json", '{"model_type": "no_such"}'), "has a damaged config.json"),
 }
 
 

@@ -201,7 +201,7 @@ SPEAKERS = [
     *("reading_room/" + name for name in ("blinding", "desk", "earlier", "flagging", "intake", "review", "room")),
     *("reading_room/" + name for name in ("pulls", "sources", "withdrawals", "worklists")),
     *("xray_models/" + name for name in ("checkpoints", "dicom", "hub_cache", "images", "pictures", "presentation")),
-    "xray_models/processors",
+    *("xray_models/" + name for name in ("damage", "panel", "processors")),
     *("xray_models/architectures/" + name for name in ("fusion", "split_check")),
 ]
 # What only a program that calls the API can bring about, and what is the caller's fault.

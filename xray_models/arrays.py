@@ -129,9 +129,9 @@ def _fill(pixels: np.memmap, paths: list[str], spec: InputSpec) -> dict[str, lis
         return radiograph.sha256, ""
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress = tqdm(pool.map(decode, range(len(paths))), "decoding", len(paths), unit="image", disable=None)
         try:
-            done = list(progress)
+            decoded = pool.map(decode, range(len(paths)))
+            done = list(tqdm(decoded, "decoding", len(paths), unit="image", disable=None))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # who stops the process waits for no other image
             raise

@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 
 from xray_models.tasks import TaskError
 
-AGAIN = "Train, pull or copy it again."
 _FITTED = {  # what a panel takes from `second_read`: the least and the greatest, and whether the least is valid itself
     "conformal_threshold": (0.0, 1.0, True, "a number from 0 to 1"),
     "ood_distance": (0.0, math.inf, False, "a finite number above 0"),
@@ -48,12 +47,13 @@ def blame(file: str, model: str, folder: Path) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         missing = Path(error.filename).name if error.filename else file
-        raise TaskError(f"{missing} of model {model!r} is missing. {AGAIN}") from error
+        raise TaskError(f"{missing} of model {model!r} is missing. Train, pull or copy it again.") from error
     except _RAISED as error:
         detail = _describe(error, folder)
         if detail and isinstance(error, OSError) and error.errno is None:
             raise TaskError(str(error)) from error  # a fusion's own sentence about its members
-        raise TaskError(f"{file} of model {model!r} is damaged{f' ({detail})' if detail else ''}. {AGAIN}") from error
+        what = f"{file} ({detail})" if detail else file
+        raise TaskError(f"model {model!r} has a damaged {what}. Train, pull or copy it again.") from error
 
 
 @contextlib.contextmanager
@@ -62,7 +62,9 @@ def blame_weights(model: str) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        raise TaskError(f"the weights of model {model!r} are damaged (model.safetensors: {error}). {AGAIN}") from error
+        raise TaskError(
+            f"the weights of model {model!r} are damaged (model.safetensors: {error}). Train, pull or copy it again."
+        ) from error
 
 
 def _describe(error: Exception, folder: Path) -> str:
@@ -86,7 +88,7 @@ def check_files(folder: Path, model: str) -> None:
         if not isinstance(config, Mapping) or not {"model_type", "pretrained_cfg"} & set(config):
             raise ValueError("it names no model_type")
     if not (folder / "model.safetensors").is_file():
-        raise TaskError(f"model.safetensors of model {model!r} is missing. {AGAIN}")
+        raise TaskError(f"model.safetensors of model {model!r} is missing. Train, pull or copy it again.")
 
 
 def read_fitted(info: Any, key: str, model: str) -> float | None:
@@ -101,12 +103,17 @@ def read_fitted(info: Any, key: str, model: str) -> float | None:
         TaskError: when it is none that a panel could compare with.
     """
     if not isinstance(info, Mapping):
-        raise TaskError(f"second_read in config.json of model {model!r} is {info!r}; it must be a mapping. {AGAIN}")
+        raise TaskError(
+            f"second_read in config.json of model {model!r} is {info!r}; it must be a mapping. "
+            "Train, pull or copy it again."
+        )
     value = info.get(key)
     if value is None:
         return None
     least, greatest, closed, words = _FITTED[key]
     fits = type(value) in (int, float) and math.isfinite(value) and least <= value <= greatest
     if not fits or (value == least and not closed):
-        raise TaskError(f"{key} in config.json of model {model!r} is {value!r}; it must be {words}. {AGAIN}")
+        raise TaskError(
+            f"{key} in config.json of model {model!r} is {value!r}; it must be {words}. Train, pull or copy it again."
+        )
     return float(value)
