@@ -76,6 +76,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--compute {options.compute} goes with --engine local; on a cluster, models run on torch")
     if options.foreign and options.predictions:
         parser.error("--foreign asks the models; it does not go with --predictions")
+    if options.predictions and (options.models or options.data):
+        parser.error("--predictions judges all that its files hold; leave out --models and --data")
     options.command = show_command("evaluation.run", sys.argv[1:] if argv is None else argv)
     return options
 

@@ -175,6 +175,8 @@ def test_mistakes_end_with_status_2_and_a_sentence(words, message, capsys, tmp_p
     [
         (["--split", "tset"], "'train', 'validation', 'test', 'all'"),
         (["--resamples", "0"], "above 0"),
+        (["--predictions", "a.csv", "--models", "resnet18"], "leave out --models and --data"),
+        (["--predictions", "a.csv", "--data", "folder"], "leave out --models and --data"),
         (["--engine", "ray", "--compute", "openvino"], "--compute openvino goes with --engine local"),
     ],
 )

@@ -277,3 +277,21 @@ def test_the_bone_task_trains_on_stand_ins(tmp_path):
     assert train.main([*words, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "m")]) == 0
     model = load_checkpoint(load_task("bone"), ModelRef("bone_cnn_v2", checkpoint=str(tmp_path / "m"))).model
     assert list(model.config.id2label.values()) == list(stand_ins)
+
+
+def test_two_architectures_for_one_model_are_refused(tmp_path, capsys):
+    words = [
+        "--task",
+        "phantom",
+        "--model",
+        "mine",
+        "--out",
+        str(tmp_path),
+        "--arch",
+        "resnet18",
+        "--from",
+        "owner/name",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        train.main(words)
+    assert stop.value.code == 2 and "--from brings its own architecture" in capsys.readouterr().err

@@ -56,6 +56,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         kind = float if field.default is None else type(field.default)
         recipe.add_argument(option, type=kind, help=text.replace("`", "").replace("%", "%%"))
     options = parser.parse_args(argv)
+    if options.arch and options.start:
+        parser.error("--from brings its own architecture; leave out --arch")
     words = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--resume"]
     local = options.start is not None and Path(options.start).exists()
     options.command = show_command("xray_models.train", words, keep=["--out"] if local else ["--out", "--from"])
