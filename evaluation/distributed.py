@@ -29,6 +29,7 @@ from evaluation.cache import OpinionCache
 from evaluation.cases import collect_cases, load_panel
 from evaluation.parts import Part, list_unavailable, read_faults, scan_parts, tabulate_parts, write_part
 from evaluation.predictions import Table
+from xray_models.commands import writing
 from xray_models.panel import Panel
 from xray_models.tasks import ROOT, Task, TaskError
 
@@ -117,14 +118,15 @@ def collect_cases_ray(
         What `collect_cases` and `tabulate` give in one process, to the digits that `settle` keeps.
 
     Raises:
-        TaskError: when no model of the task is available, or Ray is not installed.
+        TaskError: when no model of the task is available, Ray is not installed, or there is no room for the results.
         ClusterError: when the cluster cannot be reached, or a worker fails for another reason than its death.
         PredictionError: when no model answered on any image.
     """
     load_panel(task, models)  # what is wrong with it is said here and now, not by every worker
     parts = out / "parts"
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir(parents=True)
+    with writing(out):
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir(parents=True)
     job = Job(task, None if models is None else tuple(models), folder.resolve(), parts.resolve(), cluster)
     with _join_cluster(cluster) as ray:
         _deal(ray, job, rows)

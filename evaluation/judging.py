@@ -107,7 +107,7 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
     """
     task = choose_models(task, options.models)
     panel = load_panel(task, engine=options.compute)
-    manifest = datasets.open_dataset(task, options.data)
+    manifest = datasets.open_dataset(task, options.data, relabels=options.labels)
     left_out, made_with = manifest.faults, count_seen(manifest, panel)
     if options.split == "test":
         manifest, seen = leave_out_seen(manifest, panel)

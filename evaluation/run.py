@@ -26,11 +26,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--task", required=True, help="a YAML file of hub_configs/, without its ending")
     parser.add_argument("--data", type=Path, help="data folder (default: $XRAY_DATA/<task>, or data/<task>)")
-    parser.add_argument("--split", choices=("train", "validation", "test", "all"), default="test")
+    parser.add_argument("--split", choices=("train", "validation", "test", "all"), help="default: test")
     parser.add_argument(
         "--models", nargs="+", help="models of the task, or of the Hub as owner/repo@commit (default: the task's)"
     )
     parser.add_argument("--predictions", nargs="+", type=Path, help="judge these CSV files instead of running models")
+    parser.add_argument("--labels", type=Path, help="CSV with file_name and label of files to label anew")
     parser.add_argument("--metadata", type=Path, help="CSV with image and, say, sex, age, view: results by subgroup")
     parser.add_argument(
         "--inject-noise", type=_parse_share, default=0.0, help="share of labels to make wrong, as a trial"
@@ -76,8 +77,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--compute {options.compute} goes with --engine local; on a cluster, models run on torch")
     if options.foreign and options.predictions:
         parser.error("--foreign asks the models; it does not go with --predictions")
-    if options.predictions and (options.models or options.data):
-        parser.error("--predictions judges all that its files hold; leave out --models and --data")
+    if options.predictions and (options.models or options.data or options.split or options.labels):
+        parser.error("--predictions judges all that its files hold; leave out --models, --data, --split and --labels")
+    options.split = options.split or "test"
     options.command = show_command("evaluation.run", sys.argv[1:] if argv is None else argv)
     return options
 

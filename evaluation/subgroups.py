@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +63,9 @@ def match_metadata(known: pd.DataFrame, table: Table) -> pd.DataFrame:
         `MOST` subgroups is left out with a warning.
 
     Raises:
-        PredictionError: when none of the images is named, or one by a bare name that several bear.
+        PredictionError: when none of the images is named, one twice, or one by a bare name that several bear.
     """
-    names = list(table.images)
-    if not known.index.isin(names).any():
-        names = [Path(name).name for name in names]
-        twins = [name for name, count in Counter(names).items() if count > 1 and name in known.index]
-        if twins:
-            first = table.images[names.index(twins[0])]
-            raise PredictionError(
-                f"The metadata have a row for image {twins[0]!r}, a bare name that {names.count(twins[0])} of the "
-                f"evaluated images bear. Write the path as in predictions.csv, for instance {first!r}."
-            )
+    names = _name_images(known, table.images)
     if not known.index.isin(names).any():
         raise PredictionError(
             f"The metadata name none of the evaluated images. Their first is {known.index[0]!r}; the evaluation's "
@@ -86,6 +77,23 @@ def match_metadata(known: pd.DataFrame, table: Table) -> pd.DataFrame:
     for name in counts.index[counts > MOST]:
         _log.warning("metadata: column %r is left out: of its %d values at most %d divide", name, counts[name], MOST)
     return found.loc[:, counts <= MOST]
+
+
+def _name_images(known: pd.DataFrame, images: Sequence[str]) -> list[str]:
+    """The name under which the metadata may know each image: its own, or its bare name."""
+    bare = [Path(image).name for image in images]
+    bearers, names = Counter(bare), []
+    for image, name in zip(images, bare, strict=True):
+        if name != image and name in known.index:
+            if bearers[name] > 1:
+                raise PredictionError(
+                    f"The metadata have a row for image {name!r}, a bare name that {bearers[name]} of the evaluated "
+                    f"images bear. Write the path as in predictions.csv, for instance {image!r}."
+                )
+            if image in known.index:
+                raise PredictionError(f"The metadata have two rows for one image: {image!r} and {name!r}. Keep one.")
+        names.append(image if image in known.index else name)
+    return names
 
 
 def _cut(column: pd.Series, name: str) -> pd.Series:

@@ -112,6 +112,15 @@ def test_one_picture_under_two_labels_is_a_fault_until_corrected(bones, tmp_path
     assert again["group"].nunique() == 1
 
 
+def test_a_correction_moves_no_other_image_to_another_split(bones, tmp_path):
+    task, folder = bones
+    before = datasets.open_dataset(task, folder).rows
+    for path in before["path"]:
+        (tmp_path / "new.csv").write_text(f"file_name,label\n{Path(path).name},beyond repair\n")
+        after = datasets.open_dataset(task, folder, relabels=tmp_path / "new.csv").rows
+        assert list(after["split"]) == list(before["split"])
+
+
 def test_a_task_may_name_its_corrections(bones):
     task, folder = bones
     (folder / "fixed.csv").write_text("file_name,label\nh1.jpg,fractured\n")

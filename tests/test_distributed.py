@@ -159,6 +159,12 @@ def test_what_stops_a_worker_is_said_in_a_sentence(cluster, task, rows, data, tm
         collect_cases_ray(task, ["simple_cnn"], rows.head(8), data, tmp_path, Cluster(workers=1, images=SIZE))
 
 
+def test_results_that_find_no_room_start_no_cluster(task, rows, data, tmp_path):
+    (tmp_path / "parts").write_text("something else")
+    with pytest.raises(TaskError, match=r"cannot be written to .* at parts: File exists"):
+        collect_cases_ray(task, ["simple_cnn"], rows, data, tmp_path, Cluster("10.0.0.1:1"))
+
+
 def test_a_panel_without_models_starts_no_cluster(task, rows, data, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "_join_cluster", lambda cluster: pytest.fail("a cluster was started"))
     with pytest.raises(TaskError, match="densenet121: no weights"):

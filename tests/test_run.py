@@ -155,6 +155,16 @@ def test_predictions_made_elsewhere_score_the_same(done, tmp_path, capsys):
     assert lines[-1] == str(tmp_path / "report.html")
 
 
+def test_corrections_replace_the_labels_that_answers_are_judged_by(task, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "load_task", lambda name: task)
+    (tmp_path / "new.csv").write_text("file_name,label\nNodule/00002.png,Effusion\n")
+    words = [*name_words(data, tmp_path / "out"), "--robustness", "0", "--heatmaps", "0", "--margins", "0"]
+    assert run.main([*words, "--models", "simple_cnn", "--labels", str(tmp_path / "new.csv")]) == 0
+    rows = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("image")
+    assert set(rows["label"]["Nodule/00002.png"]) == {"Effusion"}
+    assert (rows["label"] == rows.index.str.split("/").str[0]).sum() == len(rows) - 2  # one model and the consensus
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -175,8 +185,10 @@ def test_mistakes_end_with_status_2_and_a_sentence(words, message, capsys, tmp_p
     [
         (["--split", "tset"], "'train', 'validation', 'test', 'all'"),
         (["--resamples", "0"], "above 0"),
-        (["--predictions", "a.csv", "--models", "resnet18"], "leave out --models and --data"),
-        (["--predictions", "a.csv", "--data", "folder"], "leave out --models and --data"),
+        (["--predictions", "a.csv", "--models", "resnet18"], "leave out --models, --data"),
+        (["--predictions", "a.csv", "--data", "folder"], "leave out --models, --data"),
+        (["--predictions", "a.csv", "--split", "test"], "leave out --models, --data, --split"),
+        (["--predictions", "a.csv", "--labels", "new.csv"], "--split and --labels"),
         (["--engine", "ray", "--compute", "openvino"], "--compute openvino goes with --engine local"),
     ],
 )

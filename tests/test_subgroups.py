@@ -75,6 +75,18 @@ def test_a_bare_name_that_several_images_bear_is_refused(table, tmp_path):
         match(path, table)
 
 
+def test_bare_names_may_stand_beside_paths(table, tmp_path):
+    names = [f"a/{number}.png" for number in range(38)] + ["a/twin.png", "b/twin.png"]
+    table = type(table)(**{**vars(table), "images": tuple(names)})
+    known = [f"{number}.png" for number in range(38)] + ["a/twin.png", "b/twin.png"]
+    path = tmp_path / "m.csv"
+    pd.DataFrame({"image": known, "view": ["ap", "pa"] * 20}).to_csv(path, index=False)
+    assert match(path, table)["view"].tolist() == ["ap", "pa"] * 20
+    pd.DataFrame({"image": ["3.png", "a/3.png"], "view": ["ap", "pa"]}).to_csv(path, index=False)
+    with pytest.raises(PredictionError, match="two rows for one image: 'a/3.png' and '3.png'"):
+        match(path, table)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -40,10 +40,6 @@ def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) ->
     unknown = sorted(set(rows["label"]) - set(task.labels))
     if unknown:
         raise DataError(f"{corrections} has unknown labels: {shorten(unknown)}. Valid: {', '.join(task.labels)}.")
-    given = rows.groupby("file_name")["label"].nunique()
-    if (given > 1).any():
-        twice = list(given.index[given > 1])
-        raise DataError(f"{corrections} gives two labels to {shorten(twice)}. Keep one row for each.")
     places = _name_files(files["path"], folder)
     missing = [name for name in rows["file_name"] if len(places.get(name, ())) != 1]
     if missing:
@@ -52,9 +48,13 @@ def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) ->
             f"{shorten(missing)}. Write the path below that folder, as in "
             f"{name_below(files['path'].iloc[0], folder)}."
         )
+    rows["place"] = [places[name][0] for name in rows["file_name"]]
+    given = rows.groupby("place")["label"].nunique()
+    if (given > 1).any():
+        twice = [name_below(files["path"][place], folder) for place in given.index[given > 1]]
+        raise DataError(f"{corrections} gives two labels to {shorten(twice)}. Keep one row for each.")
     changed = files.copy()
-    for name, label in zip(rows["file_name"], rows["label"], strict=True):
-        changed.loc[places[name][0], "label"] = label
+    changed.loc[rows["place"], "label"] = rows["label"].to_numpy()
     _log.info("%s: %d of %d labels changed", corrections.name, (changed["label"] != files["label"]).sum(), len(rows))
     return changed
 

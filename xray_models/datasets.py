@@ -17,6 +17,7 @@ if __name__ == "__main__":  # answers --help before what follows is imported
 import dataclasses
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,6 +153,7 @@ def open_dataset(
     if found.empty:
         raise DataError(f"{folder} has the right folders, but no image in any of them.")
     found = found.sort_values("path", ignore_index=True)
+    published = found["label"]  # by which the splits are dealt: a correction moves no other image
     corrections = relabels or (folder / task.dataset.relabels if task.dataset.relabels else None)
     if corrections:
         found = relabel(found, Path(corrections), task, folder)
@@ -168,7 +170,7 @@ def open_dataset(
         )
     rows = found[good].drop(columns="reason").reset_index(drop=True)
     rows["group"], copies = _group(task, rows, arrays.pixels[good.to_numpy()])
-    rows["split"] = _divide(task, rows, kind)
+    rows["split"] = _divide(task, rows, list(published[good]), kind)
     manifest = Manifest(rows, faults, folder, copies, kind)
     if kind == "official":
         twins = count_twins(manifest)
@@ -185,12 +187,12 @@ def _group(task: Task, rows: pd.DataFrame, thumbnails: np.ndarray) -> tuple[np.n
     return join_groups(len(rows), copies.pairs, [m.group() if m else "" for m in matches]), copies
 
 
-def _divide(task: Task, rows: pd.DataFrame, kind: str) -> np.ndarray:
-    """(N,) names of splits: dealt by groups, or the publisher's, whose validation may be cut from train."""
+def _divide(task: Task, rows: pd.DataFrame, labels: Sequence[str], kind: str) -> np.ndarray:
+    """(N,) names of splits: dealt by groups and labels, or the publisher's, whose validation may be cut from train."""
     fractions = {"test": task.split.test, "validation": task.split.validation}
     groups = rows["group"].to_numpy()
     if kind == "grouped":
-        return split_groups(list(rows["label"]), groups, fractions, task.split.seed)
+        return split_groups(labels, groups, fractions, task.split.seed)
     split = rows["official"].to_numpy(dtype=object, copy=True)
     bare = int((split == "").sum())
     if bare or not {"train", "test"} <= set(split):
@@ -201,7 +203,8 @@ def _divide(task: Task, rows: pd.DataFrame, kind: str) -> np.ndarray:
     if "validation" not in set(split):
         train = split == "train"
         share = {"validation": fractions["validation"]}
-        split[train] = split_groups(list(rows["label"][train]), groups[train], share, task.split.seed)
+        own = [label for label, kept in zip(labels, train, strict=True) if kept]
+        split[train] = split_groups(own, groups[train], share, task.split.seed)
     return split
 
 
