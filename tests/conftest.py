@@ -96,7 +96,7 @@ def untrained(tmp_path_factory):
     refs = []
     for name, width in (("simple_cnn", 0.25), ("resnet18", 0.125), ("vit_tiny", 1.0)):
         torch.manual_seed(0)
-        model, spec = build_model(name, task.labels, dataclasses.replace(task.recipe, width=width))
+        model, spec = build_model(name, task.labels, dataclasses.replace(task.recipe, width=width, image_size=112))
         size = {"simple_cnn": 2 * 128 // 4, "resnet18": 512 // 8, "vit_tiny": 192}[name]
         reference = fit_reference(rng.normal(size=(50, size)), rng.normal(size=(40, size)))
         save_checkpoint(model.eval(), spec, folder / name, {"conformal_threshold": 0.2}, reference)

@@ -54,6 +54,7 @@ def rounded(members, monkeypatch, tmp_path):
 
     opened = []
     monkeypatch.setattr(engine, "_compile", compile_body)
+    monkeypatch.setitem(engine._BEARABLE, "coarse", 0.3)
     return away, opened
 
 
@@ -117,6 +118,42 @@ def test_a_damaged_body_is_converted_anew(members):
         path.write_bytes(whole[:100])
     engine._open_bodies.clear()
     assert build_engine(members["simple_cnn"]).name.startswith("openvino")
+
+
+def test_a_body_whose_weights_were_damaged_unseen_is_converted_anew(members):
+    member = members["simple_cnn"]
+    assert build_engine(member).name.startswith("openvino")
+    path = engine_folder() / f"{hash_body(member.parts.body, member.spec)}.bin"
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(whole[:200] + bytes(len(whole) - 200))  # OpenVINO opens it
+    engine._open_bodies.clear()
+    assert build_engine(member).name.startswith("openvino")
+    assert path.read_bytes() == whole
+    assert not list(engine_folder().glob(f"{path.stem}-*.refused"))
+
+
+def test_a_network_that_cannot_be_converted_stays_on_torch_and_stops_no_other(untrained, monkeypatch, caplog):
+    class Odd(torch.nn.Module):
+        def forward(self, inputs):
+            return whole(inputs) + torch.special.bessel_j0(inputs).mean() * 0
+
+    panel = Panel.load(untrained, ["simple_cnn", "resnet18"], device="cpu")
+    first = panel.checkpoints["simple_cnn"]
+    whole = first.parts.body
+    panel.members = (dataclasses.replace(first, parts=first.parts._replace(body=Odd())), *panel.members[1:])
+    panel.choose_engines("auto")
+    assert panel.engines["simple_cnn"] == "torch" and panel.engines["resnet18"].startswith("openvino")
+    assert "simple_cnn runs on torch: " in caplog.text
+
+
+def test_a_cache_that_cannot_be_used_is_said_without_its_place(untrained, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    engine._open_bodies.clear()
+    panel = Panel.load(untrained, ["simple_cnn"], device="cpu", engine="openvino")
+    assert panel.engines == {}
+    assert "Not a directory" in panel.members[0].reason and str(tmp_path) not in panel.members[0].reason
 
 
 def test_without_a_place_for_converted_bodies_auto_is_torch(members, monkeypatch, tmp_path):

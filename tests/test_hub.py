@@ -187,7 +187,7 @@ import json, sys
 sys.modules["xray_models"] = None
 import timm, torch
 from transformers import CONFIG_MAPPING, AutoModelForImageClassification as Auto
-x = torch.linspace(-1, 1, 3 * 224 * 224).reshape(1, 3, 224, 224)
+x = torch.linspace(-1, 1, 3 * 112 * 112).reshape(1, 3, 112, 112)
 models = {
     "resnet18": Auto.from_pretrained("me/phantom-resnet18"),
     "vit_tiny": Auto.from_pretrained("me/phantom-vit-tiny"),
@@ -210,7 +210,7 @@ print(json.dumps({"said": said, "labels": own.pretrained_cfg["label_names"]}))
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     answer = json.loads(done.stdout.splitlines()[-1])
-    x = torch.linspace(-1, 1, 3 * 224 * 224).reshape(1, 3, 224, 224)
+    x = torch.linspace(-1, 1, 3 * 112 * 112).reshape(1, 3, 112, 112)
     for name in refs:
         model = AutoModelForImageClassification.from_pretrained(task.model(name).path, dtype=torch.float32).eval()
         with torch.inference_mode():

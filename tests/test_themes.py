@@ -75,7 +75,17 @@ def test_no_other_sheet_decides_a_colour_and_none_uses_one_that_is_not_there():
     looks = themes.read_looks()
     assert re.findall(r"(?<![\w&-])#[0-9a-f]{3,8}\b(?![\w-])|\b(?:rgb|hsl|oklch)a?\(", looks) == []
     assert "var(--focus)" in looks
-    own = {"above", "aspect", "image", "p", "raters", "swatch", "font", "font-mono"}  # places, shares, gradio’s fonts
+    own = {
+        "above",
+        "aspect",
+        "image",
+        "map",
+        "p",
+        "raters",
+        "swatch",
+        "font",
+        "font-mono",
+    }  # places, shares, fonts
     assert set(re.findall(r"var\(--([\w-]+)", looks)) - own <= set(PALETTES["dark"])
     assert set(themes._COLOURS) <= set(PALETTES["dark"])
 

@@ -68,6 +68,19 @@ def test_a_trained_folder_is_a_model_anyone_can_load(trained, phantoms):
     assert model.model.dtype == torch.float32
 
 
+def test_copies_of_rare_labels_count_once(phantoms, tmp_path):
+    few = tmp_path / "few"
+    shutil.copytree(phantoms, few)
+    for label in phantom.LABELS[1:]:
+        for path in sorted((few / label).iterdir())[10:]:
+            path.unlink()
+    (few / "phantom.json").unlink(missing_ok=True)
+    words = [*SMALL, "--epochs", "1", "--balance", "copies", "--data", str(few), "--out", str(tmp_path / "out")]
+    assert train.main(words) == 0
+    counts = json.loads((tmp_path / "out" / "config.json").read_text())["second_read"]["counts"]
+    assert sum(counts.values()) == 45
+
+
 def test_the_card_says_what_people_need(trained):
     info = json.loads((trained / "config.json").read_text())["second_read"]
     card = (trained / "README.md").read_text()

@@ -7,6 +7,7 @@ and what the model makes of them, are compared with torch's.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import logging
@@ -14,7 +15,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 ENGINES = ("auto", "torch", "openvino")
 TOLERANCE = 5e-3  # difference of a probability that an engine may make
 ROUNDING = 5e-2  # of a body's features, as a share of them: with more, labels and Grad-CAMs of real images differ
+_BEARABLE = {"bf16": 0.3, "f32": 1e-3}  # what a body from the cache may lose and not be damaged
 _LAYOUT = 1  # of the cached files
 
 
@@ -88,17 +90,23 @@ def _find_fast(checkpoint: Checkpoint) -> tuple[Engine | None, str]:
     """The fastest that agrees with torch, or None and the reason why there is none."""
     if not is_installed():
         return None, "OpenVINO is not installed (pip install openvino)"
-    reason, precisions = "", list_precisions()
+    try:
+        precisions = list_precisions()
+    except (ImportError, RuntimeError) as error:
+        return None, f"OpenVINO does not start here ({error})"
+    reason = ""
     for first in range(len(precisions)):
         try:
             fast, used = _open_parts(checkpoint, precisions[first:])
-        except (RuntimeError, OSError) as error:  # it cannot be converted, read or compiled, or the cache not hold it
-            reason = str(error).strip().splitlines()[-1]
-            continue
-        difference, same = compare(checkpoint, fast)
-        if same and difference <= TOLERANCE:
-            return Engine(f"openvino {used}", fast), ""
-        reason = f"OpenVINO's {used} differs from torch by {difference:.1e} in a probability"
+            difference, same = compare(checkpoint, fast)
+        except OSError as error:
+            reason = f"the cache of converted models cannot be used ({error.strerror or type(error).__name__})"
+        except Exception as error:  # noqa: BLE001 - the edge: what one network's conversion meets must not stop the others
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        else:
+            if same and difference <= TOLERANCE:
+                return Engine(f"openvino {used}", fast), ""
+            reason = f"OpenVINO's {used} differs from torch by {difference:.1e} in a probability"
     return None, reason
 
 
@@ -182,16 +190,24 @@ def _open(body: nn.Module, spec: InputSpec, digest: str, precision: str) -> Comp
     with _opening:
         found = _open_bodies.get(key)
         if found is None:
-            try:
+            found = _open_kept(body, spec, path, precision) if path.is_file() else None
+            if found is None:
                 found = _compile(body, spec, path, precision)
-            except RuntimeError:
-                if not path.is_file():
-                    raise
-                path.unlink()  # it was there and damaged: made anew, once
-                found = _compile(body, spec, path, precision)
-            found.rounding = _measure_rounding(body, found, spec)
+                found.rounding = _measure_rounding(body, found, spec)
             _open_bodies[key] = found
     return found
+
+
+def _open_kept(body: nn.Module, spec: InputSpec, path: Path, precision: str) -> CompiledBody | None:
+    """Opens a body from the cache; one that is damaged is taken out of it, and None is returned."""
+    with contextlib.suppress(RuntimeError):
+        found = _compile(body, spec, path, precision)
+        found.rounding = _measure_rounding(body, found, spec)
+        if found.rounding <= _BEARABLE[precision]:
+            return found
+    for known in (path, *path.parent.glob(f"{path.stem}-*.refused")):  # what was refused may have been the damage
+        known.unlink(missing_ok=True)
+    return None
 
 
 @torch.inference_mode()
@@ -230,7 +246,7 @@ def _convert(body: nn.Module, spec: InputSpec, path: Path) -> Path:
     import openvino
 
     shape = [-1, len(spec.mean), spec.height, spec.width]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _log_as_before():
         warnings.simplefilter("ignore")  # of torch's tracer
         converted = openvino.convert_model(body, example_input=_draw(spec)[:1], input=shape)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,6 +255,18 @@ def _convert(body: nn.Module, spec: InputSpec, path: Path) -> Path:
     own.with_suffix(".bin").replace(path.with_suffix(".bin"))
     own.replace(path)
     return path
+
+
+@contextlib.contextmanager
+def _log_as_before() -> Iterator[None]:
+    """Keeps the root logger as it is: OpenVINO raises its level, and after a failure nothing but errors was logged."""
+    root = logging.getLogger()
+    level, handlers, filters = root.level, list(root.handlers), list(root.filters)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:], root.filters[:] = handlers, filters
 
 
 def _core() -> Any:

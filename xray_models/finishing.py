@@ -68,7 +68,7 @@ def calibrate(
     conformal = calibration.fit_conformal(softmax(scaling.apply(logits), axis=1), truth)
     calibration.fold_scaling(classifier, scaling)
     train = sets["train"]
-    few = np.sort(np.random.default_rng(0).permutation(len(train))[: calibration.REFERENCE_SIZE])
+    few = np.sort(np.random.default_rng(0).permutation(len(train.labels))[: calibration.REFERENCE_SIZE])
     _, embeddings = collect_outputs(model, ImageSet(train.pixels[few], train.labels[few], train.spec))
     reference = calibration.fit_reference(embeddings, validation)
 
@@ -81,7 +81,7 @@ def calibrate(
         "conformal_threshold": conformal,
         "ece_before": calibration.calibration_error(uncalibrated, test_truth),
         "test": _test_metrics(softmax(test_logits, axis=1), test_truth, labels, conformal),
-        "counts": {split: len(images) for split, images in sets.items()},
+        "counts": {split: len(images.labels) for split, images in sets.items()},
     }, reference
 
 

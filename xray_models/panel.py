@@ -112,6 +112,7 @@ class Panel:
                 found = build_engine(member, kind)
             except TaskError as error:
                 settled: Checkpoint | Opinion = _unavailable(member.name, str(error), member.revision)
+                self.engines.pop(member.name, None)
             else:
                 settled = dataclasses.replace(member, fast=found.parts)
                 self.engines[member.name] = found.name
