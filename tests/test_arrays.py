@@ -1,9 +1,12 @@
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from xray_models import arrays as arrays_module
 from xray_models.arrays import load_arrays
 from xray_models.images import InputSpec, encode_png, from_pixels, read_image, to_uint8
 from xray_models.layouts import DataError
@@ -65,3 +68,25 @@ def test_a_cache_that_cannot_be_made_is_a_sentence(phantoms, tmp_path, monkeypat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(DataError, match="XDG_CACHE_HOME"):
         load_arrays([str(next(phantoms.glob("Nodule/*.png")))], InputSpec(height=64, width=32))
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again_and_a_damaged_one_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    whole, damaged = str(tmp_path / "1.png"), str(tmp_path / "2.png")
+    Image.fromarray(np.full((20, 20), 90, np.uint8)).save(whole)
+    Path(damaged).write_bytes(Path(whole).read_bytes()[:50])
+    spec, opened = InputSpec(height=16, width=16), Path.open
+
+    def refuse(path, *words, **more):
+        if str(path) == whole:
+            raise OSError(5, "Input/output error")
+        return opened(path, *words, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        for _ in range(2):
+            assert "Input/output error" in load_arrays([whole, damaged], spec).faults[0]
+    arrays = load_arrays([whole, damaged], spec)
+    assert arrays.faults[0] == "" and arrays.faults[1] != "" and (arrays.pixels[0] == 90).all()
+    monkeypatch.setattr(arrays_module, "_decode", lambda *_: pytest.fail("decoded again"))
+    assert load_arrays([whole, damaged], spec).faults == arrays.faults

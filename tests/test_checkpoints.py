@@ -168,3 +168,11 @@ def test_a_threshold_may_be_at_its_ends_and_a_distance_is_above_0(key, value, va
         with pytest.raises(TaskError, match=f"'own' is {value}; it must be"):
             read_fitted({key: value}, key, "own")
     assert read_fitted({}, key, "own") is None
+
+
+def test_a_model_whose_labels_do_not_exclude_each_other_is_refused(saved, untrained):
+    ref, _ = saved
+    config = json.loads((ref.path / "config.json").read_text())
+    (ref.path / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
+    with pytest.raises(TaskError, match="'simple_cnn' was made for multi_label_classification"):
+        load_checkpoint(untrained, ref)

@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -52,7 +53,8 @@ def test_squash_equals_the_vit_image_processor(shape, resample, code):
 @pytest.mark.parametrize("shape", [(512, 512), (301, 433), (1100, 640), (120, 97), (225, 1000)])
 @pytest.mark.parametrize("size", [(224, 224), (160, 224)])
 @pytest.mark.parametrize(
-    "fit, crop, mode", [("squash", 1.0, "squash"), ("crop", 0.875, "center"), ("crop", 1.0, "center")]
+    "fit, crop, mode",
+    [("squash", 1.0, "squash"), ("squash", 0.95, "squash"), ("crop", 0.875, "center"), ("crop", 1.0, "center")],
 )
 def test_input_equals_timm(shape, size, fit, crop, mode):
     spec = InputSpec(*size, fit=fit, crop=crop, **IMAGENET)
@@ -129,6 +131,17 @@ def test_a_spot_comes_back_to_its_place(fit, shape, cells):
     found = (np.sum(back * y) / back.sum(), np.sum(back * x) / back.sum())
     cell = max(*shape, 224) / cells  # in image pixels
     np.testing.assert_allclose(found, centre, atol=0.25 * cell)
+
+
+def test_a_strip_of_a_million_pixels_needs_little_memory():
+    tracemalloc.start()
+    heatmap = np.random.default_rng(0).random((224, 224)).astype(np.float32)
+    for shape in ((1, 1_000_000), (1_000_000, 1)):
+        laid = from_input(heatmap, shape, InputSpec())
+        assert laid.shape == shape and 0.4 < laid.mean() < 0.6
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6
 
 
 def test_identity_when_nothing_changes():

@@ -8,6 +8,7 @@ from transformers import AutoModelForImageClassification, ViTImageProcessorPil
 
 from xray_models.architectures import build_model, split_model
 from xray_models.architectures.pretrained import find_source
+from xray_models.architectures.split_check import check_split
 from xray_models.attribution import METHODS
 from xray_models.images import InputSpec
 from xray_models.recipes import Recipe
@@ -149,6 +150,13 @@ def test_a_kind_whose_split_is_not_known_is_refused(tmp_path):
     ViTImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(tmp_path)
     with pytest.raises(TaskError, match="'mobilenet_v1' splits is not known"):
         build_model(f"hub:{tmp_path}", LABELS, RECIPE)
+
+
+def test_tokens_whose_places_are_no_square_are_refused():
+    config = transformers.ViTConfig(**TOKENS | {"intermediate_size": 64, "image_size": (224, 56)}, num_labels=5)
+    model = transformers.ViTForImageClassification(config)  # 16 x 4 places, as many as 8 x 8
+    with pytest.raises(TaskError, match="a strip takes tokens of an input of 224 x 56 pixels"):
+        check_split(model, split_model(model), InputSpec(224, 56), "a strip")
 
 
 def test_weights_that_lack_a_part_are_refused(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import BitImageProcessorPil, ViTImageProcessorPil
 
-from xray_models.images import InputSpec, to_input
+from xray_models.images import InputSpec, from_pixels, to_input
 from xray_models.processors import read_processor
 from xray_models.tasks import TaskError
 
@@ -34,6 +34,19 @@ def test_the_input_is_that_of_the_processor(processor, image):
     assert ((ours.reshape(theirs.shape) - theirs) * deviation).abs().max() <= 1 / 255 + 1e-6
 
 
+@pytest.mark.parametrize("shape", [(304, 207), (207, 304), (331, 250), (256, 259), (500, 511)])
+@pytest.mark.parametrize(("short", "cut"), [(80, 64), (256, 224), (93, 16), (64, 64)])
+def test_a_cut_lies_where_the_processor_cuts(shape, short, cut):
+    plane = np.add.outer(np.arange(shape[0]), 2 * np.arange(shape[1])) * (255 / (shape[0] + 2 * shape[1]))
+    picture = Image.fromarray(plane.astype(np.uint8))
+    sides = {"size": {"shortest_edge": short}, "crop_size": {"height": cut, "width": cut}}
+    processor = BitImageProcessorPil(**sides)
+    theirs = np.asarray(processor(picture.convert("RGB"))["pixel_values"][0])
+    spec = read_processor(processor.to_dict())
+    ours = to_input(from_pixels(np.asarray(picture)), spec).numpy()
+    assert np.abs((ours - theirs) * np.array(spec.std)[:, None, None]).max() <= 1 / 255 + 1e-6
+
+
 def test_a_fine_tune_takes_the_whole_image():
     assert read_processor(BitImageProcessorPil(**BIT).to_dict(), whole=True).fit == "squash"
     edge = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2, "size": {"shortest_edge": 64}}
@@ -50,7 +63,8 @@ def test_a_fine_tune_takes_the_whole_image():
         ({"size": {"shortest_edge": 64}}, "resizes to {'shortest_edge': 64}"),
         ({"size": {"longest_edge": 64}}, "resizes to {'longest_edge': 64}"),
         ({"do_center_crop": True}, "lacks 'crop_size'"),
-        ({"do_center_crop": True, "crop_size": 40}, "a centre crop"),
+        ({"do_center_crop": True, "crop_size": 40}, "a square centre crop"),
+        ({"do_center_crop": True, "crop_size": {"height": 40, "width": 30}, "size": {"shortest_edge": 64}}, "square"),
     ],
 )
 def test_what_the_panel_cannot_do_is_refused(fault, reason):

@@ -117,6 +117,21 @@ def test_a_killed_training_goes_on_to_the_same_end(trained, phantoms, tmp_path):
     assert all(torch.equal(first[name], resumed[name]) for name in first)
 
 
+def test_a_training_goes_on_from_what_it_started_from(phantoms, tmp_path, monkeypatch, capsys, caplog):
+    caplog.set_level("INFO")
+    out = tmp_path / "m"
+    words = [*SMALL, "--epochs", "1", "--data", str(phantoms), "--out", str(out)]
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_name_start", lambda *_: "ImageNet weights (simple)")
+        patch.setattr(training, "save_checkpoint", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        assert train.main(words) == 2
+    said = capsys.readouterr().err
+    assert "cannot be written to" in said and "No space left. Make room there" in said and "--resume" in said
+    assert train.main([*words, "--resume"]) == 2
+    assert "start 'ImageNet weights (simple)' then, 'random weights' now" in capsys.readouterr().err
+    assert "{'train': 44, 'validation': 8, 'test': 8} images; started from" in caplog.text
+
+
 def test_only_the_last_training_is_gone_on_with_and_by_its_own_recipe(phantoms, tmp_path, monkeypatch, capsys):
     out = tmp_path / "m"
     words = [*SMALL, "--data", str(phantoms), "--out", str(out)]

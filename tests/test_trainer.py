@@ -149,8 +149,13 @@ def test_one_process_trains_on_one_gpu_with_the_batch_that_the_recipe_names(tmp_
             self._n_gpu = 4
 
     monkeypatch.setattr(training_arguments, "TrainingArguments", Four)
-    arguments = training_arguments.build_arguments(RECIPE, 16, tmp_path, seed=0, workers=0)
+    arguments = training_arguments.build_arguments(RECIPE, tmp_path, seed=0, workers=0)
     assert (arguments.n_gpu, arguments.train_batch_size) == (1, RECIPE.batch_size)
+
+
+def test_the_rate_rises_over_a_share_of_the_steps_whatever_the_batch(tmp_path):
+    arguments = training_arguments.build_arguments(dataclasses.replace(RECIPE, warmup=0.25), tmp_path, 0, 0)
+    assert [arguments.get_warmup_steps(steps) for steps in (20, 40)] == [5, 10]
 
 
 def test_a_process_that_prepares_batches_changes_no_result(tmp_path, monkeypatch):

@@ -12,14 +12,15 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from xray_models.images import ImageError, InputSpec, read_image, to_uint8
+from xray_models.images import ImageError, InputSpec, UnopenedImage, read_image, to_uint8
 from xray_models.layouts import DataError
 
-_FORMAT = 1  # of the cached arrays; raise it when their making changes
+_FORMAT = 2  # of the cached arrays; raise it when their making changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +62,16 @@ def load_arrays(paths: Iterable[str], spec: InputSpec) -> Arrays:
     if not folder.is_dir():
         _decode(paths, spec, folder)
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    if any(_opens(paths[place]) for place in index["unopened"]):  # what kept it shut has passed
+        shutil.rmtree(folder)
+        _decode(paths, spec, folder)
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return Arrays(np.load(folder / "pixels.npy", mmap_mode="r"), index["sha256"], index["faults"])
 
 
 def _cache_key(paths: list[str], spec: InputSpec) -> str:
     stats = [(path, *_stamp(path)) for path in paths]
-    geometry = [_FORMAT, spec.height, spec.width, spec.fit, spec.crop, spec.resample]
+    geometry = [_FORMAT, spec.height, spec.width, spec.fit, spec.crop, spec.resample, spec.corner]
     return hashlib.sha256(json.dumps([geometry, stats]).encode()).hexdigest()[:32]
 
 
@@ -77,6 +82,17 @@ def _stamp(path: str) -> tuple[int, int]:
     except OSError:
         return -1, 0
     return stat.st_size, stat.st_mtime_ns
+
+
+def _opens(path: str) -> bool:
+    """Whether a file can be read now."""
+    try:
+        with Path(path).open("rb") as file:
+            while file.read(1 << 20):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 def _is_special(path: str) -> bool:
@@ -115,8 +131,9 @@ def _allocate(file: Path, shape: tuple[int, int, int]) -> np.memmap:
     return pixels
 
 
-def _fill(pixels: np.memmap, paths: list[str], spec: InputSpec) -> dict[str, list[str]]:
-    """Decodes into `pixels`; returns the pictures' names and the faults."""
+def _fill(pixels: np.memmap, paths: list[str], spec: InputSpec) -> dict[str, list[Any]]:
+    """Decodes into `pixels`; returns the pictures' names, the faults, and the places of files that did not open."""
+    unopened: list[int] = []
 
     def decode(index: int) -> tuple[str, str]:
         if _is_special(paths[index]):
@@ -124,6 +141,9 @@ def _fill(pixels: np.memmap, paths: list[str], spec: InputSpec) -> dict[str, lis
         try:
             radiograph = read_image(paths[index])
             pixels[index] = to_uint8(radiograph, spec)
+        except UnopenedImage as error:
+            unopened.append(index)
+            return "", str(error)
         except ImageError as error:
             return "", str(error)
         return radiograph.sha256, ""
@@ -136,4 +156,4 @@ def _fill(pixels: np.memmap, paths: list[str], spec: InputSpec) -> dict[str, lis
             pool.shutdown(wait=False, cancel_futures=True)  # who stops the process waits for no other image
             raise
     pixels.flush()
-    return {"sha256": [name for name, _ in done], "faults": [fault for _, fault in done]}
+    return {"sha256": [name for name, _ in done], "faults": [fault for _, fault in done], "unopened": unopened}

@@ -162,6 +162,11 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
     check_files(folder, ref.name)
     model = _load_whole(folder, ref.name)
     task.check_labels(list_labels(model), f"model {ref.name!r}")
+    if (model.config.problem_type or "single_label_classification") != "single_label_classification":
+        raise TaskError(
+            f"model {ref.name!r} was made for {model.config.problem_type}; the panel needs one whose labels exclude "
+            "each other."
+        )
     info = getattr(model.config, "second_read", None) or {}
     conformal = read_fitted(info, "conformal_threshold", ref.name)
     with blame("config.json" if _is_timm(model) else "preprocessor_config.json", ref.name, folder):

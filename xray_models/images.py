@@ -17,6 +17,7 @@ from xray_models.radiograph import (
     Radiograph,
     Stored,
     TruncatedImage,
+    UnopenedImage,
     UnsupportedImage,
     encode_png,
     from_pixels,
@@ -30,6 +31,7 @@ __all__ = [
     "Radiograph",
     "Stored",
     "TruncatedImage",
+    "UnopenedImage",
     "UnsupportedImage",
     "encode_png",
     "from_input",
@@ -74,7 +76,8 @@ def read_image(source: str | os.PathLike | bytes | BinaryIO, max_pixels: int = 4
         UnsupportedImage: The content is not an image in one of these formats.
         TruncatedImage: The file ends early or is damaged.
         OversizedImage: More than `max_pixels`, or a file above 512 MiB.
-        ImageError: The file cannot be opened, or `source` is something else.
+        UnopenedImage: The file cannot be opened.
+        ImageError: `source` is something else.
     """
     data = _read_bytes(source)
     format = _find_format(data)
@@ -91,7 +94,7 @@ def _read_bytes(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
             with Path(source).open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise ImageError(
+            raise UnopenedImage(
                 f"The image file cannot be opened: {error.strerror}. Check the path and its permissions."
             ) from None
     elif not hasattr(source, "read"):

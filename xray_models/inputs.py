@@ -1,6 +1,7 @@
 """A model's input plane: how a radiograph is brought onto it, and a heatmap back from it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from xray_models.radiograph import ImageError, OversizedImage, Radiograph, to_di
 if TYPE_CHECKING:
     import torch
 
+_AT_ONCE = 4096  # pixels of a side whose weights are in memory
 MAX_RESIZED = 2**28  # pixels; only a crop from a strip thousands of times longer than wide needs more
 
 RESAMPLES = {
@@ -21,6 +23,7 @@ RESAMPLES = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 FITS = ("squash", "crop", "pad")
+CORNERS: dict[str, Callable[[float], int]] = {"even": round, "down": math.floor}
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,10 @@ class InputSpec:
         resample: "nearest", "bilinear", "bicubic" or "lanczos".
         fit: "squash" changes the aspect to fit; "crop" fills the input and cuts off the rest, centred;
             "pad" fits the whole picture in and fills with black.
-        crop: With "crop", the part of the short side that is kept, in (0, 1]: timm's `crop_pct`.
+        crop: With "crop" the part of the short side that is kept, with "squash" of both sides, in (0, 1]: timm's
+            `crop_pct`.
+        corner: How half a pixel of a cut's corner is rounded: "even" as torchvision and timm do, "down" as
+            transformers does.
     """
 
     height: int = 224
@@ -45,6 +51,7 @@ class InputSpec:
     resample: str = "bicubic"
     fit: str = "squash"
     crop: float = 1.0
+    corner: str = "even"
 
     def __post_init__(self):
         object.__setattr__(self, "mean", tuple(self.mean))
@@ -64,6 +71,7 @@ class InputSpec:
             "resample": (self.resample in RESAMPLES, f"one of {', '.join(RESAMPLES)}"),
             "fit": (self.fit in FITS, f"one of {', '.join(FITS)}"),
             "crop": (0 < self.crop <= 1, "above 0 and at most 1"),
+            "corner": (self.corner in CORNERS, f"one of {', '.join(CORNERS)}"),
         }
         for name, (valid, expected) in checks.items():
             if not valid:
@@ -76,20 +84,21 @@ def _place(shape: tuple[int, int], spec: InputSpec) -> tuple[int, int, int, int]
     The corner is negative where the input is larger than the picture. "crop" counts as torchvision's Resize
     and CenterCrop do, and as timm's ResizeKeepRatio for an input that is not square.
     """
-    if spec.fit == "squash":
-        return spec.height, spec.width, 0, 0
     target = (spec.height, spec.width)
     if spec.fit == "pad":
         ratio = max(side / goal for side, goal in zip(shape, target, strict=True))
         height, width = (max(1, round(side / ratio)) for side in shape)
         return height, width, (height - target[0]) // 2, (width - target[1]) // 2
     filled = tuple(math.floor(goal / spec.crop) for goal in target)
-    if filled[0] == filled[1]:
+    if spec.fit == "squash":
+        height, width = filled
+    elif filled[0] == filled[1]:
         height, width = (int(filled[0] * side / min(shape)) for side in shape)
     else:
         ratio = min(side / goal for side, goal in zip(shape, filled, strict=True))
         height, width = (round(side / ratio) for side in shape)
-    return height, width, round((height - target[0]) / 2), round((width - target[1]) / 2)
+    halve = CORNERS[spec.corner]
+    return height, width, halve((height - target[0]) / 2), halve((width - target[1]) / 2)
 
 
 def to_uint8(radiograph: Radiograph, spec: InputSpec) -> np.ndarray:
@@ -158,19 +167,27 @@ def from_input(heatmap: np.ndarray, shape: tuple[int, int], spec: InputSpec) -> 
             f"A heatmap of shape {heatmap.shape} cannot be laid over the image. Give (h, w) finite numbers."
         )
     height, width, top, left = _place(shape, spec)
-    rows = _weigh(shape[0], height, (top, spec.height), heatmap.shape[0])
-    columns = _weigh(shape[1], width, (left, spec.width), heatmap.shape[1])
-    return rows @ heatmap.astype(np.float32) @ columns.T
+    plane = heatmap.astype(np.float32)
+    if shape[0] < shape[1]:  # the shorter side first: a strip's other side may be a million pixels
+        laid = _lay(_lay(plane, shape[0], height, (top, spec.height)).T, shape[1], width, (left, spec.width))
+        return np.ascontiguousarray(laid.T)
+    return _lay(_lay(plane.T, shape[1], width, (left, spec.width)).T, shape[0], height, (top, spec.height))
 
 
-def _weigh(side: int, resized: int, window: tuple[int, int], cells: int) -> np.ndarray:
-    """(side, cells) bilinear weights of a heatmap's cells for each image pixel along one axis.
+def _lay(plane: np.ndarray, side: int, resized: int, window: tuple[int, int]) -> np.ndarray:
+    """Lays the rows of (cells, n) over an image's side; (side, n) float32."""
+    parts = [np.arange(first, min(first + _AT_ONCE, side)) for first in range(0, side, _AT_ONCE)]
+    return np.concatenate([_weigh(part, side, resized, window, len(plane)) @ plane for part in parts])
+
+
+def _weigh(pixels: np.ndarray, side: int, resized: int, window: tuple[int, int], cells: int) -> np.ndarray:
+    """(pixels, cells) bilinear weights of a heatmap's cells for some image pixels along a side.
 
     `window` is where the input starts in the resized picture, and its length. Where cells are finer than
     pixels, a pixel takes the mean of its cells, so that no peak falls between pixels.
     """
     start, length = window
-    seen = ((np.arange(side) + 0.5) * resized / side - start) / length
+    seen = ((pixels + 0.5) * resized / side - start) / length
     place = seen * cells - 0.5
     reach = max(1.0, resized / side * cells / length)
     weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells)) / reach)

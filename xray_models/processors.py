@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,10 +44,19 @@ def read_processor(raw: Mapping[str, Any], whole: bool = False) -> InputSpec:
     if raw.get("do_resize", True) and {"height", "width"} <= set(sides):
         if whole or cut is None:
             return InputSpec(sides["height"], sides["width"], **common)
-        if short:
-            return InputSpec(sides["height"], sides["width"], fit="crop", crop=sides["height"] / short, **common)
+        if short and sides["height"] == sides["width"]:
+            common |= {"fit": "crop", "crop": _divide(sides["height"], short), "corner": "down"}
+            return InputSpec(sides["height"], sides["width"], **common)
     resized = size if raw.get("do_resize", True) else "nothing"
-    raise TaskError(f"the image processor resizes to {resized}; the panel knows height and width, or a centre crop.")
+    raise TaskError(
+        f"the image processor resizes to {resized}; the panel knows height and width, or a square centre crop."
+    )
+
+
+def _divide(cut: int, short: int) -> float:
+    """The share `cut / short`, by which `cut` divides to no less than `short`."""
+    share = cut / short
+    return share if cut / share >= short else math.nextafter(share, 0)
 
 
 def _read_sides(size: Any) -> dict[str, int]:

@@ -24,6 +24,10 @@ class TruncatedImage(ImageError):
     """The file ends early, or its content is damaged."""
 
 
+class UnopenedImage(ImageError):
+    """The file could not be read, which may pass: it is not there, or its permissions or its disk refuse."""
+
+
 class OversizedImage(ImageError):
     """The image has more pixels, or the file more bytes, than the limit."""
 

@@ -232,7 +232,7 @@ def build_trainer(
     trainer = RecipeTrainer(
         model=_prepare(model) if isinstance(model, PreTrainedModel) else None,
         model_init=None if isinstance(model, PreTrainedModel) else lambda trial: _prepare(model(trial)),
-        args=build_arguments(recipe, len(sets["train"]), out, seed, count_workers(model, len(sets["train"]), recipe)),
+        args=build_arguments(recipe, out, seed, count_workers(model, len(sets["train"]), recipe)),
         data_collator=collate,
         train_dataset=sets["train"],
         eval_dataset=sets["validation"],

@@ -6,15 +6,18 @@ manifest -> cached arrays -> augmentation -> Hugging Face Trainer -> best epoch 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, set_seed
 
 from xray_models.architectures import build_model, find_architecture
@@ -28,8 +31,9 @@ from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits, read_rows
 from xray_models.progress import PROGRESS, close_progress, last_progress, open_progress
 from xray_models.recipes import Recipe
+from xray_models.revisions import hash_weights
 from xray_models.seen import note_seen
-from xray_models.tasks import ModelRef, Task
+from xray_models.tasks import ModelRef, Task, TaskError
 from xray_models.teaching import Teacher, load_teacher
 from xray_models.trainer import RecipeTrainer, build_trainer, freeze_body
 
@@ -53,15 +57,12 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     teacher = load_teacher(task, recipe, spec)
     rows = read_rows(task, options.data, options.flags)
     sets = load_splits(task, recipe, spec, rows, options.seed)
-    started_from = f"ImageNet weights ({weights.stem})" if weights else "random weights"
-    if ref.architecture == "fusion":
-        started_from = f"the trained models {', '.join(ref.members)}, frozen"
-    elif ref.architecture.startswith("hub:"):
-        started_from = find_source(ref.architecture[4:]).name
-    same = _identify(task, ref, rows, sets, recipe, options)
-    _log.info("%s images; started from %s", same["images"], started_from)
-    open_progress(options.out / PROGRESS, same, options.resume)
-    trainer = run_stages(model, sets, recipe, options, teacher)
+    started_from = _name_start(ref, weights)
+    same = _identify(task, ref, rows, sets, recipe, options) | _name_sources(task, ref, weights, teacher)
+    _log.info("%s images; started from %s", same["images of each split"], started_from)
+    with _saving(options.out):
+        open_progress(options.out / PROGRESS, same, options.resume)
+        trainer = run_stages(model, sets, recipe, options, teacher)
     trainer.accelerator.end_training()  # or a process that leaves with its threads at work may be aborted
     if not trainer.is_world_process_zero():
         return {}
@@ -76,11 +77,42 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     if ref.architecture == "fusion":
         name_sources(model, task)
     seen = note_seen(rows, named=task.dataset.layout != "phantom")
-    save_checkpoint(model, spec, options.out, fitted, reference, seen)
-    _write_card(task, model.config.second_read, options.out / "README.md")
-    plot_curves(trainer.state.log_history, options.out / CURVES)
+    with _saving(options.out):
+        save_checkpoint(model, spec, options.out, fitted, reference, seen)
+        _write_card(task, model.config.second_read, options.out / "README.md")
+        plot_curves(trainer.state.log_history, options.out / CURVES)
     close_progress(options.out / PROGRESS)
     return fitted["test"]
+
+
+@contextlib.contextmanager
+def _saving(out: Path) -> Iterator[None]:
+    """Says where a model cannot be written; what it has learned so far is kept."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TaskError(
+            f"The model cannot be written to {out}: {reason}. Make room there and give the same command again with "
+            "--resume: it goes on from the last epoch that was kept."
+        ) from error
+
+
+def _name_start(ref: ModelRef, weights: Path | None) -> str:
+    """What a model's weights are before it is trained, in words."""
+    if ref.architecture == "fusion":
+        return f"the trained models {', '.join(ref.members)}, frozen"
+    if ref.architecture.startswith("hub:"):
+        return find_source(ref.architecture[4:]).name
+    return f"ImageNet weights ({weights.stem})" if weights else "random weights"
+
+
+def _name_sources(task: Task, ref: ModelRef, weights: Path | None, teacher: Teacher | None) -> dict[str, Any]:
+    """What an interrupted training learned from, besides its images: it goes on from no other."""
+    taught = [] if teacher is None else [f"{member.name} {member.revision}" for member in teacher.members]
+    sources = [task.model(name) for name in ref.members]
+    members = [f"{each.name} {each.revision or (each.path and hash_weights(each.path))}" for each in sources]
+    return {"start": _name_start(ref, weights), "members (revisions)": members, "teacher (revisions)": taught}
 
 
 def _write_card(task: Task, info: dict[str, Any], path: Path) -> None:
@@ -134,7 +166,8 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     teacher = load_teacher(task, recipe, spec)
     rows = read_rows(task, options.data, options.flags)
     sets = load_splits(task, recipe, spec, rows, options.seed)
-    same = _identify(task, ref, rows, sets, recipe, options) | {"search": plan.kind}
+    same = _identify(task, ref, rows, sets, recipe, options) | _name_sources(task, ref, weights, teacher)
+    same["search"] = plan.kind
     open_progress(options.out / PROGRESS, same, options.resume)
     table = search_recipes(
         lambda changed: _build(task, ref, changed, weights)[0],
@@ -160,7 +193,7 @@ def _identify(  # noqa: PLR0913 - each is a part of what must be the same
 ) -> dict[str, Any]:
     """What an interrupted training or search must have in common with the one that goes on with it."""
     counts = {split: len(images.labels) for split, images in sets.items()}
-    same = {"task": task.name, "architecture": ref.architecture, "seed": options.seed, "images": counts}
+    same = {"task": task.name, "architecture": ref.architecture, "seed": options.seed, "images of each split": counts}
     same["data (digest of pictures, labels and splits)"] = _digest(rows)
     return same | dataclasses.asdict(recipe)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -36,19 +35,17 @@ def count_workers(model: Any, images: int, recipe: Recipe) -> int:
     return max(0, min(1, spare)) if single and heavy and images >= _MANY * recipe.batch_size else 0
 
 
-def build_arguments(recipe: Recipe, images: int, out: Path, seed: int, workers: int) -> TrainingArguments:
+def build_arguments(recipe: Recipe, out: Path, seed: int, workers: int) -> TrainingArguments:
     """What the Trainer is told.
 
     Args:
         recipe: how to train.
-        images: to train on.
         out: folder of the Trainer's checkpoints.
         seed: of the order of the images.
         workers: processes that prepare batches, from `count_workers`.
     """
     gpu, processes = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", 1))
     plateau = recipe.schedule == "plateau"
-    steps = math.ceil(images / recipe.batch_size) * recipe.epochs
     arguments = TrainingArguments(
         output_dir=str(out),
         num_train_epochs=recipe.epochs,
@@ -58,7 +55,7 @@ def build_arguments(recipe: Recipe, images: int, out: Path, seed: int, workers: 
         per_device_eval_batch_size=2 * recipe.batch_size,
         lr_scheduler_type=_SCHEDULES[recipe.schedule],
         lr_scheduler_kwargs={"factor": 0.5, "patience": 1} if plateau else {},
-        warmup_steps=0 if plateau else round(recipe.warmup * steps),
+        warmup_steps=0 if plateau else recipe.warmup,  # a share of the steps, of any size of batch
         bf16=bf16_helps(),
         use_cpu=not gpu,
         ddp_backend=None if gpu or processes == 1 else "gloo",

@@ -27,6 +27,11 @@ def check_split(model: PreTrainedModel, parts: Parts, spec: InputSpec, name: str
     if not isinstance(parts.classifier, nn.Linear):
         kind = type(parts.classifier).__name__
         raise TaskError(f"{name} ends in {kind}, not in one linear layer, into which a temperature can be folded.")
+    if parts.prefix is not None and spec.height != spec.width:
+        raise TaskError(
+            f"{name} takes tokens of an input of {spec.height} x {spec.width} pixels. Their places are known for a "
+            "square alone. Take another architecture."
+        )
     source = torch.Generator().manual_seed(0)
     inputs = torch.rand(1, len(spec.mean), spec.height, spec.width, generator=source)
     training = model.training
