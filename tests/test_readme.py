@@ -227,12 +227,14 @@ def test_figures_come_from_the_committed_result_files(task):
 @pytest.mark.data
 @pytest.mark.skipif(not has_starters("covid"), reason="no starter models of covid")
 def test_evaluate_command_with_data_gives_the_readmes_figures(published, tmp_path):
+    """On OpenVINO, where that agrees with torch: figures equal to about three digits, as the README says."""
     from evaluation.run import main
 
     words = ["--task", "covid", *options_of("python -m evaluation.run --task covid")]
     words = [str(published / word.removeprefix("data/")) if word.startswith("data/") else word for word in words]
     with contextlib.redirect_stdout(io.StringIO()):
-        assert main([*words, "--out", str(tmp_path), "--robustness", "0", "--heatmaps", "0", "--margins", "0"]) == 0
+        less = [word for check in ("--robustness", "--heatmaps", "--margins") for word in (check, "0")]
+        assert main([*words, "--out", str(tmp_path), "--compute", "auto", *less]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     committed = json.loads((ROOT / "evaluation" / "results" / "covid.json").read_text())
     for model, scores in committed["models"].items():
