@@ -88,8 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     leave_in_order(
         "SIGINT", "SIGTERM", "SIGHUP", status=0
     )  # so that uploads go, and a Space's last flags reach the Hub
-    if "GRADIO_TEMP_DIR" not in os.environ:
-        os.environ["GRADIO_TEMP_DIR"] = str(make_folder("uploads"))
+    os.environ["GRADIO_TEMP_DIR"] = str(make_folder("uploads", os.environ.get("GRADIO_TEMP_DIR")))
     try:
         with HEAVY_IMPORTS:
             from reading_room.app import build_app, launch_options  # gradio takes seconds to import
