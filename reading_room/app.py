@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -20,6 +21,7 @@ from reading_room.origins import OwnPages, find_names
 from reading_room.reading_page import DISCLAIMER, build_reading_page
 from reading_room.review_page import build_review_page
 from reading_room.room import Room
+from reading_room.sent_files import settle_files
 from reading_room.streams import SettledStreams
 from reading_room.themes import EarlyThemes, build_switch, build_theme, read_looks
 from reading_room.uploads import forgetting
@@ -84,10 +86,23 @@ class ReadingRoom(gr.Blocks):
         """
         if not self.mcp_server_obj and any(map(_is_link, inputs)):
             raise gr.Error("The room fetches nothing from elsewhere. Send the file itself.", print_exception=False)
+        if self.mcp_server_obj:
+            inputs = await self._settle(block_fn, inputs)
         try:
             return await super().preprocess_data(block_fn, inputs, *args, **options)
         except ValidationError:
             raise gr.Error(_NO_FILE, print_exception=False) from None
+
+    async def _settle(self, block_fn: Any, inputs: list[Any]) -> list[Any]:
+        """What assistants sent, its files in gradio's terms."""
+        settled = list(inputs)
+        for index, (block, sent) in enumerate(zip(block_fn.inputs, inputs, strict=False)):
+            if isinstance(block, gr.File):
+                try:
+                    settled[index] = await asyncio.to_thread(settle_files, sent)
+                except ValueError:
+                    raise gr.Error(_NO_FILE, print_exception=False) from None
+        return settled
 
     def close(self, *args: Any, **options: Any) -> None:
         """Closes as `gr.Blocks.close` does; what is not on the Hub yet gets a last, short chance."""

@@ -73,6 +73,19 @@ def test_every_public_action_is_a_tool_and_nothing_of_the_page_is(address, untra
     assert all(label in answer.content[0].text for label in untrained.labels)
 
 
+def test_files_are_ranked(address, data_uri, image):
+    _, answer = ask(address, "rank", {"files": [data_uri], "task": "phantom"})
+    assert not answer.isError, answer.content[0].text
+    assert image.sha256 in answer.content[0].text
+
+
+def test_what_is_no_file_in_a_list_is_refused_in_words(address):
+    for sent in ("/etc/passwd", "data:image/png;base64,A"):
+        _, answer = ask(address, "rank", {"files": [sent], "task": "phantom"})
+        assert answer.isError
+        assert "This is not a file" in answer.content[0].text
+
+
 def test_what_is_wrong_reaches_the_caller(address):
     record = {"task": "phantom", "image_sha256": "none", "reader": "ann", "corrected_label": "Nodule"}
     _, answer = ask(address, "flag", {"record": record})
