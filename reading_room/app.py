@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 from gradio_client.utils import is_http_url_like
+from httpx import HTTPError
 from pydantic import ValidationError
 from starlette.middleware import Middleware
 
@@ -30,6 +31,10 @@ from reading_room.worklist_page import build_worklist_page
 
 _NO_FILE = (
     "This is not a file. Send one as gradio_client does: handle_file(path), or a list of these where many are asked."
+)
+_OUT_OF_REACH = (
+    "The room cannot fetch this file: its address is not on the internet, or does not answer. Upload it to the room, "
+    "or send it as a data: address."
 )
 SESSIONS = 500  # kept at most, about 0.4 MiB each; the one used longest ago goes first
 _STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9)}
@@ -92,6 +97,10 @@ class ReadingRoom(gr.Blocks):
             return await super().preprocess_data(block_fn, inputs, *args, **options)
         except ValidationError:
             raise gr.Error(_NO_FILE, print_exception=False) from None
+        except (ValueError, HTTPError):
+            if not any(map(_is_link, inputs)):
+                raise
+            raise gr.Error(_OUT_OF_REACH, print_exception=False) from None
 
     async def _settle(self, block_fn: Any, inputs: list[Any]) -> list[Any]:
         """What assistants sent, its files in gradio's terms."""

@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+from urllib.parse import quote
 
+import httpx
 import pytest
+import safehttpx
 
 from reading_room import panels
 from reading_room.app import build_app, launch_options
@@ -77,6 +80,27 @@ def test_files_are_ranked(address, data_uri, image):
     _, answer = ask(address, "rank", {"files": [data_uri], "task": "phantom"})
     assert not answer.isError, answer.content[0].text
     assert image.sha256 in answer.content[0].text
+
+
+def test_the_address_of_an_upload_is_the_upload(app, address, image):
+    sent = httpx.post(f"{app.local_url}gradio_api/upload", files={"files": ("DOE JANE.png", encode_png(image))})
+    file = f"{app.local_url}gradio_api/file={quote(sent.json()[0])}"
+    for tool, named in (("read", {"file": file}), ("rank", {"files": [file]})):
+        _, answer = ask(address, tool, {**named, "task": "phantom"})
+        assert not answer.isError, answer.content[0].text
+        assert image.sha256 in answer.content[0].text
+
+
+@pytest.mark.parametrize("path", ["", "gradio_api/file=/etc/passwd", "gradio_api/file={uploads}/../x"])
+def test_another_local_address_is_refused_in_words(app, address, uploads, monkeypatch, capfd, path):
+    async def know_none(_):
+        return []
+
+    monkeypatch.setattr(safehttpx, "async_resolve_hostname_google", know_none)
+    _, answer = ask(address, "read", {"file": app.local_url + path.format(uploads=uploads), "task": "phantom"})
+    assert answer.isError
+    assert "The room cannot fetch this file" in answer.content[0].text
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_what_is_no_file_in_a_list_is_refused_in_words(address):
