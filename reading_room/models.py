@@ -217,6 +217,8 @@ def show_card(task: Task, model: str, reports: Path) -> str:
         raise TaskError(
             f"{model} has no card, and its config lacks second_read.{error.args[0]}, which one shows. Train it anew."
         ) from error
+    except _ODD as error:
+        raise TaskError(f"{model} has no card, and its config holds what none can show. Train it anew.") from error
 
 
 def tame(markdown: str) -> str:

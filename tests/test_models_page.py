@@ -188,6 +188,11 @@ def test_a_card_is_made_of_the_config_or_says_what_that_lacks(covid, tmp_path, m
     task = dataclasses.replace(covid, models=(ref,))
     assert "Not a medical device" in models.show_card(task, "vit_tiny", tmp_path)
     config = json.loads((folder / "config.json").read_text())
+    recipe, config["second_read"]["recipe"] = config["second_read"]["recipe"], None
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TaskError, match=r"its config holds what none can show"):
+        models.show_card(task, "vit_tiny", tmp_path)
+    config["second_read"]["recipe"] = recipe
     del config["second_read"]["ood_references"]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(TaskError, match=r"its config lacks second_read\.ood_references"):
