@@ -17,6 +17,7 @@ from reading_room.panels import Panels
 from reading_room.plates import Plates
 from reading_room.withdrawals import Withdrawals
 from xray_models import flags
+from xray_models.images import ImageError
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import choose
 
@@ -120,12 +121,17 @@ class Room:
         from xray_models import attribution  # torch, which takes seconds to import, is there by now
 
         own = type(panel)(panel.task, [panel.checkpoints[model]], panel.device).read(image).opinions[0]
-        heatmap = attribution.explain(panel.checkpoints[model], image, label or str(own.label), method)
+        if own.probs is None:
+            raise IntakeError(f"{model} is unavailable: {own.reason}")
+        try:
+            heatmap = attribution.explain(panel.checkpoints[model], image, label or str(own.label), method)
+        except ImageError as error:
+            raise IntakeError(str(error)) from error
         stats = {
             "model": model,
             "method": method,
             "label": heatmap.label,
-            "probability": (own.probs or {})[heatmap.label],
+            "probability": own.probs[heatmap.label],
             "signed": heatmap.signed,
             "height": image.pixels.shape[0],
             "width": image.pixels.shape[1],
