@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reading_room.accounts import read_accounts
-from reading_room.scratch import make_folder
+from reading_room.scratch import is_own, make_folder
 from xray_models.commands import leave, leave_in_order, refuse
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import choose, task_names
@@ -88,9 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     leave_in_order(
         "SIGINT", "SIGTERM", "SIGHUP", status=0
     )  # so that uploads go, and a Space's last flags reach the Hub
-    if "GRADIO_TEMP_DIR" not in os.environ:
-        os.environ["GRADIO_TEMP_DIR"] = str(make_folder("uploads"))
     try:
+        given = os.environ.get("GRADIO_TEMP_DIR")
+        if not given or not is_own(Path(given)):
+            os.environ["GRADIO_TEMP_DIR"] = str(make_folder("uploads", given))
         with HEAVY_IMPORTS:
             from reading_room.app import build_app, launch_options  # gradio takes seconds to import
 

@@ -64,6 +64,8 @@ def read_accounts(path: Path) -> Accounts:
                 f"{path}, line {number}: expected name:hash with a bcrypt hash, not a password as it is typed. "
                 f"Write it with: python -m reading_room.accounts {path} NAME"
             )
+        if name != name.strip():  # as the page takes what is typed, so that nobody could log in
+            raise AccountError(f"{path}, line {number}: {name!r} has a space at an end. Remove the space.")
         if name in hashes:
             raise AccountError(f"{path}, line {number}: {name!r} has a line already. Remove one of them.")
         hashes[name] = text.strip()
@@ -86,8 +88,10 @@ def put_account(path: Path, name: str, password: str) -> None:
     Raises:
         AccountError: for a name or a password that cannot be.
     """
-    if not name or not name.isprintable() or ":" in name or name.startswith("#"):
-        raise AccountError(f"The name {name!r} cannot be: it must not be empty, hold a colon or start with #.")
+    if not name or name != name.strip() or not name.isprintable() or ":" in name or name.startswith("#"):
+        raise AccountError(
+            f"The name {name!r} cannot be: it must not be empty, hold a colon, start with #, or have a space at an end."
+        )
     if not 8 <= len(password.encode()) <= _LONGEST:
         raise AccountError(f"The password must have 8 to {_LONGEST} bytes.")
     lines = _read_lines(path) if path.exists() else []

@@ -23,6 +23,14 @@ _RECORD = {
     "type": "object",
     "description": "task, image_sha256, reader and corrected_label; and confidence, reason, comment or regions.",
 }
+_FILE = {  # as gradio and its MCP server know an upload, in place: they find no pointer below a list
+    "type": "object",
+    "properties": {
+        "path": {"type": "string"},
+        "meta": {"type": "object", "properties": {"_type": {"type": "string", "const": "gradio.FileData"}}},
+    },
+    "required": ["path", "meta"],
+}
 
 
 def build_api(room: Room) -> None:
@@ -36,6 +44,7 @@ def build_api(room: Room) -> None:
         record, answer = gr.JSON(label="record"), gr.JSON(label="answer")
         flag_id = gr.Textbox(label="flag_id")
         record.api_info = lambda: _RECORD  # gradio's own for JSON is no valid schema, so that MCP refuses every call
+        files.api_info = lambda: {"type": "array", "items": _FILE}
         text, trigger = gr.Textbox(label="text"), gr.Button()
 
         def read(file: str, task: str, request: gr.Request) -> dict:
@@ -44,8 +53,8 @@ def build_api(room: Room) -> None:
         def explain(file: str, task: str, model: str, method: str, label: str, request: gr.Request) -> dict:
             return room.explain(file, task, model, method, label, name_reader(request))
 
-        def rank(paths: list[str], task: str, request: gr.Request) -> list[dict[str, Any]]:
-            return room.rank(paths, task, name_reader(request))
+        def rank(files: list[str], task: str, request: gr.Request) -> list[dict[str, Any]]:
+            return room.rank(files, task, name_reader(request))
 
         def commit(file: str, task: str, label: str, confidence: float, request: gr.Request) -> dict:
             return room.commit(file, task, label, confidence, name_reader(request))

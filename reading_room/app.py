@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 from gradio_client.utils import is_http_url_like
+from httpx import HTTPError
 from pydantic import ValidationError
 from starlette.middleware import Middleware
 
@@ -20,6 +22,7 @@ from reading_room.origins import OwnPages, find_names
 from reading_room.reading_page import DISCLAIMER, build_reading_page
 from reading_room.review_page import build_review_page
 from reading_room.room import Room
+from reading_room.sent_files import settle_files
 from reading_room.streams import SettledStreams
 from reading_room.themes import EarlyThemes, build_switch, build_theme, read_looks
 from reading_room.uploads import forgetting
@@ -28,6 +31,10 @@ from reading_room.worklist_page import build_worklist_page
 
 _NO_FILE = (
     "This is not a file. Send one as gradio_client does: handle_file(path), or a list of these where many are asked."
+)
+_OUT_OF_REACH = (
+    "The room cannot fetch this file: its address is not on the internet, or does not answer. Upload it to the room, "
+    "or send it as a data: address."
 )
 SESSIONS = 500  # kept at most, about 0.4 MiB each; the one used longest ago goes first
 _STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9)}
@@ -84,10 +91,27 @@ class ReadingRoom(gr.Blocks):
         """
         if not self.mcp_server_obj and any(map(_is_link, inputs)):
             raise gr.Error("The room fetches nothing from elsewhere. Send the file itself.", print_exception=False)
+        if self.mcp_server_obj:
+            inputs = await self._settle(block_fn, inputs)
         try:
             return await super().preprocess_data(block_fn, inputs, *args, **options)
         except ValidationError:
             raise gr.Error(_NO_FILE, print_exception=False) from None
+        except (ValueError, HTTPError):
+            if not any(map(_is_link, inputs)):
+                raise
+            raise gr.Error(_OUT_OF_REACH, print_exception=False) from None
+
+    async def _settle(self, block_fn: Any, inputs: list[Any]) -> list[Any]:
+        """What assistants sent, its files in gradio's terms."""
+        settled = list(inputs)
+        for index, (block, sent) in enumerate(zip(block_fn.inputs, inputs, strict=False)):
+            if isinstance(block, gr.File):
+                try:
+                    settled[index] = await asyncio.to_thread(settle_files, sent)
+                except ValueError:
+                    raise gr.Error(_NO_FILE, print_exception=False) from None
+        return settled
 
     def close(self, *args: Any, **options: Any) -> None:
         """Closes as `gr.Blocks.close` does; what is not on the Hub yet gets a last, short chance."""

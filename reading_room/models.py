@@ -27,6 +27,8 @@ _GUARD = (  # the base keeps links to the report's own sections inside the frame
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; font-src data:; '
     "style-src 'unsafe-inline'\">"
 )
+_ODD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # raised by values of another kind
+_DAMAGED = "Its config.json, or the metrics.json of its evaluation, holds what cannot be shown. Pull or train it anew."
 
 
 class Entry(NamedTuple):
@@ -68,9 +70,11 @@ def read_metrics(task: Task, reports: Path) -> list[Mapping[str, Any]]:
     found = []
     for path in (reports / task.name / "metrics.json", RESULTS / f"{task.name}.json"):
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            evaluation = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
+        if isinstance(evaluation, Mapping):
+            found.append(evaluation)
     return found
 
 
@@ -95,12 +99,20 @@ def _describe(task: Task, ref: ModelRef, metrics: Sequence[Mapping[str, Any]]) -
         reason, sign, command = str(error).partition("python -m ")
         return Entry(ref.name, problem=re.sub(r"[^.]*: $", "", reason).strip() or reason, command=sign + command)
     revision = ref.revision or hash_weights(folder)
-    info = config.get("second_read") or {}
+    entry = Entry(ref.name, revision, config.get("second_read") or {})
     try:
-        figures = _find_figures(task, ref, revision, info, metrics)
+        entry = _add_figures(task, ref, entry, metrics)
+        render_models(task, [entry])
+    except _ODD:
+        return Entry(ref.name, revision, problem=_DAMAGED)
+    return entry
+
+
+def _add_figures(task: Task, ref: ModelRef, entry: Entry, metrics: Sequence[Mapping[str, Any]]) -> Entry:
+    try:
+        return entry._replace(figures=_find_figures(task, ref, entry.revision, entry.info, metrics))
     except (KeyError, TypeError):
-        return Entry(ref.name, revision, info, problem="Its config holds no test figures.")
-    return Entry(ref.name, revision, info, figures)
+        return entry._replace(problem="Its config holds no test figures.")
 
 
 def _find_figures(
@@ -109,7 +121,7 @@ def _find_figures(
     for evaluation in metrics:
         try:
             return take_figures(task, ref.name, revision, evaluation)
-        except (TaskError, KeyError):  # of other weights, or of another split
+        except (TaskError, *_ODD):  # of other weights, or of another split; or damaged
             continue
     return list_figures(info)
 
@@ -145,12 +157,13 @@ def _render_data(task: Task, entries: Sequence[Entry]) -> str:
 def _render_entry(entry: Entry, joined: bool) -> list[str]:
     origin = " @ ".join(escape(part) for part in (entry.repo, entry.revision[:12]) if part)
     name = f"<b>{escape(title_of(entry.model))}</b><small class='sr-quiet'>{origin}</small>"
+    leave = tables.render_button("leave", entry.model, "Take out", f"Take {entry.model} out of the panel")
+    leave = leave if joined else ""
     if not entry.revision:
         command = f"<code>{escape(entry.command)}</code>" if entry.command else ""
-        return [name, f"{tables.render_mark('Missing', 'bad')} {escape(entry.problem)}{command}", *["–"] * 5]
-    card = tables.render_button("card", entry.model, "Card", f"Show the card of {title_of(entry.model)}")
-    if joined:
-        card += tables.render_button("leave", entry.model, "Take out", f"Take {entry.model} out of the panel")
+        problem = f"{tables.render_mark('Missing', 'bad')} {escape(entry.problem)}{command}"
+        return [name, problem, *["–"] * 4, leave or "–"]
+    card = tables.render_button("card", entry.model, "Card", f"Show the card of {title_of(entry.model)}") + leave
     if entry.figures is None:
         return [name, f"{tables.render_mark('No figures', 'warn')} {escape(entry.problem)}", *["–"] * 4, card]
     figures, info = entry.figures, entry.info
@@ -204,6 +217,8 @@ def show_card(task: Task, model: str, reports: Path) -> str:
         raise TaskError(
             f"{model} has no card, and its config lacks second_read.{error.args[0]}, which one shows. Train it anew."
         ) from error
+    except _ODD as error:
+        raise TaskError(f"{model} has no card, and its config holds what none can show. Train it anew.") from error
 
 
 def tame(markdown: str) -> str:

@@ -61,17 +61,17 @@ class Panels:
                     self._panels.move_to_end(task)
                     return panel
             panel = import_panel().load(self.tasks[task])
-            self._keep(task, panel)
+            with self._choosing:
+                self._panels[task] = panel
+                self._make_room()
             threading.Thread(target=self._speed_up, args=(task, panel), daemon=True).start()
             return panel
 
-    def _keep(self, task: str, panel: Panel) -> None:
-        """Keeps a panel, and lets go of those for which there is no memory."""
-        with self._choosing:
-            self._panels[task] = panel
-            while len(self._panels) > 1 and sum(kept.memory for kept in self._panels.values()) > self.budget:
-                name, _ = self._panels.popitem(last=False)
-                _log.info("the models of task %s are let go; they are loaded again when asked for", name)
+    def _make_room(self) -> None:
+        """Lets go of panels for which there is no memory; for who holds `_choosing`."""
+        while len(self._panels) > 1 and sum(kept.memory for kept in self._panels.values()) > self.budget:
+            name, _ = self._panels.popitem(last=False)
+            _log.info("the models of task %s are let go; they are loaded again when asked for", name)
 
     def spare(self, task: str) -> int:
         """Bytes that a further model of a task may take beside the others, all of which are loaded for that."""
@@ -109,8 +109,9 @@ class Panels:
         panel.choose_engines(self.engine)
         engines = ", ".join(f"{name}: {engine}" for name, engine in panel.engines.items())
         _log.info("task %s runs on %s", panel.task.name, engines)
-        if self._panels.get(task) is panel:
-            self._keep(task, panel)  # an engine has weights of its own
+        with self._choosing:
+            if self._panels.get(task) is panel:  # it may have been let go, or replaced, meanwhile
+                self._make_room()  # an engine has weights of its own
 
     def warm(self, task: str) -> None:
         """Loads a panel in the background once the page is up, so that the first image does not wait for it."""

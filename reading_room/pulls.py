@@ -7,12 +7,13 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from reading_room.panels import Panels, import_panel
-from xray_models.tasks import CONSENSUS, ModelRef, TaskError, choose
+from xray_models.tasks import CONSENSUS, ModelRef, Task, TaskError, choose
 
 if TYPE_CHECKING:
     from xray_models.checkpoints import Checkpoint
 
-_GROWTH = 4  # times what its file takes: weights in half precision become single, and OpenVINO has its own
+_COPIES = 2  # of a model's weights: OpenVINO has its own
+_GROWTH = 2 * _COPIES  # times what its file takes: weights in half precision become single
 
 
 class Pulled(NamedTuple):
@@ -45,11 +46,29 @@ def pull_into(panels: Panels, task: str, wanted: str) -> Pulled:
     same = next((own.name for own in known.models if own.repo == ref.repo), None)
     if same is not None:
         raise TaskError(f"{ref.repo} is in the panel already, as {same!r}. Take it out first, or leave it.")
-    pull_model(api, known, ref, panels.spare(task) // _GROWTH)
+    spare = panels.spare(task)
+    pull_model(api, known, ref, spare // _GROWTH)
+    _weigh(known, ref, spare // _COPIES)
     checkpoint = _try(panels, task, ref)
     panels.add(task, ref)
     info = getattr(checkpoint.model.config, "second_read", None) or {}
     return Pulled(ref, "temperature" in info)
+
+
+def _weigh(task: Task, ref: ModelRef, limit: int) -> None:
+    """Refuses, before it is loaded, a model that takes too much memory, or whose file does not hold all of it."""
+    from xray_models.checkpoints import weigh_checkpoint  # torch, which takes seconds to import, is there by now
+    from xray_models.hub_client import HubError
+
+    try:
+        size = weigh_checkpoint(task, ref)
+    except (TaskError, ImportError) as error:  # the latter for a kind of model that needs a further package
+        raise TaskError(f"{ref.repo} cannot answer here: {error}") from error
+    if size > limit:
+        raise HubError(
+            f"{ref.repo} takes {size / 1e6:.0f} MB of memory; a further model here may take {limit / 1e6:.0f} MB. "
+            "Take a smaller one."
+        )
 
 
 def _try(panels: Panels, task: str, ref: ModelRef) -> Checkpoint:

@@ -17,6 +17,7 @@ from reading_room.panels import Panels
 from reading_room.plates import Plates
 from reading_room.withdrawals import Withdrawals
 from xray_models import flags
+from xray_models.images import ImageError
 from xray_models.readings import Opinion, Reading
 from xray_models.tasks import choose
 
@@ -120,12 +121,17 @@ class Room:
         from xray_models import attribution  # torch, which takes seconds to import, is there by now
 
         own = type(panel)(panel.task, [panel.checkpoints[model]], panel.device).read(image).opinions[0]
-        heatmap = attribution.explain(panel.checkpoints[model], image, label or str(own.label), method)
+        if own.probs is None:
+            raise IntakeError(f"{model} is unavailable: {own.reason}")
+        try:
+            heatmap = attribution.explain(panel.checkpoints[model], image, label or str(own.label), method)
+        except ImageError as error:
+            raise IntakeError(str(error)) from error
         stats = {
             "model": model,
             "method": method,
             "label": heatmap.label,
-            "probability": (own.probs or {})[heatmap.label],
+            "probability": own.probs[heatmap.label],
             "signed": heatmap.signed,
             "height": image.pixels.shape[0],
             "width": image.pixels.shape[1],
@@ -177,7 +183,6 @@ class Room:
         _check_record(record)
         task = self.panels.tasks[choose("task", record["task"], self.panels.tasks)]
         case = self.cases.get(task.name, record["image_sha256"])
-        self._refuse_taken(str(record.get("flag_id") or ""), task.name, case.image.sha256, who)
         first = None
         if self.blinded or record.get("mode") == "blinded":  # nobody says so without having committed to a label
             first = self.commitments.require(who, task.name, case.image.sha256)
@@ -189,15 +194,11 @@ class Room:
             disagreement=said.disagreement if said else None,
             source_name_hash=case.name_hash,
         )
-        flag_id = self.ledger.append(flag, case.image, task)
-        self.withdrawals.remember(who, dataclasses.replace(flag, flag_id=flag_id))
+        with self.deciding:
+            self.withdrawals.refuse_taken(who, flag)
+            flag_id = self.ledger.append(flag, case.image, task)
+            self.withdrawals.remember(who, dataclasses.replace(flag, flag_id=flag_id))
         return flag_id
-
-    def _refuse_taken(self, flag_id: str, task: str, sha256: str, who: str) -> None:
-        """Raises `FlagError` for an id that a flag has which this reader did not save here."""
-        known = {found.flag_id for found in self.history.find(task, sha256)} if flag_id else set()
-        if flag_id in known and self.withdrawals.saved_by(flag_id) != (who or None):
-            raise flags.FlagError(f"flag_id {flag_id!r} is that of a flag in the ledger; leave it out for a new one.")
 
     def withdraw(self, flag_id: str, who: str = "") -> str:
         """Takes back a flag that this reader saved here: a new row rejects it as withdrawn, and nothing is deleted.

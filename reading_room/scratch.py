@@ -9,21 +9,28 @@ import tempfile
 from pathlib import Path
 
 PREFIX = "second-read-"
+_made: set[Path] = set()
 
 
-def make_folder(purpose: str) -> Path:
+def make_folder(purpose: str, within: str | None = None) -> Path:
     """Makes an empty folder that this user alone may open and that goes when the process ends.
 
     Args:
         purpose: a word for the folder's name, such as "list".
-
-    Returns:
-        The folder, in the system's folder for temporary files. What a killed process leaves there is removed by the
-        `sweep` of a later one.
+        within: where to make it; None for the system's folder for temporary files. What a killed process leaves there
+            is removed by the `sweep` of a later one.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-{os.getpid()}-"))
+    if within:
+        Path(within).mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-{os.getpid()}-", dir=within or None))
+    _made.add(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def is_own(folder: Path) -> bool:
+    """Whether this process made a folder, so that nobody else's files lie in it."""
+    return folder in _made
 
 
 def sweep() -> None:

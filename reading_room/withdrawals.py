@@ -39,9 +39,24 @@ class Withdrawals:
             while len(self._saved) > self.capacity:
                 self._saved.popitem(last=False)
 
-    def saved_by(self, flag_id: str) -> str | None:
-        """Who saved a flag here; None where that is not known, or nobody with a name."""
-        return self._saved[flag_id][0] or None if flag_id in self._saved else None
+    def refuse_taken(self, who: str, flag: Flag) -> None:
+        """Raises `FlagError` for an id that another flag has; the same flag may be sent again.
+
+        Args:
+            who: the reader.
+            flag: what is to be saved, its id the reader's own choice or "".
+        """
+        if not flag.flag_id or not isinstance(flag.flag_id, str):
+            return
+        if flag.flag_id in self._saved:
+            saver, saved = self._saved[flag.flag_id]
+            taken = saver != who or _tell(saved) != _tell(flag)
+        else:
+            known = self.history.find(flag.task, flag.image_sha256)
+            same = [found for found in known if found.flag_id == flag.flag_id]
+            taken = any(who or found.label != flag.corrected_label for found in same)
+        if taken:
+            raise FlagError(f"flag_id {flag.flag_id!r} is that of a flag in the ledger; leave it out for a new one.")
 
     def find(self, who: str, flag_id: str) -> Flag:
         """The flag, for the reader who saved it; raises `FlagError` for anybody else."""
@@ -106,6 +121,12 @@ class Withdrawals:
                 f"This flag was {found.status}{by} meanwhile; nothing was written. "
                 "Whoever decided it can do so anew on the Review page."
             )
+
+
+def _tell(flag: Flag) -> tuple:
+    """What a reader says with a flag; not what stands beside it, which is looked up anew when it is sent again."""
+    image, label = (flag.task, flag.image_sha256), (flag.corrected_label, flag.confidence)
+    return image, label, flag.reader, flag.reason, flag.comment, flag.regions, flag.status, flag.decides
 
 
 def _take_back(flag: Flag) -> Flag:

@@ -84,6 +84,8 @@ def test_bytes_beyond_those_that_bcrypt_looks_at_do_not_pass(file):
         ("# none\n", "has no account"),
         ("\nann\n", "line 2"),
         ("ann:{0}\nann:{0}\n", "line 2: 'ann' has a line already"),
+        ("bob:{0}\n ann:{0}\n", "line 2: ' ann' has a space at an end"),
+        ("ann :{0}\n", "line 1: 'ann ' has a space at an end"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_without_its_secrets(file, text, words):
@@ -94,7 +96,10 @@ def test_what_is_wrong_with_a_file_is_said_without_its_secrets(file, text, words
     assert words in str(caught.value) and "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "password"), [("", "x" * 8), ("a:b", "x" * 8), ("#a", "x" * 8), ("a", "short")])
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("", "x" * 8), ("a:b", "x" * 8), ("#a", "x" * 8), (" a", "x" * 8), ("a ", "x" * 8), ("a", "short")],
+)
 def test_names_and_passwords_that_cannot_be_are_refused(file, name, password):
     with pytest.raises(AccountError):
         put_account(file, name, password)

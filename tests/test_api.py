@@ -12,8 +12,10 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from reading_room.app import build_app, launch_options
+from reading_room.intake import IntakeError
+from reading_room.room import Room
 from xray_models.flags import FIELDS
-from xray_models.images import encode_png, read_image
+from xray_models.images import ImageError, encode_png, read_image
 
 RECORD = {"task": "phantom", "image_sha256": "0" * 64, "reader": "A", "corrected_label": "Nodule"}
 
@@ -70,6 +72,24 @@ def test_explain_without_a_label_takes_the_models_own(served, file):
     reading = served[0].predict(file, "phantom", api_name="/read")
     answer = served[0].predict(file, "phantom", "vit_tiny", "grad_cam", "", api_name="/explain")
     assert answer["stats"]["label"] == reading["opinions"][2]["label"]
+
+
+@pytest.mark.parametrize("label", ["", "Nodule"])
+def test_explain_of_a_model_that_does_not_answer_says_why(untrained, tmp_path, image, monkeypatch, label):
+    monkeypatch.setattr("reading_room.panels.load_tasks", lambda: {"phantom": untrained})
+    room, path = Room(tmp_path / "flags"), tmp_path / "x.png"
+    path.write_bytes(encode_png(image))
+    room.panels.get("phantom").checkpoints["resnet18"].parts.classifier.bias.data.fill_(np.nan)
+    with pytest.raises(IntakeError, match="resnet18 is unavailable: its output is not a number"):
+        room.explain(str(path), "phantom", "resnet18", "grad_cam", label)
+    assert room.explain(str(path), "phantom", "simple_cnn", "grad_cam", label)["stats"]
+
+    def refuse(*_):
+        raise ImageError("too narrow")
+
+    monkeypatch.setattr("xray_models.attribution.explain", refuse)
+    with pytest.raises(IntakeError, match="too narrow"):
+        room.explain(str(path), "phantom", "simple_cnn", "grad_cam", label)
 
 
 def test_flag_and_flags(served, file):

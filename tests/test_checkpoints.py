@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from xray_models import checkpoints
-from xray_models.checkpoints import load_checkpoint, save_checkpoint
+from xray_models.checkpoints import load_checkpoint, save_checkpoint, weigh_checkpoint
 from xray_models.damage import read_fitted
 from xray_models.panel import Panel
 from xray_models.tasks import ModelRef, TaskError
@@ -74,6 +74,13 @@ def test_half_a_swap_is_no_model(saved, untrained, monkeypatch):
 
 
 @pytest.mark.parametrize("model", [0, 1, 2])
+def test_a_model_weighs_what_it_takes_once_loaded(untrained, model):
+    ref = untrained.models[model]
+    taken = sum(tensor.nbytes for tensor in load_checkpoint(untrained, ref).model.state_dict().values())
+    assert weigh_checkpoint(untrained, ref) == taken > (ref.path / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("model", [0, 1, 2])
 def test_weights_that_lack_a_tensor_are_refused(untrained, tmp_path, model):
     """transformers would load it with random numbers in their place, and a word in the log."""
     folder = tmp_path / "model"
@@ -81,8 +88,9 @@ def test_weights_that_lack_a_tensor_are_refused(untrained, tmp_path, model):
     state = load_file(folder / "model.safetensors")
     lost = sorted(state)[len(state) // 2]
     save_file({name: tensor for name, tensor in state.items() if name != lost}, folder / "model.safetensors")
-    with pytest.raises(TaskError, match=f"lack 1 of its tensors, which would be random: {lost}"):
-        load_checkpoint(untrained, ModelRef("own", checkpoint=str(folder)))
+    for work in (load_checkpoint, weigh_checkpoint):
+        with pytest.raises(TaskError, match=f"lack 1 of its tensors, which would be random: {lost}"):
+            work(untrained, ModelRef("own", checkpoint=str(folder)))
 
 
 def test_weights_that_were_cut_off_are_refused(saved, untrained):

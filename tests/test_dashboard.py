@@ -29,6 +29,13 @@ def test_wrong_commands_are_sentences(tmp_path, capsys):
     assert "Leave one of them out" in capsys.readouterr().err
 
 
+def test_a_folder_for_uploads_that_cannot_be_is_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "uploads"))
+    assert dashboard.main(["--flags", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_mcp_without_its_package_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(dashboard.importlib.util, "find_spec", lambda name: None)
     assert dashboard.main(["--mcp"]) == 2

@@ -143,8 +143,25 @@ def test_an_id_that_is_taken_is_refused_so_that_nobody_undoes_anothers_flag(desk
     _, flag_id = flagging.save_flag(desk, shown, FIELDS, "", "ann")
     record = {"task": shown.task, "image_sha256": shown.sha256, "flag_id": flag_id} | FIELDS
     assert desk.room.flag(record, "ann") == flag_id  # sent twice, it is one flag
+    for other in ({"corrected_label": "Normal"}, {"comment": "large"}, {"confidence": 1.0}):
+        for who in ("ann", "bob"):
+            with pytest.raises(FlagError, match=f"flag_id '{flag_id}' is that of a flag in the ledger"):
+                desk.room.flag(record | other, who)
+    assert {row["corrected_label"] for row in rows(desk)} == {"Nodule"}
     desk.room.withdrawals = Withdrawals(desk.room.ledger, desk.room.history)  # as after a restart
     with pytest.raises(FlagError, match=f"flag_id '{flag_id}' is that of a flag in the ledger"):
         desk.room.flag(record, "bob")
     with pytest.raises(FlagError, match="by the reader who saved it"):
         desk.room.withdraw(flag_id, "bob")
+
+
+def test_an_id_is_of_one_flag_where_nobody_has_a_name(desk, shown):
+    record = {"task": shown.task, "image_sha256": shown.sha256, "flag_id": "abc"} | FIELDS
+    for _ in range(2):
+        assert desk.room.flag(record) == desk.room.flag(record) == "abc"
+        with pytest.raises(FlagError, match="flag_id 'abc' is that of a flag in the ledger"):
+            desk.room.flag(record | {"corrected_label": "Normal"})
+        desk.room.withdrawals = Withdrawals(desk.room.ledger, desk.room.history)  # as after a restart
+    for odd in (["abc"], 3):
+        with pytest.raises(FlagError, match="it must be text"):
+            desk.room.flag(record | {"flag_id": odd})

@@ -346,6 +346,31 @@ def test_a_folder_that_is_not_fit_is_not_uploaded(hub, task):
     assert not hub.requests
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"second_read": {"test": None}},
+        {"second_read": {"temperature": "x"}},
+        {"second_read": {"counts": []}},
+        {"second_read": {"recipe": None}},
+        {"pretrained_cfg": None},
+        {"model_args": 1},
+        {"architecture": 1},
+    ],
+)
+def test_a_damaged_config_is_one_sentence(hub, task, wrong, capsys):
+    folder = task.model("resnet18").path
+    config = json.loads((folder / "config.json").read_text())
+    second = config["second_read"] | wrong.get("second_read", {})
+    (folder / "config.json").write_text(json.dumps(config | wrong | {"second_read": second}))
+    with pytest.raises(HubError, match=r"config\.json of 'resnet18' holds a value of another kind"):
+        push(task, "resnet18")
+    assert not hub.requests
+    if "second_read" in wrong:
+        assert command.main(["card", "--task", "phantom", "--model", "resnet18"]) == 2
+        assert capsys.readouterr().err.startswith("error: config.json of 'resnet18'")
+
+
 def test_remote_code_stands_alone():
     own = [name for name, cls in CONFIG_MAPPING._extra_content.items() if cls.__module__.startswith("xray_models.")]
     assert "second_read_simple_cnn" in own

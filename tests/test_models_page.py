@@ -91,6 +91,75 @@ def test_a_model_without_figures_says_so(untrained, tmp_path):
     assert models.render_models(untrained, entries).count("No figures</span>") == 3
 
 
+@pytest.fixture
+def odd(untrained, tmp_path):
+    """A task whose first model has a config of which `second_read` is to be said, and metrics."""
+
+    def make(second, metrics=None):
+        folder = shutil.copytree(untrained.models[0].path, tmp_path / "odd", dirs_exist_ok=True)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"second_read": second}))
+        (tmp_path / "phantom").mkdir(exist_ok=True)
+        (tmp_path / "phantom" / "metrics.json").write_text(json.dumps(metrics))
+        ref = dataclasses.replace(untrained.models[0], checkpoint=str(folder))
+        return dataclasses.replace(untrained, models=(ref, *untrained.models[1:]))
+
+    return make
+
+
+def say_all(task):
+    """A config's `second_read` with all that the page shows."""
+    by_label = dict.fromkeys(task.labels, 0.5)
+    test = dict.fromkeys(("accuracy", "balanced_accuracy", "auroc", "nll", "ece"), 0.5)
+    test |= {"support": dict.fromkeys(task.labels, 2), "sensitivity": by_label, "specificity": by_label}
+    return {"test": test, "counts": {"test": 10}, "temperature": 1.0, "ece_before": 0.1}
+
+
+ODD = [
+    ("temperature", None),
+    ("temperature", "x"),
+    ("ece_before", "0.1"),
+    ("counts", "many"),
+    ("counts", {"test": None}),
+    ("test", {"accuracy": float("inf")}),
+    ("test", {"sensitivity": "x"}),
+    ("test", {"support": [1]}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), ODD)
+def test_a_figure_that_cannot_be_shown_takes_no_other_model_from_the_page(odd, untrained, tmp_path, key, value):
+    whole = say_all(untrained)
+    value = whole["test"] | value if key == "test" else value
+    task = odd({**whole, key: value})
+    entries = models.list_models(task, tmp_path)
+    assert entries[0].revision and entries[0].problem and entries[0].figures is None
+    html = models.render_models(task, entries, ["simple_cnn"])
+    assert html.count('data-action="card"') == 3 and html.count('data-action="leave"') == 1
+
+
+@pytest.mark.parametrize("second", [[1], "x", 3])
+def test_a_second_read_that_is_no_mapping_is_a_problem(odd, tmp_path, second):
+    task = odd(second)
+    entries = models.list_models(task, tmp_path)
+    assert "cannot be shown" in entries[0].problem
+    assert models.render_models(task, entries, ["simple_cnn"]).count('data-action="leave"') == 1
+
+
+@pytest.mark.parametrize("models_of", [None, [], "x", {"simple_cnn": []}])
+def test_metrics_that_are_none_are_left_out(odd, untrained, tmp_path, models_of):
+    whole = say_all(untrained)
+    for metrics in ([], "x", 3, {"task": "phantom", "split": "test", "models": models_of}):
+        entry = models.list_models(odd(whole, metrics), tmp_path)[0]
+        assert entry.figures.whole["accuracy"].value == 0.5
+
+
+def test_a_model_that_is_missing_can_be_taken_out(untrained, tmp_path):
+    gone = ModelRef("vit", repo="owner/no-such", revision="0" * 40)
+    task = dataclasses.replace(untrained, models=(gone,))
+    assert 'data-action="leave"' in models.render_models(task, models.list_models(task, tmp_path), ["vit"])
+
+
 def test_a_model_with_other_labels_is_a_problem_not_a_crash(untrained, tmp_path):
     task = dataclasses.replace(untrained, labels=("a", "b"), positive=("a",))
     entry = models.list_models(task, tmp_path)[0]
@@ -119,6 +188,11 @@ def test_a_card_is_made_of_the_config_or_says_what_that_lacks(covid, tmp_path, m
     task = dataclasses.replace(covid, models=(ref,))
     assert "Not a medical device" in models.show_card(task, "vit_tiny", tmp_path)
     config = json.loads((folder / "config.json").read_text())
+    recipe, config["second_read"]["recipe"] = config["second_read"]["recipe"], None
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TaskError, match=r"its config holds what none can show"):
+        models.show_card(task, "vit_tiny", tmp_path)
+    config["second_read"]["recipe"] = recipe
     del config["second_read"]["ood_references"]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(TaskError, match=r"its config lacks second_read\.ood_references"):

@@ -39,6 +39,29 @@ def test_the_panel_asked_least_recently_is_let_go(loads):
     assert loads == ["one", "two", "three", "two"]
 
 
+def test_a_panel_that_was_replaced_while_it_got_its_engines_does_not_come_back(loads, monkeypatch):
+    panels = Panels()
+    panel = panels.get("one")
+    panels.engine, lock = "openvino", panels._choosing
+    monkeypatch.setattr(panel, "choose_engines", lambda _: None)
+
+    class Late:
+        """The lock, had by a model that leaves the panel just before."""
+
+        def __enter__(self):
+            panels._choosing = lock
+            panels._assemble("one", panels.tasks["one"].models[:1])
+            lock.acquire()
+
+        def __exit__(self, *_):
+            lock.release()
+
+    panels._choosing = Late()
+    panels._speed_up("one", panel)
+    panels.engine = "torch"
+    assert list(panels.get("one").checkpoints) == ["simple_cnn"]
+
+
 def test_a_panel_larger_than_the_budget_still_answers(loads):
     panels = Panels(budget=1)
     assert panels.get("one") is panels.get("one")

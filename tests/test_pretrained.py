@@ -10,9 +10,10 @@ from xray_models.architectures import build_model, split_model
 from xray_models.architectures.pretrained import find_source
 from xray_models.architectures.split_check import check_split
 from xray_models.attribution import METHODS
+from xray_models.checkpoints import weigh_checkpoint
 from xray_models.images import InputSpec
 from xray_models.recipes import Recipe
-from xray_models.tasks import TaskError
+from xray_models.tasks import ModelRef, TaskError
 
 LABELS = ["a", "b", "c d"]
 RECIPE = Recipe()
@@ -50,6 +51,7 @@ def test_a_model_of_each_kind_splits_saves_and_loads(kind, tmp_path):
     model.save_pretrained(tmp_path / "tuned")
     again = AutoModelForImageClassification.from_pretrained(tmp_path / "tuned").eval()
     assert again.config.id2label == dict(enumerate(LABELS))
+    assert weigh_checkpoint(None, ModelRef("tuned", checkpoint=str(tmp_path / "tuned"))) == again.get_memory_footprint()
     parts = split_model(again)
     assert parts.prefix == KINDS[kind][1]
     inputs = torch.randn(2, 3, 56, 56)

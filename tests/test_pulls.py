@@ -9,10 +9,12 @@ import pytest
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from reading_room import panels as panels_module
+from reading_room import pulls
 from reading_room.models_page import build_models_page
 from reading_room.pulls import pull_into
 from reading_room.room import Room
 from tests.hub_server import open_hub
+from xray_models import checkpoints
 from xray_models.hub_client import HubError, LabelsDiffer, connect
 from xray_models.panel import Panel
 from xray_models.tasks import TaskError
@@ -131,6 +133,19 @@ def test_what_cannot_join_says_why_and_changes_nothing(joined, hub, room, strang
     room.panels.budget = room.panels.get("phantom").memory + 1000
     refuse(HubError, r"ward/vit has \d+ MB; a further model here may have 0 MB", "ward/vit")
     assert [ref.name for ref in room.panels.tasks["phantom"].models] == ["simple_cnn", "resnet18"]
+    assert room.panels.added == set()
+
+
+def test_a_model_larger_than_its_file_is_refused_before_it_takes_memory(hub, room, stranger, joined, monkeypatch):
+    config = json.loads((stranger / "config.json").read_text())
+    (stranger / "config.json").write_text(json.dumps(config | {"hidden_size": 4096}))
+    publish("ward/wide", stranger)
+    monkeypatch.setattr(pulls, "_try", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(TaskError, match="ward/wide cannot answer here: .* of its tensors in another shape"):
+        pull_into(room.panels, "phantom", "ward/wide")
+    monkeypatch.setattr(checkpoints, "weigh_checkpoint", lambda *_: room.panels.spare("phantom") // 2 + 1)
+    with pytest.raises(HubError, match=r"ward/vit takes \d+ MB of memory; a further model here may take \d+ MB"):
+        pull_into(room.panels, "phantom", "ward/vit")
     assert room.panels.added == set()
 
 

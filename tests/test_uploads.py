@@ -10,6 +10,7 @@ from gradio_client import Client, handle_file
 
 from reading_room import uploads
 from reading_room.app import build_app, launch_options
+from reading_room.scratch import make_folder
 from xray_models.images import encode_png
 
 
@@ -40,6 +41,23 @@ def test_old_files_go_and_young_ones_stay(tmp_path):
     assert list_names(tmp_path) == ["logo.png"]
     assert (sent, made) == ({logo}, set())
     assert uploads.KEPT <= 600 and uploads.PAUSE <= 60
+
+
+def test_what_no_set_knows_goes_from_the_rooms_own_folder_and_from_no_other(tmp_path, monkeypatch):
+    own = make_folder("uploads", str(tmp_path / "given"))
+    (own / "hash").mkdir()
+    _, logo = make(own / "hash", "file.dcm", "logo.png")
+    make(tmp_path / "given", "others.png")
+    for folder in (own, own.parent):
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+        uploads.forget(app_of(kept=[logo]), 3600)
+        assert list_names(own / "hash") == ["file.dcm", "logo.png"]
+    uploads.forget(app_of(kept=[logo]), 0)
+    assert list_names(own / "hash") == ["file.dcm", "logo.png"]
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(own))
+    uploads.forget(app_of(kept=[logo]), 0)
+    assert list_names(own / "hash") == ["logo.png"]
+    assert (own.parent / "others.png").exists()
 
 
 def test_a_file_that_cannot_be_removed_keeps_no_other(tmp_path, monkeypatch, caplog):

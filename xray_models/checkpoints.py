@@ -187,6 +187,17 @@ def load_checkpoint(task: Task, ref: ModelRef) -> Checkpoint:
     )
 
 
+def weigh_checkpoint(task: Task, ref: ModelRef) -> int:
+    """Bytes that a model's weights would take in single precision; none of them is taken to find out.
+
+    Raises:
+        TaskError: when its files are missing or damaged, or do not hold every tensor that its config asks for.
+    """
+    folder = _locate(task, ref)
+    check_files(folder, ref.name)
+    return int(_load_whole(folder, ref.name, "meta").get_memory_footprint())
+
+
 def _load_reference(
     folder: Path, name: str, distance: float | None
 ) -> tuple[Reference | None, Mapping[str, np.ndarray]]:
@@ -198,11 +209,12 @@ def _load_reference(
         return Reference(arrays.pop("embeddings").astype(np.float32), distance), arrays
 
 
-def _load_whole(folder: Path, name: str) -> PreTrainedModel:
+def _load_whole(folder: Path, name: str, device: str | None = None) -> PreTrainedModel:
     """Loads a model, every tensor of which its files hold: transformers fills in random numbers for what they lack."""
     with blame("config.json", name, folder), blame_weights(name), _without_bars():
         model, report = AutoModelForImageClassification.from_pretrained(
             folder,
+            device_map=device,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,

@@ -11,11 +11,12 @@ fusions               their members' weights in their own file.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,16 @@ def compose_files(task: Task, ref: ModelRef) -> dict[str, bytes | Path]:
     check_config(task, config, present, f"checkpoints/{task.name}/{ref.name}")
     files: dict[str, bytes | Path] = {name: folder / name for name in FILES if name in present}
     files.setdefault("README.md", compose_card(task, ref).encode())
-    if config.get("sources"):
-        config, files["model.safetensors"] = join_members(folder)
-    if config.get("model_type") == "timm_wrapper":
-        config = serve_timm(config)
-        files["model.safetensors"] = strip_prefix(folder / "model.safetensors")
-    else:
-        auto_map, sources = collect_code(str(config.get("model_type")))
-        config = {**config, "auto_map": auto_map} if auto_map else config
-        files |= {name: text.encode() for name, text in sources.items()}
+    with _blame_config(ref.name):
+        if config.get("sources"):
+            config, files["model.safetensors"] = join_members(folder)
+        if config.get("model_type") == "timm_wrapper":
+            config = serve_timm(config)
+            files["model.safetensors"] = strip_prefix(folder / "model.safetensors")
+        else:
+            auto_map, sources = collect_code(str(config.get("model_type")))
+            config = {**config, "auto_map": auto_map} if auto_map else config
+            files |= {name: text.encode() for name, text in sources.items()}
     files["config.json"] = (json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
     return files
 
@@ -83,18 +85,33 @@ def compose_card(task: Task, ref: ModelRef, metrics: Mapping[str, Any] | None = 
         metrics: the content of a `metrics.json`, for figures with bootstrap intervals; None for its config's figures.
 
     Raises:
-        HubError: when the folder has no config, or its config no figures.
+        HubError: when the folder has no config, or its config no figures, or such as cannot be shown.
         TaskError: when the metrics are not of this model, or lack a figure.
     """
     folder = find_folder(task, ref)
     info = read_config(folder).get("second_read") or {}
     figures = None if metrics is None else _take_figures(task, ref, hash_weights(folder), metrics)
+    with _blame_config(ref.name):
+        try:
+            return render_card(task, info, figures)
+        except KeyError as error:
+            raise HubError(
+                f"config.json of {ref.name!r} lacks `second_read.{error.args[0]}`, which the card shows. "
+                f"Train it with python -m xray_models.train --task {task.name} --model {ref.name}, which writes it."
+            ) from error
+
+
+@contextlib.contextmanager
+def _blame_config(name: str) -> Iterator[None]:
+    """Says of what a model's config brings about that it is the config; raises `HubError`."""
     try:
-        return render_card(task, info, figures)
-    except KeyError as error:
+        yield
+    except (HubError, TaskError):
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise HubError(
-            f"config.json of {ref.name!r} lacks `second_read.{error.args[0]}`, which the card shows. "
-            f"Train it with python -m xray_models.train --task {task.name} --model {ref.name}, which writes it."
+            f"config.json of {name!r} holds a value of another kind than it should ({error}). Train, pull or copy the "
+            "model again."
         ) from error
 
 
