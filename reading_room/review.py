@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,6 +188,18 @@ def adjudicate(ledger: Ledger, task: Task, sha256: str, label: str, reader: str,
     return ledger.append_all(rows, open_image(newest), task)
 
 
+def _one_after_the_other(decide: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """Has a decision wait for the one before, so that each stands on what that has left."""
+
+    @wraps(decide)
+    def wait(room: Room, *words: str, **more: str) -> list[str]:
+        with room.deciding:
+            return decide(room, *words, **more)
+
+    return wait
+
+
+@_one_after_the_other
 def answer(  # noqa: PLR0913 - as `decide`, and what was seen
     room: Room, flag_id: str, verdict: str, reader: str, comment: str = "", seen: str = ""
 ) -> list[str]:
@@ -195,11 +207,6 @@ def answer(  # noqa: PLR0913 - as `decide`, and what was seen
 
     `seen` is the verdict on which the reader decided: where it is another by now, nothing is written; "" for any.
     """
-    with room.deciding:
-        return _answer_now(room, flag_id, verdict, reader, comment, seen)
-
-
-def _answer_now(room: Room, flag_id: str, verdict: str, reader: str, comment: str, seen: str) -> list[str]:  # noqa: PLR0913
     flags = load_flags(room.ledger.root)
     row = _find_as_seen(flags, flag_id, seen)
     if row["verdict"] == verdict:
@@ -223,15 +230,11 @@ def _find_as_seen(flags: pd.DataFrame, flag_id: str, seen: str) -> dict[str, Any
     return row
 
 
+@_one_after_the_other
 def settle(  # noqa: PLR0913 - as `answer`
     room: Room, flag_id: str, label: str, reader: str, comment: str = "", seen: str = ""
 ) -> list[str]:
     """`adjudicate` for the image of a flag; raises `FlagError` where they are decided so already, or as `answer`."""
-    with room.deciding:
-        return _settle_now(room, flag_id, label, reader, comment, seen)
-
-
-def _settle_now(room: Room, flag_id: str, label: str, reader: str, comment: str, seen: str) -> list[str]:  # noqa: PLR0913
     flags = load_flags(room.ledger.root)
     row = _find_as_seen(flags, flag_id, seen)
     task = room.panels.tasks[choose("task", row["task"], room.panels.tasks)]

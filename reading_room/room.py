@@ -211,7 +211,8 @@ class Room:
             The id of the new row, once it is on the disk.
         """
         task = self.panels.tasks[self.withdrawals.find(who, flag_id).task]
-        return self.withdrawals.withdraw(who, flag_id, task)
+        with self.deciding:
+            return self.withdrawals.withdraw(who, flag_id, task)
 
     def export(self) -> str:
         """All flags as CSV text, safe to open in a spreadsheet."""

@@ -1,12 +1,14 @@
 """The flag form's work without a browser: saved, taken back, and told again."""
 
 import csv
+import threading
 
 import pytest
 
 from reading_room import flagging, panels
 from reading_room.desk import Desk, Setting, Shown
 from reading_room.intake import Case
+from reading_room.review import decide
 from reading_room.room import Room
 from reading_room.withdrawals import Withdrawals
 from xray_models.flags import FlagError
@@ -75,6 +77,19 @@ def test_an_undo_is_a_row_and_is_told(desk, shown):
     assert (back["decides"], back["status"], back["reason"], back["reader"]) == (flag_id, "rejected", "withdrawn", "AB")
     assert flag["status"] == "open"  # as it was written
     assert ">withdrawn<" in flagging.show_earlier(desk, shown, "ann")
+
+
+def test_an_undo_waits_for_a_decision_and_stands_on_what_it_left(desk, shown):
+    _, flag_id = flagging.save_flag(desk, shown, FIELDS, "", "ann")
+    said = []
+    undo = threading.Thread(target=lambda: said.append(flagging.undo_flag(desk, shown, flag_id, "ann")))
+    with desk.room.deciding:
+        undo.start()
+        undo.join(0.2)
+        assert undo.is_alive() and len(rows(desk)) == 1
+        decide(desk.room.ledger, desk.room.panels.tasks["phantom"], flag_id, "accepted", "Chief")
+    undo.join(30)
+    assert "accepted by Chief meanwhile" in said[0] and len(rows(desk)) == 2
 
 
 def test_what_cannot_be_undone_is_a_sentence_and_leaves_nothing(desk, shown, image):
