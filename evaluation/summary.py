@@ -133,11 +133,13 @@ def _describe_worklist(scores: Mapping[str, Any]) -> list[str]:
     if not found["errors"]:
         return []
     at = found["budget"].index(0.2)
-    doubtful, disputed = (_show_found(found["errors_found"][order], at) for order in ("entropy", "disagreement"))
+    doubtful = _show_found(found["errors_found"]["entropy"], at)
+    disputed = found["errors_found"].get("disagreement")
+    other = f", the fifth on which its models disagree most {_show_found(disputed, at)}" if disputed else ""
     errors = f"{found['errors']:,} error{'s' if found['errors'] > 1 else ''}"
     return [
         f"Reading the fifth of the images of which the panel is least sure finds {doubtful} of the consensus’ "
-        f"{errors}, the fifth on which its models disagree most {disputed}; a random fifth would find 20 %."
+        f"{errors}{other}; a random fifth would find 20 %."
     ]
 
 
