@@ -185,10 +185,14 @@ def test_mistakes_end_with_status_2_and_a_sentence(words, message, capsys, tmp_p
     [
         (["--split", "tset"], "'train', 'validation', 'test', 'all'"),
         (["--resamples", "0"], "above 0"),
-        (["--predictions", "a.csv", "--models", "resnet18"], "leave out --models, --data"),
-        (["--predictions", "a.csv", "--data", "folder"], "leave out --models, --data"),
-        (["--predictions", "a.csv", "--split", "test"], "leave out --models, --data, --split"),
-        (["--predictions", "a.csv", "--labels", "new.csv"], "--split and --labels"),
+        (["--predictions", "a.csv", "--models", "resnet18"], "leave out --models"),
+        (["--predictions", "a.csv", "--data", "folder", "--split", "test"], "leave out --data, --split"),
+        (["--predictions", "a.csv", "--labels", "new.csv", "--foreign", "folder"], "leave out --labels, --foreign"),
+        (["--predictions", "a.csv", "--robustness", "5", "--margins", "5"], "leave out --robustness, --margins"),
+        (["--predictions", "a.csv", "--heatmaps", "0"], "leave out --heatmaps"),
+        (["--predictions", "a.csv", "--engine", "ray", "--workers", "2"], "leave out --engine, --workers"),
+        (["--predictions", "a.csv", "--ray-address", "auto", "--no-cache"], "leave out --ray-address, --no-cache"),
+        (["--predictions", "a.csv", "--compute", "auto"], "leave out --compute"),
         (["--engine", "ray", "--compute", "openvino"], "--compute openvino goes with --engine local"),
     ],
 )
