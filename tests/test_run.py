@@ -155,6 +155,17 @@ def test_predictions_made_elsewhere_score_the_same(done, tmp_path, capsys):
     assert lines[-1] == str(tmp_path / "report.html")
 
 
+def test_no_name_of_a_file_runs_as_a_formula(done, tmp_path):
+    """In the list that a person opens; predictions are read back, so they keep the names."""
+    rows = pd.read_csv(done[1] / "predictions.csv")
+    rows["image"] = "=" + rows["image"]
+    rows.to_csv(tmp_path / "given.csv", index=False)
+    words = ["--task", "phantom", "--predictions", str(tmp_path / "given.csv"), "--out", str(tmp_path / "out")]
+    assert run.main([*words, "--resamples", "10"]) == 0
+    names = {table: pd.read_csv(tmp_path / "out" / f"{table}.csv")["image"] for table in ("worklist", "predictions")}
+    assert names["worklist"].str.startswith("'=").all() and names["predictions"].str.startswith("=").all()
+
+
 def test_corrections_replace_the_labels_that_answers_are_judged_by(task, data, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "load_task", lambda name: task)
     (tmp_path / "new.csv").write_text("file_name,label\nNodule/00002.png,Effusion\n")
