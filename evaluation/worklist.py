@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Row, Section
 from evaluation.predictions import CONSENSUS, Table
 from evaluation.statistics import Interval, bootstrap
-from evaluation.summary import set_interval
+from evaluation.summary import count, set_interval
 from xray_models.style import INK, RULE, SERIES
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
@@ -216,9 +216,9 @@ def build_worklist_section(found: Mapping[str, Any], images: int) -> Section:
         blocks.append(_grid(caption, found["noise"]["found"]))
         plots.append(Plot("Flipped labels", partial(_draw, found["noise"]["found"])))
     about = Paragraph(
-        f"Of {images:,} images, those highest on a list are read first; a list in random order finds as large a share "
-        "of the errors as it reads of the images. The consensus’ entropy holds the models’ disagreement and their own "
-        "doubts; worklist.csv has the whole list in its order.",
+        f"Of {count(images, 'image')}, those highest on a list are read first; a list in random order finds as large a "
+        "share of the errors as it reads of the images. The consensus’ entropy holds the models’ disagreement and "
+        "their own doubts; worklist.csv has the whole list in its order.",
         "note",
     )
     if plots:
