@@ -77,7 +77,7 @@ def _call_sklearn(probs: np.ndarray, truth: np.ndarray) -> None:
     metrics.balanced_accuracy_score(truth, predicted)
     metrics.f1_score(truth, predicted, average="macro")
     metrics.matthews_corrcoef(truth, predicted)
-    metrics.log_loss(truth, probs)
+    metrics.log_loss(truth, probs, labels=range(probs.shape[1]))
     for k in range(probs.shape[1]):
         metrics.roc_auc_score(truth == k, probs[:, k])
         metrics.average_precision_score(truth == k, probs[:, k])
@@ -91,6 +91,7 @@ def _peak() -> float:
 def run(options: argparse.Namespace) -> None:
     """Prints the table."""
     warnings.filterwarnings("ignore", "Mean of empty slice")
+    warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")  # of a resample that lacks a label
     print(f"{MODELS} models and their consensus, {len(LABELS)} labels, {options.resamples:,} resamples")
     print("images  images a group  answered  seconds  scikit-learn in a loop, seconds")
     bare = _peak()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,57 +11,76 @@ from xray_models.commands import parse_count
 
 _RESULTS = Path(__file__).parent / "results"
 _ENGINES = ("auto", "torch", "openvino")
+_OWN_SIZE = "pixels of an input's side (default: its own)"
 
 
-def bootstrap() -> None:
+def bootstrap(argv: Sequence[str] | None = None) -> None:
     """`python -m benchmarks.bootstrap`."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.bootstrap", description="How long the intervals of an evaluation take."
     )
-    parser.add_argument("--images", type=int, nargs="+", default=[500, 5000], help="default: 500 5000")
-    parser.add_argument("--resamples", type=int, default=2000, help="default: 2000")
-    options = parser.parse_args()
+    _add_counts(parser, "images", [500, 5000])
+    _add_count(parser, "resamples", 2000, "of the bootstrap")
+    options = parser.parse_args(argv)
     from benchmarks.bootstrap import run
 
     run(options)
 
 
-def flags() -> None:
+def flags(argv: Sequence[str] | None = None) -> None:
     """`python -m benchmarks.flags`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.flags", description="Durable flags a second, against gr.CSVLogger."
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="times that each is measured (default: 3)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for which each is measured (default: 1)")
+    parser = _start("flags", "Durable flags a second, against gr.CSVLogger.", 3)
+    parser.add_argument("--seconds", type=_parse_seconds, default=1.0, help="for which each is measured (default: 1)")
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk to be measured (default: here)")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
+    if not options.folder.is_dir():
+        parser.error(f"--folder {options.folder} is not there; name a folder on the disk to be measured")
     from benchmarks.flags import run
 
     run(options)
 
 
-def near_copies() -> None:
+def near_copies(argv: Sequence[str] | None = None) -> None:
     """`python -m benchmarks.near_copies`."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.near_copies", description="How fast near-copies are found, and how many."
     )
-    parser.add_argument("--count", type=int, nargs="+", default=[2000, 20000], help="images (default: 2000 20000)")
+    parser.add_argument(
+        "--count", type=parse_count, nargs="+", default=[2000, 20000], help="images (default: 2000 20000)"
+    )
     parser.add_argument("--answers", action="store_true", help="compare with what is known below $XRAY_DATA")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     from benchmarks.near_copies import run
 
     run(options)
 
 
-def panel() -> None:
+def panel(argv: Sequence[str] | None = None) -> None:
     """`python -m benchmarks.panel`."""
-    argparse.ArgumentParser(
-        prog="python -m benchmarks.panel",
-        description="A reading with a heatmap of every model, against the models one by one.",
-    ).parse_args()
+    parser = _start("panel", "A reading with a heatmap of every model, against the models one by one.", 7)
+    options = parser.parse_args(argv)
     from benchmarks.panel import run
 
-    run()
+    run(options)
+
+
+def start(argv: Sequence[str] | None = None) -> None:
+    """`python -m benchmarks.start`."""
+    options = _start("start", "How long it takes to start.", 3).parse_args(argv)
+    from benchmarks.start import run
+
+    run(options)
+
+
+def worklist(argv: Sequence[str] | None = None) -> None:
+    """`python -m benchmarks.worklist`."""
+    parser = _start("worklist", "A long worklist.", 3)
+    _add_count(parser, "images", 1000, "on the list")
+    _add_count(parser, "size", 512, "pixels of an image's side")
+    options = parser.parse_args(argv)
+    from benchmarks.worklist import run
+
+    run(options)
 
 
 def evaluate(argv: Sequence[str] | None = None) -> None:
@@ -83,7 +103,7 @@ def train(argv: Sequence[str] | None = None) -> None:
     _add_count(parser, "steps", 12, "on which the clock runs, after three without")
     _add_count(parser, "batch", 32, "images of a step")
     _add_count(parser, "size", 512, "pixels of a JPEG file's side")
-    parser.add_argument("--image-size", type=int, default=0, help="pixels of an input's side (default: its own)")
+    parser.add_argument("--image-size", type=parse_count, default=0, help=_OWN_SIZE)
     options = parser.parse_args(argv)
     from benchmarks.train import run
 
@@ -95,7 +115,7 @@ def attribution(argv: Sequence[str] | None = None) -> None:
     parser = _start("attribution", "How long a heatmap takes by each method, against plain Captum.", 5)
     models = ["resnet18", "vit_tiny"]
     parser.add_argument("--models", nargs="+", default=models, help=f"architectures (default: {' '.join(models)})")
-    parser.add_argument("--image-size", type=int, default=0, help="pixels of an input's side (default: its own)")
+    parser.add_argument("--image-size", type=parse_count, default=0, help=_OWN_SIZE)
     options = parser.parse_args(argv)
     from benchmarks.attribution import run
 
@@ -152,6 +172,16 @@ def _start(name: str, description: str, rounds: int) -> argparse.ArgumentParser:
     _add_count(parser, "rounds", rounds, "times that each is measured")
     parser.add_argument("--out", type=Path, default=_RESULTS, help=f"folder of {name}.json (default: with the others)")
     return parser
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
 
 
 def _add_count(parser: argparse.ArgumentParser, name: str, default: int, about: str) -> None:

@@ -38,7 +38,6 @@ from xray_models.tasks import load_task
 
 PROCESSES = (1, 4, 16)
 ROWS = (0, 100_000)
-RESULTS = Path(__file__).parent / "results"
 _COMMENT = "left upper zone, smooth border"
 _OPINIONS = {"resnet18": {"label": "Normal", "probs": {"Normal": 0.7, "Nodule": 0.3}, "revision": "0123456789ab"}}
 _fork = multiprocessing.get_context("fork")  # what was imported here need not be imported sixteen times
@@ -154,7 +153,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measures, prints a table and writes `results/flags.json`."""
+    """Measures, prints a table and writes `flags.json`."""
     load = os.getloadavg()[0]
     found = measure(options)
     print(f"\n{'flags a second':52} median  (low to high)  lost")
@@ -165,5 +164,6 @@ def run(options: argparse.Namespace) -> None:
     versions = {"python": platform.python_version(), "gradio": version("gradio")}
     settings = {"rounds": options.rounds, "seconds": options.seconds}
     record = {"flags_per_second": found, **settings, "machine": machine, "versions": versions}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "flags.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    from benchmarks.measuring import write_record  # torch with it, which the processes measured do without
+
+    write_record("flags", record, options.out)

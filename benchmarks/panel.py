@@ -14,6 +14,7 @@ if __name__ == "__main__":  # answers --help before what follows is imported
 
     sys.exit(panel())
 
+import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,6 @@ from xray_models.panel import Panel
 
 SIZE = (2304, 2880)  # rows, columns of the JPEG
 MAP = 320  # pixels of a map's longer side, as the page shows it; more than the other way's, which is its input's
-ROUNDS = 7
 
 
 def draw_jpeg(path: Path) -> Path:
@@ -102,8 +102,8 @@ def run_bare(panel: Panel, inputs: dict[str, torch.Tensor]) -> None:
             member.forward.body(inputs[name])
 
 
-def run() -> None:
-    """Measures, prints a table and writes `results/panel.json`."""
+def run(options: argparse.Namespace) -> None:
+    """Measures, prints a table and writes `panel.json`."""
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -117,7 +117,7 @@ def run() -> None:
             ways[f"panel, {engine}"] = lambda panel=panel: read_ours(panel, path)
             ways[f"bare forwards, {engine}"] = lambda panel=panel, inputs=inputs: run_bare(panel, inputs)
         ways["decode"] = lambda: None if read_image(path) else None
-        taken = take_turns({name: clock(work) for name, work in ways.items()}, ROUNDS)
+        taken = take_turns({name: clock(work) for name, work in ways.items()}, options.rounds)
         found = summarise_all({name: [1000 * seconds for seconds in each] for name, each in taken.items()})
         engines = panels["auto"].engines
     other = found["separate"]["median"]
@@ -130,4 +130,4 @@ def run() -> None:
             f"{engine}: without decoding {rest / found[f'bare forwards, {engine}']['median']:.2f} x the bare forwards"
         )
     record = {"milliseconds": found, "engines": engines, "machine": machine}
-    write_record("panel", record | {"versions": list_versions("transformers", "openvino")})
+    write_record("panel", record | {"versions": list_versions("transformers", "openvino")}, options.out)

@@ -11,14 +11,19 @@ From the start of the process, each way as often, in turns, in one run; medians 
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # answers --help before what follows is imported
+    from benchmarks.commands import start
+
+    sys.exit(start())
+
 import argparse
 import contextlib
-import json
 import os
 import platform
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -27,8 +32,9 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from benchmarks.measuring import write_record
+
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).parent / "results"
 BASE = "import torch, gradio"
 HELP = (
     ("dashboard.py",),
@@ -111,11 +117,8 @@ def measure(rounds: int) -> dict[str, list[float]]:
     return taken
 
 
-def main() -> int:
-    """Measures, prints a table and writes `results/start.json`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description="How long it takes to start.")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each is measured (default: 3)")
-    options = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """Measures, prints a table and writes `start.json`."""
     load = os.getloadavg()[0]
     taken = measure(options.rounds)
     found = {
@@ -129,10 +132,4 @@ def main() -> int:
     versions = {"python": platform.python_version()}
     versions |= {name: version(name) for name in ("torch", "gradio", "transformers")}
     record = {"seconds": found, "rounds": options.rounds, "machine": machine, "versions": versions}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "start.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    write_record("start", record, options.out)

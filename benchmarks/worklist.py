@@ -7,27 +7,27 @@ what a click takes. Also the memory, at a tenth of the list and at its end.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # answers --help before what follows is imported
+    from benchmarks.commands import worklist
+
+    sys.exit(worklist())
+
 import argparse
-import json
 import platform
 import resource
-import sys
 import tempfile
 import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.measuring import write_record
 
 
-def main() -> int:
-    """Measures, prints a table and writes `results/worklist.json`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.worklist", description="A long worklist.")
-    parser.add_argument("--images", type=int, default=1000, help="default: 1000")
-    parser.add_argument("--size", type=int, default=512, help="pixels of an image's side (default: 512)")
-    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    options = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """Measures, prints a table and writes `worklist.json`."""
     from PIL import Image
 
     from reading_room.app import build_app, launch_options
@@ -50,9 +50,7 @@ def main() -> int:
         print(f"{name:32} {value}")
     record["machine"] = {"processor": platform.processor() or platform.machine(), "images": options.images}
     record["versions"] = {name: version(name) for name in ("torch", "gradio")}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "worklist.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return 0
+    write_record("worklist", record, options.out)
 
 
 def _measure(room, url: str, paths: list[Path], rounds: int) -> dict[str, object]:
@@ -99,16 +97,13 @@ def _measure(room, url: str, paths: list[Path], rounds: int) -> dict[str, object
 
 def _ask(client, over: threading.Event, waits: list[float]) -> None:
     """Asks for the tasks five times a second, and notes how long each answer takes."""
-    while not over.is_set():
+    while True:
         started = time.perf_counter()
         client.predict(api_name="/tasks")
         waits.append(time.perf_counter() - started)
-        over.wait(0.2)
+        if over.wait(0.2):
+            return
 
 
 def _memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-if __name__ == "__main__":
-    sys.exit(main())

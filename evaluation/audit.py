@@ -30,6 +30,7 @@ from xray_models.datasets import THUMBNAIL, Manifest, count_twins, load_arrays
 from xray_models.grouping import NearCopies
 from xray_models.headers import read_headers
 from xray_models.layouts import name_below
+from xray_models.rows import write_sheet
 from xray_models.tasks import Task
 
 TWINS = ["image", "twin", "mirrored", "image_split", "twin_split", "image_official", "twin_official"]
@@ -261,5 +262,5 @@ def write_audit(audit: Audit, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(audit.found, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     (out / "audit.json").write_text(text + "\n", encoding="utf-8")
-    audit.twins.to_csv(out / "twins.csv", index=False, lineterminator="\n")
-    audit.contradictions.to_csv(out / "contradictions.csv", index=False, lineterminator="\n")
+    write_sheet(audit.twins, out / "twins.csv")
+    write_sheet(audit.contradictions, out / "contradictions.csv")

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 def render_text(task: Task, audit: Audit) -> str:
     """An audit as lines for a terminal: the main numbers, then the alarms."""
     from evaluation.shortcuts import FEWEST
+    from evaluation.summary import count
     from evaluation.traits import FAMILIES
 
     found = audit.found
     twins, torn = found["twins"], found["contradictions"]
-    counted = f"{found['images']:,} images in {found['groups']:,} groups, {found['faults']:,} files left out"
-    lines = [f"{task.title}: {counted}"]
+    nouns = {"images": "image", "groups": "group", "faults": "file"}
+    images, groups, files = (count(found[key], noun) for key, noun in nouns.items())
+    lines = [f"{task.title}: {images} in {groups}, {files} left out"]
     if found["looked"]:
         lines.append(f"Pairs of near-copies: {twins['pairs']:,}, of them mirrored: {twins['mirrored']:,}")
     else:

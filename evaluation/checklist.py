@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from evaluation.document import Grid, Paragraph, Section
 from evaluation.predictions import Table
+from evaluation.summary import count
 from xray_models.tasks import Task
 
 MISSING = "missing"
@@ -37,7 +38,7 @@ def fill_checklist(task: Task, table: Table, scores: Mapping[str, Any]) -> list[
     given = scores["split"] == "given"
     labels = ", ".join(task.labels)
     counts = ", ".join(f"{label} {int((table.truth == k).sum()):,}" for k, label in enumerate(table.labels))
-    groups = f"{scores['groups']:,} groups of {scores['n']:,} images"
+    groups = f"{count(scores['groups'], 'group')} of {count(scores['n'], 'image')}"
     familiar = [share for share in scores["in_distribution"].values() if share is not None]
     small = scores.get("subgroups")
     audit = scores.get("audit")

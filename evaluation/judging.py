@@ -42,6 +42,7 @@ from xray_models.commands import writing
 from xray_models.images import Radiograph, to_display
 from xray_models.layouts import name_below
 from xray_models.panel import Panel
+from xray_models.rows import write_sheet
 from xray_models.seen import find_seen
 from xray_models.tasks import Task
 
@@ -191,8 +192,8 @@ def write_results(report: Report, material: Material, scores: dict[str, Any], op
     text = json.dumps(scores, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     (options.out / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_predictions(material.table, options.out / "predictions.csv")
-    material.faults.to_csv(options.out / "faults.csv", index=False, lineterminator="\n")
-    list_worklist(material.table).to_csv(options.out / "worklist.csv", index=False, lineterminator="\n")
+    write_sheet(material.faults, options.out / "faults.csv")
+    write_sheet(list_worklist(material.table), options.out / "worklist.csv")
     for figures in report.figures:
         save_png(figures.plots, options.out / f"{figures.name}.png")
     if "html" in options.format:

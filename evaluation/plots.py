@@ -147,7 +147,8 @@ def _draw_roc(axes: Axes, table: Table, label: int) -> None:
             axes.plot(alarms, hits, label=name, **style_of(list(table.models), name))
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xlabel="1 − specificity", ylabel="sensitivity")
-    axes.legend(loc="lower right", fontsize=8, handlelength=2.4)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right", fontsize=8, handlelength=2.4)
 
 
 def _draw_reliability(axes: Axes, bins: Sequence[Mapping[str, Any]], colour: Any) -> None:

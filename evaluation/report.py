@@ -14,7 +14,7 @@ from evaluation.failures import build_failure_section
 from evaluation.predictions import CONSENSUS, Table
 from evaluation.sections import build_model_sections
 from evaluation.subgroups import build_subgroup_section
-from evaluation.summary import format_range, format_value, summarise
+from evaluation.summary import count, format_range, format_value, summarise
 from evaluation.worklist import build_worklist_section
 from xray_models.tasks import Task
 
@@ -69,7 +69,7 @@ def _tiles(table: Table, scores: Mapping[str, Any]) -> tuple[Tile, ...]:
         return Tile(name, format_value(found[metric]["value"], metric) + unit, format_range(found[metric], metric))
 
     return (
-        Tile("Images", f"{len(table.images):,}", f"in {scores['groups']:,} groups"),
+        Tile("Images", f"{len(table.images):,}", f"in {count(scores['groups'], 'group')}"),
         tile("Accuracy", "accuracy", " %"),
         tile("AUROC", "auroc"),
         tile("Calibration error", "ece", " %"),

@@ -18,6 +18,21 @@ from xray_models.tasks import TaskError, load_task
 
 FORMATS = ("html", "md", "json")
 IMAGES = 24  # that a check looks at which needs many readings of each
+_OF_MODELS: dict[str, object] = {  # what says whom to ask and of what, and what holds where it is not given
+    "models": None,
+    "data": None,
+    "split": "test",
+    "labels": None,
+    "robustness": IMAGES,
+    "heatmaps": IMAGES,
+    "margins": IMAGES,
+    "foreign": (),
+    "engine": "local",
+    "compute": "torch",
+    "ray_address": None,
+    "workers": None,
+    "no_cache": False,
+}
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -36,31 +51,24 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--inject-noise", type=_parse_share, default=0.0, help="share of labels to make wrong, as a trial"
     )
-    parser.add_argument(
-        "--robustness", type=_parse_images, default=IMAGES, help=f"images to disturb (default: {IMAGES}; 0: none)"
-    )
-    parser.add_argument(
-        "--heatmaps", type=_parse_images, default=IMAGES, help=f"images whose heatmaps to judge (default: {IMAGES})"
-    )
+    parser.add_argument("--robustness", type=_parse_images, help=f"images to disturb (default: {IMAGES}; 0: none)")
+    parser.add_argument("--heatmaps", type=_parse_images, help=f"images whose heatmaps to judge (default: {IMAGES})")
     parser.add_argument(
         "--margins",
         type=_parse_images,
-        default=IMAGES,
         help=f"images to hide the margins of (default: {IMAGES}; 0: no audit)",
     )
     parser.add_argument(
         "--foreign",
         nargs="+",
         type=Path,
-        default=[],
         metavar="FOLDER",
         help="folders of images that the task is not for: how many of them are called out of distribution",
     )
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="one process, or a Ray cluster")
+    parser.add_argument("--engine", choices=("local", "ray"), help="one process (default), or a Ray cluster")
     parser.add_argument(
         "--compute",
         choices=("torch", "auto", "openvino"),
-        default="torch",
         help="what runs the models: torch, the exact one (default), or OpenVINO, several times faster on a CPU "
         "(auto: where it agrees with torch); not with --engine ray",
     )
@@ -68,20 +76,26 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=parse_count, help="panels of a cluster (default: one a core or GPU)")
     parser.add_argument("--out", type=Path, help="folder of the results (default: reports/<task>)")
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=["html"], help="of the report (default: html)")
-    parser.add_argument("--no-cache", action="store_true", help="neither take nor keep finished opinions")
+    parser.add_argument("--no-cache", action="store_true", default=None, help="neither take nor keep finished opinions")
     parser.add_argument("--seed", type=parse_seed, default=0, help="of the bootstrap and of every choice of images")
     parser.add_argument("--resamples", type=parse_count, default=2000, help="of the bootstrap (default: 2000)")
     options = parser.parse_args(argv)
     options.out = options.out or Path("reports") / options.task
-    if options.engine == "ray" and options.compute != "torch":
-        parser.error(f"--compute {options.compute} goes with --engine local; on a cluster, models run on torch")
-    if options.foreign and options.predictions:
-        parser.error("--foreign asks the models; it does not go with --predictions")
-    if options.predictions and (options.models or options.data or options.split or options.labels):
-        parser.error("--predictions judges all that its files hold; leave out --models, --data, --split and --labels")
-    options.split = options.split or "test"
+    _settle(parser, options)
     options.command = show_command("evaluation.run", sys.argv[1:] if argv is None else argv)
     return options
+
+
+def _settle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuses options that contradict each other, and fills in what was not given."""
+    given = [f"--{name.replace('_', '-')}" for name in _OF_MODELS if getattr(options, name) is not None]
+    if options.predictions and given:
+        parser.error(f"--predictions judges all that its files hold, and asks no model; leave out {', '.join(given)}")
+    for name, default in _OF_MODELS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+    if options.engine == "ray" and options.compute != "torch":
+        parser.error(f"--compute {options.compute} goes with --engine local; on a cluster, models run on torch")
 
 
 def _parse_images(text: str) -> int:

@@ -59,7 +59,8 @@ def match_metadata(known: pd.DataFrame, table: Table) -> pd.DataFrame:
 
     Returns:
         One row for each image of the table, in its order, text; "" where nothing is known. Numbers of many values
-        are cut into bands: a column `age` at 18, 40 and 65, others at their quartiles. A column that makes more than
+        are cut into bands: a column `age` at 18, 40 and 65, others at their quartiles; but more than `MOST` whole
+        numbers of which no two are alike name the images, as patients or dates do. A column that makes more than
         `MOST` subgroups is left out with a warning.
 
     Raises:
@@ -101,16 +102,22 @@ def _cut(column: pd.Series, name: str) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce").replace([np.inf, -np.inf], np.nan)
     if numbers.notna().sum() < (column != "").sum() or numbers.nunique() <= _MANY:
         return column
-    edges = _AGES if name.lower() == "age" else sorted(set(numbers.quantile([0, 0.25, 0.5, 0.75, 1])))
+    known, age = numbers.dropna(), name.lower() == "age"
+    if len(known) > MOST and known.is_unique and (known % 1 == 0).all() and not age:
+        return column
+    edges = _AGES if age else sorted(set(numbers.quantile([0, 0.25, 0.5, 0.75, 1])))
     bands = pd.cut(numbers, list(edges), right=False, include_lowest=True, labels=_name_bands(edges))
-    if name.lower() != "age":
+    if not age:
         bands = bands.fillna(_name_bands(edges)[-1]).where(numbers.notna())
     return bands.astype(object).fillna("").astype(str)
 
 
 def _name_bands(edges: Any) -> list[str]:
-    inner = [f"{low:g} to below {high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    return [*inner[:-1], f"{edges[-2]:g} and above"]
+    names = [f"{edge:.12g}" for edge in edges]
+    if len(set(names)) < len(names):
+        names = [repr(float(edge)) for edge in edges]
+    inner = [f"{low} to below {high}" for low, high in zip(names[:-1], names[1:], strict=True)]
+    return [*inner[:-1], f"{names[-2]} and above"]
 
 
 def judge_subgroups(table: Table, metadata: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:

@@ -50,10 +50,10 @@ def summarise(task: Task, table: Table, scores: Mapping[str, Any]) -> list[str]:
         Plain sentences, not escaped for HTML.
     """
     names, together = list(table.models), scores["models"][CONSENSUS]
-    kind = {"all": "images", "given": "images"}.get(scores["split"], f"{scores['split']} images")
+    kind = "image" if scores["split"] in ("all", "given") else f"{scores['split']} image"
     who = f"the consensus of {len(names)} models" if len(names) > 1 else f"{names[0]}, the only model,"
     right = format_percent(together["accuracy"], "95\N{NO-BREAK SPACE}% interval: ")
-    sentences = [f"On {len(table.images):,} {kind}, {who} is right in {right}."]
+    sentences = [f"On {count(len(table.images), kind)}, {who} is right in {right}."]
     sentences += [_describe_guess(table), *_describe_missed(task, together)]
     if len(names) > 1:
         whole = [name for name in names if scores["models"][name]["n"] == together["n"]]  # answered all that any did
@@ -78,6 +78,8 @@ def _describe_missed(task: Task, together: Mapping[str, Any]) -> list[str]:
     share = format_percent(shown[weakest])
     if len(shown) == 1:
         return [f"Of the images that show {weakest}, it names {share}."]
+    if shown[weakest]["value"] == 1:
+        return ["It misses none of the findings that these images show."]
     return [f"The finding it misses most is {weakest}: it names {share} of the images that show it."]
 
 
@@ -133,11 +135,13 @@ def _describe_worklist(scores: Mapping[str, Any]) -> list[str]:
     if not found["errors"]:
         return []
     at = found["budget"].index(0.2)
-    doubtful, disputed = (_show_found(found["errors_found"][order], at) for order in ("entropy", "disagreement"))
-    errors = f"{found['errors']:,} error{'s' if found['errors'] > 1 else ''}"
+    doubtful = _show_found(found["errors_found"]["entropy"], at)
+    disputed = found["errors_found"].get("disagreement")
+    other = f", the fifth on which its models disagree most {_show_found(disputed, at)}" if disputed else ""
+    errors = count(found["errors"], "error")
     return [
         f"Reading the fifth of the images of which the panel is least sure finds {doubtful} of the consensus’ "
-        f"{errors}, the fifth on which its models disagree most {disputed}; a random fifth would find 20 %."
+        f"{errors}{other}; a random fifth would find 20 %."
     ]
 
 
@@ -153,15 +157,19 @@ def _describe_divided(table: Table) -> str:
     if not len(divided):
         return "All models name the same label on every image."
     elsewhere = f", on the others in {_count_share(agreed)}" if len(agreed) else ""
-    images = "image" if len(divided) == 1 else "images"
     return (
-        f"The models disagree on {len(divided):,} {images}; there the consensus is right in "
+        f"The models disagree on {count(len(divided), 'image')}; there the consensus is right in "
         f"{_count_share(divided)}{elsewhere}."
     )
 
 
 def _count_share(right: np.ndarray) -> str:
     return f"{int(right.sum()):,} of {len(right):,} ({100 * right.mean():.1f} %)"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, "1 image" or "1,200 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_value(value: float | None, metric: str) -> str:

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Row, Section
 from evaluation.predictions import CONSENSUS, Table
 from evaluation.statistics import Interval, bootstrap
-from evaluation.summary import set_interval
+from evaluation.summary import count, set_interval
 from xray_models.style import INK, RULE, SERIES
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
@@ -90,7 +90,8 @@ def count_found(score: np.ndarray, wanted: np.ndarray, weights: np.ndarray | Non
     """Share of what is wanted that stands among the first images, for each of `BUDGETS`.
 
     Args:
-        score: (N,) the highest is read first; images of one score in the order given.
+        score: (N,) the highest is read first. Images of one score stand in no order: of those that a budget ends
+            among, what chance finds counts.
         wanted: (N,) bool.
         weights: (R, N) how often each resample holds each image; None for the sample itself.
 
@@ -100,15 +101,24 @@ def count_found(score: np.ndarray, wanted: np.ndarray, weights: np.ndarray | Non
     if weights is None:
         return count_found(score, wanted, np.ones((1, len(score))))[0]
     order = np.argsort(-score, kind="stable")
+    ends = np.flatnonzero(np.diff(_even(score)[order], append=np.nan))  # the last image of each score
     held = weights[:, order].astype(np.float64)
-    read = np.cumsum(held, axis=1)
-    found = np.cumsum(held * wanted[order], axis=1)
-    shares = []
+    read, found = (np.cumsum(counts, axis=1)[:, ends] for counts in (held, held * wanted[order]))
+    read, found = (np.pad(counts, ((0, 0), (1, 1)), mode="edge") for counts in (read, found))
+    read[:, 0] = found[:, 0] = 0.0
+    tied = np.append(np.diff(ends, prepend=-1) > 1, False)
+    rows, total, shares = np.arange(len(held)), found[:, -1:], []
     for budget in BUDGETS:
-        last = (read <= budget * read[:, -1:] + 1e-9).sum(axis=1)
-        shares.append(np.where(last > 0, found[np.arange(len(held)), np.maximum(last, 1) - 1], 0.0))
-    total = found[:, -1:]
+        limit = np.floor(budget * read[:, -1] + 1e-9)
+        last = (read[:, 1:-1] <= limit[:, None]).sum(axis=1)  # scores of which every image is read
+        begun = tied[last] * (limit - read[rows, last]) / np.maximum(read[rows, last + 1] - read[rows, last], 1)
+        shares.append(found[rows, last] + begun * (found[rows, last + 1] - found[rows, last]))
     return np.divide(np.stack(shares, axis=1), total, out=np.full((len(held), len(BUDGETS)), np.nan), where=total > 0)
+
+
+def _even(score: np.ndarray) -> np.ndarray:
+    """Scores without what sums in another order differ by: alike where they should be."""
+    return score.round(12)
 
 
 def judge_worklist(table: Table, resamples: int, seed: int, noise: float = 0.0) -> dict[str, Any]:
@@ -123,7 +133,7 @@ def judge_worklist(table: Table, resamples: int, seed: int, noise: float = 0.0) 
     Returns:
         `levels`, the 0th to 100th percentile of the disagreement; `budget`; `errors`, how many the consensus makes;
         `errors_found` by order, with intervals; `random`, what chance finds; and with noise `noise`: its `share`,
-        `flipped` and what each order `found` of them.
+        `flipped` and what each order `found` of them. A disagreement that never varies, as of one model, is no order.
     """
     wrong = table.answers[CONSENSUS].predicted != table.truth
     free = {name: score for name, score in score_images(table, table.truth).items() if name != "label_quality"}
@@ -150,7 +160,11 @@ def _found_by(
     scores: Mapping[str, np.ndarray], wanted: np.ndarray, groups: np.ndarray, resamples: int, seed: int
 ) -> dict[str, dict[str, list[float | None]]]:
     def measure(weights: np.ndarray | None) -> dict[str, Any]:
-        return {name: count_found(score, wanted, weights) for name, score in scores.items()}
+        return {
+            name: count_found(score, wanted, weights)
+            for name, score in scores.items()
+            if name != "disagreement" or np.ptp(_even(score))
+        }
 
     intervals = bootstrap(measure, groups, resamples, seed)
     return {name: _plain(interval) for name, interval in intervals.items()}
@@ -202,9 +216,9 @@ def build_worklist_section(found: Mapping[str, Any], images: int) -> Section:
         blocks.append(_grid(caption, found["noise"]["found"]))
         plots.append(Plot("Flipped labels", partial(_draw, found["noise"]["found"])))
     about = Paragraph(
-        f"Of {images:,} images, those highest on a list are read first; a list in random order finds as large a share "
-        "of the errors as it reads of the images. The consensus’ entropy holds the models’ disagreement and their own "
-        "doubts; worklist.csv has the whole list in its order.",
+        f"Of {count(images, 'image')}, those highest on a list are read first; a list in random order finds as large a "
+        "share of the errors as it reads of the images. The consensus’ entropy holds the models’ disagreement and "
+        "their own doubts; worklist.csv has the whole list in its order.",
         "note",
     )
     if plots:

@@ -58,11 +58,73 @@ def test_a_record_is_json_or_is_not_written(tmp_path):
     assert "machine" in json.loads((tmp_path / "new" / "whole.json").read_text())
 
 
-@pytest.mark.parametrize("words", [["--rounds", "0"], ["--images", "many"]])
-def test_a_number_that_cannot_be_is_refused(words, capsys):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("evaluate", ["--rounds", "0"]),
+        ("evaluate", ["--images", "many"]),
+        ("bootstrap", ["--images", "0"]),
+        ("bootstrap", ["--resamples", "0"]),
+        ("flags", ["--rounds", "0"]),
+        ("near_copies", ["--count", "0"]),
+        ("panel", ["--rounds", "0"]),
+        ("start", ["--rounds", "0"]),
+        ("worklist", ["--rounds", "0"]),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(name, words, capsys):
     with pytest.raises(SystemExit):
-        commands.evaluate(words)
+        getattr(commands, name)(words)
     assert f"'{words[1]}' is not a whole number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seconds", "0"), ("--seconds", "nan"), ("--folder", "nowhere")])
+def test_flags_need_time_and_a_place(option, value, capsys):
+    with pytest.raises(SystemExit):
+        commands.flags([option, value])
+    assert value in capsys.readouterr().err
+
+
+def test_flags(tmp_path, monkeypatch):
+    from benchmarks import flags as benchmark
+
+    monkeypatch.setattr(benchmark, "PROCESSES", (2,))
+    monkeypatch.setattr(benchmark, "ROWS", (10,))
+    commands.flags(["--seconds", "0.01", "--folder", str(tmp_path), *SMALL, str(tmp_path / "out")])
+    record = json.loads((tmp_path / "out" / "flags.json").read_text(encoding="utf-8"))
+    assert set(record["flags_per_second"]) == {f"{way}; 2 processes; 10 rows" for way in benchmark.WAYS}
+    assert record["flags_per_second"]["ledger; 2 processes; 10 rows"]["lost"] == 0
+
+
+def test_start(tmp_path, monkeypatch):
+    from benchmarks import start as benchmark
+
+    monkeypatch.setattr(benchmark, "time_process", lambda *words: 1.0)
+    monkeypatch.setattr(benchmark, "time_dashboard", lambda: {"page": 2.0})
+    commands.start([*SMALL, str(tmp_path)])
+    record = json.loads((tmp_path / "start.json").read_text(encoding="utf-8"))
+    assert record["seconds"]["page"] == {"median": 2.0, "low": 2.0, "high": 2.0}
+
+
+@pytest.mark.skipif(not has_starters("phantom"), reason="no starter models of phantom")
+def test_worklist(tmp_path):
+    commands.worklist(["--images", "2", "--size", "64", *SMALL, str(tmp_path)])
+    record = json.loads((tmp_path / "worklist.json").read_text(encoding="utf-8"))
+    assert record["worklist, images/s"] > 0 and record["click meanwhile, ms, median"] >= 0
+
+
+def test_few_images_have_intervals_too(capsys):
+    commands.bootstrap(["--images", "1", "20", "--resamples", "5"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:-1]] == ["1"] * 3 + ["20"] * 3
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "no copy planted"), (10, "no copy planted"), (40, "of 2 planted")])
+def test_few_images_have_few_copies(count, said, capsys):
+    from benchmarks.near_copies import time_search
+
+    time_search(count)
+    assert said in capsys.readouterr().out
 
 
 def test_evaluate(tmp_path, capsys):

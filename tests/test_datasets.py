@@ -91,6 +91,13 @@ def test_faults_are_listed_not_dropped(covid, tmp_path):
     assert listed["path"].str.startswith("COVID-19_Radiography_Dataset/").all()
 
 
+def test_no_name_of_a_listed_file_runs_as_a_formula(covid, tmp_path):
+    manifest = datasets.open_dataset(*covid)
+    named = manifest.rows.assign(path=[f"{manifest.folder}/={place}.png" for place in range(len(manifest.rows))])
+    datasets.write_manifest(dataclasses.replace(manifest, rows=named), tmp_path)
+    assert pd.read_csv(tmp_path / "manifest.csv")["path"].str.startswith("'=").all()
+
+
 def test_a_folder_of_cut_off_jpegs_is_refused(bones):
     task, folder = bones
     for file in folder.glob("*/*.jpg"):

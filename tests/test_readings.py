@@ -84,6 +84,13 @@ def test_a_reading_is_plain_data_without_what_does_not_apply():
     assert Reading("phantom", {}, (SILENT,), None).to_json()["consensus"] is None
 
 
+def test_without_any_set_the_consensus_rules_nothing_in_or_out():
+    """An empty set would say that every label is ruled out."""
+    bare = say("a", 0.7, 0.1, 0.1, 0.1)
+    assert "prediction_set" not in Reading("phantom", {}, (bare,), agree(TASK, [bare])).to_json()["consensus"]
+    assert agree(TASK, [bare, say("b", 0.3, 0.5, 0.1, 0.1, prediction_set=())]).prediction_set == ()
+
+
 def test_an_image_is_described_without_its_patient():
     image = from_pixels(np.arange(2400, dtype=np.uint16).reshape(40, 60))
     assert describe_image(image) == {

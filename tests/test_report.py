@@ -210,6 +210,24 @@ def test_words_count_images_and_pairs(judged):
     assert "Of the images that show Nodule, it names" in " ".join(summarise(alone, table, scores))
 
 
+def test_where_nothing_is_missed_no_finding_is_missed_most():
+    cases = [make_case(number, [TASK.labels[number % 4]] * 2) for number in range(8)]
+    table = tabulate(TASK, cases)
+    sentences = summarise(TASK, table, judge(table))
+    assert "It misses none of the findings that these images show." in sentences
+    assert "misses most" not in " ".join(sentences)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_one_image_is_one_image_of_one_group_and_draws_no_empty_legend():
+    table = tabulate(TASK, [make_case(1, [TASK.labels[2]] * 2)])
+    scores = judge(table)
+    assert summarise(TASK, table, scores)[0].startswith("On 1 test image, the consensus")
+    page = render_page(build_report(TASK, table, scores, FAULTS), {})
+    assert "in 1 group<" in page and "1 group of 1 image" in page
+    assert "Of 1 image, those highest" in page and "1 groups" not in page
+
+
 def test_bounds_that_are_one_are_not_called_certain():
     assert format_range({"value": 1.0, "low": 1.0, "high": 1.0}, "accuracy") == "no spread"
     assert format_range({"value": 1.0, "low": 0.9996, "high": 1.0}, "auroc") == "1.000 to 1.000"

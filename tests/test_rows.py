@@ -59,6 +59,13 @@ def test_a_cell_that_could_run_is_disarmed():
     assert [rows.disarm(cell) for cell in ("=1", "+1", "@x", "a=1", "")] == ["'=1", "'+1", "'@x", "a=1", ""]
 
 
+def test_a_sheet_keeps_its_numbers(tmp_path):
+    table = pd.DataFrame({"image": ["=cmd|calc!1.png", "a=1.png"], "change": [-0.5, 2], "mirrored": [True, False]})
+    rows.write_sheet(table, tmp_path / "sheet.csv")
+    lines = (tmp_path / "sheet.csv").read_text().splitlines()
+    assert lines == ["image,change,mirrored", "'=cmd|calc!1.png,-0.5,True", "a=1.png,2.0,False"]
+
+
 def test_a_row_that_was_cut_off_is_left_out_and_mended(tmp_path, image):
     ledger = Ledger(tmp_path)
     ledger.append(flag(image, comment="one\ntwo"), image, TASK)

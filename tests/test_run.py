@@ -155,6 +155,17 @@ def test_predictions_made_elsewhere_score_the_same(done, tmp_path, capsys):
     assert lines[-1] == str(tmp_path / "report.html")
 
 
+def test_no_name_of_a_file_runs_as_a_formula(done, tmp_path):
+    """In the list that a person opens; predictions are read back, so they keep the names."""
+    rows = pd.read_csv(done[1] / "predictions.csv")
+    rows["image"] = "=" + rows["image"]
+    rows.to_csv(tmp_path / "given.csv", index=False)
+    words = ["--task", "phantom", "--predictions", str(tmp_path / "given.csv"), "--out", str(tmp_path / "out")]
+    assert run.main([*words, "--resamples", "10"]) == 0
+    names = {table: pd.read_csv(tmp_path / "out" / f"{table}.csv")["image"] for table in ("worklist", "predictions")}
+    assert names["worklist"].str.startswith("'=").all() and names["predictions"].str.startswith("=").all()
+
+
 def test_corrections_replace_the_labels_that_answers_are_judged_by(task, data, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "load_task", lambda name: task)
     (tmp_path / "new.csv").write_text("file_name,label\nNodule/00002.png,Effusion\n")
@@ -185,10 +196,14 @@ def test_mistakes_end_with_status_2_and_a_sentence(words, message, capsys, tmp_p
     [
         (["--split", "tset"], "'train', 'validation', 'test', 'all'"),
         (["--resamples", "0"], "above 0"),
-        (["--predictions", "a.csv", "--models", "resnet18"], "leave out --models, --data"),
-        (["--predictions", "a.csv", "--data", "folder"], "leave out --models, --data"),
-        (["--predictions", "a.csv", "--split", "test"], "leave out --models, --data, --split"),
-        (["--predictions", "a.csv", "--labels", "new.csv"], "--split and --labels"),
+        (["--predictions", "a.csv", "--models", "resnet18"], "leave out --models"),
+        (["--predictions", "a.csv", "--data", "folder", "--split", "test"], "leave out --data, --split"),
+        (["--predictions", "a.csv", "--labels", "new.csv", "--foreign", "folder"], "leave out --labels, --foreign"),
+        (["--predictions", "a.csv", "--robustness", "5", "--margins", "5"], "leave out --robustness, --margins"),
+        (["--predictions", "a.csv", "--heatmaps", "0"], "leave out --heatmaps"),
+        (["--predictions", "a.csv", "--engine", "ray", "--workers", "2"], "leave out --engine, --workers"),
+        (["--predictions", "a.csv", "--ray-address", "auto", "--no-cache"], "leave out --ray-address, --no-cache"),
+        (["--predictions", "a.csv", "--compute", "auto"], "leave out --compute"),
         (["--engine", "ray", "--compute", "openvino"], "--compute openvino goes with --engine local"),
     ],
 )

@@ -58,6 +58,24 @@ def test_what_is_another_for_every_image_divides_nothing(table, tmp_path, caplog
     assert "column 'patient' is left out: of its 40 values at most 30 divide" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("start", "step", "first"), [(20200101, 1, "20200101 to below 20200110.75"), (1, 1e-14, "1.0 to below 1.00000000")]
+)
+def test_bands_have_names_of_their_own_however_near(table, tmp_path, start, step, first):
+    metadata = match(write(tmp_path / "m.csv", table, measured=[start + step * n for n in range(40)]), table)
+    assert metadata["measured"].value_counts().tolist() == [10, 10, 10, 10]
+    assert metadata["measured"][0].startswith(first)
+
+
+def test_whole_numbers_that_name_the_images_divide_nothing(table, tmp_path, caplog, monkeypatch):
+    """Ids and dates; not ages, nor what was measured, nor what several images share."""
+    monkeypatch.setattr("evaluation.subgroups.MOST", 30)
+    numbers = np.arange(40)
+    columns = {"date": 20200101 + numbers, "age": numbers + 20, "dose": numbers + 0.5, "patient": numbers // 2}
+    assert list(match(write(tmp_path / "m.csv", table, **columns), table)) == ["age", "dose", "patient"]
+    assert "column 'date' is left out: of its 40 values at most 30 divide" in caplog.text
+
+
 def test_file_names_alone_are_enough(table, tmp_path):
     path = tmp_path / "m.csv"
     names = [f"a/b/{number}.png" for number in range(40)]

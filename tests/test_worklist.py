@@ -3,6 +3,7 @@ import pytest
 from cleanlab.rank import get_label_quality_scores
 
 from evaluation.predictions import CONSENSUS
+from evaluation.summary import summarise
 from evaluation.worklist import (
     BUDGETS,
     ORDERS,
@@ -13,7 +14,7 @@ from evaluation.worklist import (
     label_quality,
     list_worklist,
 )
-from tests.test_report import make_table
+from tests.test_report import TASK, judge, make_table
 
 
 def draw(count=600, classes=4, seed=0, strength=3.0):
@@ -70,6 +71,27 @@ def test_a_weight_of_two_is_an_image_twice():
         assert np.abs(row - expected).max() <= 2 / np.repeat(wrong, times).sum() + 1e-9
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_scores_that_tie_find_what_chance_finds(first):
+    """A hundred images of one score, ten wrong: where those stand among the rows is no finding."""
+    wrong = np.arange(100) < 10 if first else np.arange(100) >= 90
+    for score in (np.zeros(100), np.where(np.arange(100) % 2, 0.3, 0.1 + 0.2)):  # the second differs by rounding
+        assert count_found(score, wrong) == pytest.approx(BUDGETS)
+        weights = np.random.default_rng(0).multinomial(100, np.full(100, 0.01), 50)
+        assert np.abs(count_found(score, wrong, weights) - BUDGETS).max() < 1e-9
+
+
+def test_what_is_found_among_some_that_tie_by_hand():
+    """One image stands first, wrong; of the next four one is wrong; then five, none wrong."""
+    score = np.array([2.0, *[1.0] * 4, 0.5, 0.4, 0.3, 0.2, 0.1])
+    wrong = np.isin(np.arange(10), (0, 4))
+    found = dict(zip(BUDGETS, count_found(score, wrong), strict=True))
+    assert found[0.1] == 0.5
+    assert found[0.2] == pytest.approx(0.5 + 0.5 / 4)
+    assert found[0.4] == pytest.approx(0.5 + 0.5 * 3 / 4)
+    assert found[0.5] == found[1.0] == 1
+
+
 def test_nothing_wanted_gives_no_number():
     assert np.isnan(count_found(np.arange(5.0), np.zeros(5, bool))).all()
 
@@ -97,6 +119,18 @@ def test_disagreement_beats_chance_where_the_models_err():
     captions = [block.caption for block in section.blocks if hasattr(block, "caption")]
     assert len(captions) == 2
     assert "4 labels (10 %)" in captions[1]
+
+
+def test_one_model_disagrees_with_nobody():
+    """Its disagreement is no order, and no sentence speaks of one."""
+    table = make_table(models=1)
+    found = judge_worklist(table, 100, 0, noise=0.1)
+    assert set(found["errors_found"]) == {"entropy"}
+    assert set(found["noise"]["found"]) == {"entropy", "label_quality"}
+    build_worklist_section(found, len(table.images))
+    sentences = " ".join(summarise(TASK, table, judge(table)))
+    assert "of which the panel is least sure finds" in sentences
+    assert "disagree most" not in sentences
 
 
 def test_the_list_starts_with_the_most_doubtful():

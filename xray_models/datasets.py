@@ -31,6 +31,7 @@ from xray_models.exports import PREFIX, export_hub
 from xray_models.grouping import NO_COPIES, NearCopies, find_near_copies, join_groups, split_groups
 from xray_models.images import InputSpec
 from xray_models.layouts import LAYOUTS, DataError, Listed, default_folder, list_images, name_below
+from xray_models.rows import write_sheet
 from xray_models.tasks import SPLIT_KINDS, Task, choose
 
 __all__ = [
@@ -227,7 +228,7 @@ def write_manifest(manifest: Manifest, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, table in (("manifest", manifest.rows), ("faults", manifest.faults)):
         named = table.assign(path=[name_below(path, manifest.folder) for path in table["path"]])
-        named.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+        write_sheet(named, out / f"{name}.csv")
 
 
 def _mark_contradictions(found: pd.DataFrame) -> None:

@@ -158,7 +158,7 @@ def _render_consensus(reading: Reading) -> str:
         ", ".join(f"{count} × {_plain(label)}" for label, count in said.votes.items()),
         *([f"{missing} unavailable, left out"] if missing else []),
         f"disagreement {said.disagreement:.2f}",
-        *([_say_set(said.prediction_set)] if any(each.prediction_set is not None for each in reading.opinions) else []),
+        *([_say_set(said.prediction_set)] if said.prediction_set is not None else []),
     ]
     head = f"{odd}<h3>Consensus: {_plain(said.label)}</h3>"
     return f"{head}{_render_bars(said.probs)}<p><small>{' · '.join(facts)}</small></p>"

@@ -55,7 +55,7 @@ class Consensus:
         probs: mean of the calibrated probabilities.
         votes: number of models for each label that got any, most first.
         disagreement: Jensen-Shannon divergence of the opinions, base = number of labels, in [0, 1].
-        prediction_set: labels that at least one model cannot rule out.
+        prediction_set: labels that at least one model cannot rule out; None where no model has a threshold.
         novelty: root mean square of the models' own, so that those which are most surprised weigh most; at most 1 is in
             distribution; None where no model can tell.
         answered: number of models that answered.
@@ -66,7 +66,7 @@ class Consensus:
     probs: dict[str, float]
     votes: dict[str, int]
     disagreement: float
-    prediction_set: tuple[str, ...]
+    prediction_set: tuple[str, ...] | None
     novelty: float | None
     answered: int
     asked: int
@@ -122,14 +122,14 @@ def agree(task: Task, opinions: Sequence[Opinion]) -> Consensus | None:
         return None
     probs = np.array([list(answer.probs.values()) for answer in answers if answer.probs])  # (models, K)
     mean = probs.mean(axis=0)
-    ruled_in = {label for answer in answers for label in answer.prediction_set or ()}
+    sets = [answer.prediction_set for answer in answers if answer.prediction_set is not None]
     known = [answer.novelty for answer in answers if answer.novelty is not None]
     return Consensus(
         label=task.labels[int(mean.argmax())],
         probs={label: float(p) for label, p in zip(task.labels, mean, strict=True)},
         votes=dict(Counter(str(answer.label) for answer in answers).most_common()),
         disagreement=disagreement(probs),
-        prediction_set=tuple(label for label in task.labels if label in ruled_in),
+        prediction_set=tuple(label for label in task.labels if any(label in each for each in sets)) if sets else None,
         novelty=float(np.sqrt(np.mean(np.square(known)))) if known else None,
         answered=len(answers),
         asked=len(opinions),

@@ -14,7 +14,10 @@ import logging
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _log = logging.getLogger(__name__)
 _NOTHING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
@@ -54,6 +57,12 @@ def _looks_typed(text: str) -> bool:
 def disarm(cell: str) -> str:
     """A cell for a spreadsheet: one that could run as a formula starts with an apostrophe."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def write_sheet(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table of names that others chose, for a person to open: no cell of it runs as a formula."""
+    safe = table.map(lambda cell: disarm(cell) if isinstance(cell, str) else cell)
+    safe.to_csv(path, index=False, lineterminator="\n")
 
 
 def to_line(cells: Iterable[str]) -> bytes:

@@ -21,6 +21,7 @@ from xray_models.datasets import Manifest, count_twins, write_manifest
 from xray_models.grouping import join_groups
 from xray_models.images import read_image
 from xray_models.layouts import name_below
+from xray_models.rows import write_sheet
 from xray_models.survey_command import main as main
 from xray_models.tasks import Task
 
@@ -214,5 +215,5 @@ def write_survey(survey: Survey, out: Path) -> None:
     from xray_models.survey_plots import draw_survey
 
     write_manifest(survey.manifest, out)
-    list_copies(survey.manifest).to_csv(out / "copies.csv", index=False, lineterminator="\n")
+    write_sheet(list_copies(survey.manifest), out / "copies.csv")
     draw_survey(survey, out)
