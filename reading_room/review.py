@@ -49,13 +49,13 @@ def load_flags(root: Path, withdrawn: bool = False) -> pd.DataFrame:
     Returns:
         The columns of `flags.read_flags`, and those that `relabels.settle_flags` adds.
     """
-    sizes = tuple((str(path), path.stat().st_size) for path in sorted(root.glob("*/metadata.csv")))
-    flags, gone = _load(root, sizes)
+    parts = [(str(path), path.stat()) for path in sorted(root.glob("*/metadata.csv"))]
+    flags, gone = _load(root, tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in parts))
     return flags.copy() if withdrawn else flags[~gone].reset_index(drop=True)
 
 
 @lru_cache(maxsize=4)
-def _load(root: Path, sizes: tuple[tuple[str, int], ...]) -> tuple[pd.DataFrame, pd.Series]:
+def _load(root: Path, stamps: tuple[tuple[str, int, int], ...]) -> tuple[pd.DataFrame, pd.Series]:
     """The flags, and which of their rows are about a flag that was taken back."""
     flags = settle_flags(ledgers.read_flags(root)).iloc[::-1].reset_index(drop=True)
     gone = flags.loc[flags["verdict"] == ledgers.WITHDRAWN, "flag_id"]

@@ -26,7 +26,8 @@ _RETRAINING_NOTE = (
 )
 _EXPORT_NOTE = (
     '<p class="sr-quiet">flags.csv opens in a spreadsheet: cells that could run as formulas start with an apostrophe. '
-    "flags.json has opinions and regions as they are. relabels.csv is for <code>train --labels</code>.</p>"
+    "flags.json has opinions and regions as they are. relabels.csv corrects images of "
+    "the test split, too, and is for <code>train --labels</code>.</p>"
 )
 
 

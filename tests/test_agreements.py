@@ -49,6 +49,16 @@ def test_raters_are_readers_the_panel_and_models(ledger):
     assert first == last | {"reader AB": "Nodule"}  # and Chief, who decided, is no reader of the image
 
 
+def test_whoever_settles_an_image_is_no_reader_of_it(ledger):
+    """Also where no reader gave the label that is settled, and where the reader settles an image of their own."""
+    add(ledger, IMAGES[0], "Effusion", "AB")
+    add(ledger, IMAGES[1], "Effusion", "AB")
+    review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Nodule", "Chief")
+    review.adjudicate(ledger, TASK, IMAGES[1].sha256, "Nodule", "AB")
+    flags = review.load_flags(ledger.root)
+    assert agreements.gather_labels(flags, "phantom").to_dict("list") == {"reader AB": ["Effusion", "Effusion"]}
+
+
 def test_switches_are_counted_by_whether_the_panel_was_right(ledger):
     """By hand: image 0: the panel is right; AB follows, CD does not. Image 1: it is wrong; AB follows."""
     for image, panel in ((0, "Normal"), (1, "Nodule"), (2, "Nodule")):

@@ -182,3 +182,25 @@ def test_equal_embeddings_have_a_distance_too():
     same = np.ones((20, 8))
     reference = calibration.fit_reference(same, same + 1e-3 * np.random.default_rng(0).normal(size=same.shape))
     assert np.isfinite(reference.novelty(-same)).all() and (reference.novelty(-same) > 1).all()
+
+
+def test_biases_that_tell_all_images_apart_are_not_driven_to_their_bounds():
+    """Two normal distributions, shifted: of 60 images often all are told apart, of which none is certain for that."""
+    rng, worst = np.random.default_rng(0), 0.0
+    for _ in range(20):
+        labels = (rng.random(60) < 0.5).astype(int)
+        score = 2.0 * (2 * labels - 1) + rng.standard_normal(60) + 1.5
+        scaling = calibration.fit_scaling(np.stack([-score / 2, score / 2], axis=1), labels)
+        worst = max(worst, *np.abs(scaling.biases))
+    assert 1 < worst < 4
+
+
+def test_the_image_at_the_threshold_is_in_its_own_set():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float64, np.float32):
+        for _ in range(100):
+            probs = rng.dirichlet(np.ones(3), 99).astype(dtype)
+            labels = rng.integers(0, 3, 99)
+            true = probs[np.arange(99), labels]
+            assert (true >= calibration.fit_conformal(probs, labels)).sum() == 90
+    assert (np.full(50, 0.3) >= calibration.fit_conformal(np.full((50, 3), 0.3), np.zeros(50, int))).all()

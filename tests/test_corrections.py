@@ -12,6 +12,7 @@ def bones(tmp_path):
     task = load_task("bone")
     touch(tmp_path, "healthy/1.jpg", "healthy/2.jpg", "fractured/1.jpg", "beyond repair/3.jpg")
     files = pd.DataFrame(list_label_folders(task, tmp_path)).sort_values("path", ignore_index=True)
+    files["sha256"] = files["path"].str[-12:]  # a picture of its own each
 
     def correct(text):
         (tmp_path / "new.csv").write_text(text)

@@ -128,6 +128,21 @@ def test_a_correction_moves_no_other_image_to_another_split(bones, tmp_path):
         assert list(after["split"]) == list(before["split"])
 
 
+def test_a_correction_is_of_the_picture_and_one_that_tells_a_contradiction_apart_moves_nothing_else(bones, tmp_path):
+    task, folder = bones
+    shutil.copy(folder / "healthy" / "h1.jpg", folder / "healthy" / "twin.jpg")
+    shutil.copy(folder / "healthy" / "h2.jpg", folder / "fractured" / "torn.jpg")
+    before = datasets.open_dataset(task, folder).rows.set_index("path")["split"]
+    (tmp_path / "new.csv").write_text("file_name,label\nh1.jpg,beyond repair\ntorn.jpg,healthy\n")
+    after = datasets.open_dataset(task, folder, relabels=tmp_path / "new.csv").rows.set_index("path")
+    assert after["split"][before.index].equals(before) and len(after) == len(before) + 2
+    names = after.index.str.rsplit("/", n=1).str[-1]
+    labels = dict(zip(names, after["label"], strict=True))
+    assert labels["h1.jpg"] == labels["twin.jpg"] == "beyond repair"
+    assert labels["h2.jpg"] == labels["torn.jpg"] == "healthy"
+    assert set(after["split"][~after.index.isin(before.index)]) == {"train"}
+
+
 def test_a_task_may_name_its_corrections(bones):
     task, folder = bones
     (folder / "fixed.csv").write_text("file_name,label\nh1.jpg,fractured\n")

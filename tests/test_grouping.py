@@ -6,7 +6,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.near_copies import TASKS, compare_all, judge
-from xray_models.grouping import find_alike, find_near_copies, hash_pictures, join_groups, split_groups
+from xray_models.grouping import NearCopies, find_alike, find_near_copies, hash_pictures, join_groups, split_groups
 
 
 def pictures(count, seed=0):
@@ -114,3 +114,9 @@ def test_known_near_copies_are_found(published, task):
     assert answers.precision >= 0.95
     if answers.mirrored:
         assert answers.mirrored_recall >= 0.95
+
+
+def test_pairs_are_kept_by_the_places_of_what_is_kept():
+    copies = NearCopies(np.array([[0, 2], [1, 4], [2, 5]]), np.array([True, False, False]))
+    kept = copies.keep(np.array([True, False, True, True, True, True]))
+    assert (kept.pairs.tolist(), kept.mirrored.tolist()) == ([[0, 1], [1, 4]], [True, False])

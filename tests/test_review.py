@@ -79,6 +79,15 @@ def test_a_settled_label_is_the_one_that_training_gets(ledger, label):
         assert review.accept_labels(review.load_flags(ledger.root), "phantom") == {IMAGES[0].sha256: settled}
 
 
+def test_a_flag_that_nobody_looked_at_undoes_no_decision(ledger):
+    add(ledger, IMAGES[0], "Effusion", "AB")
+    review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Nodule", "Chief")
+    late = add(ledger, IMAGES[0], "Normal", "ZZ")
+    assert in_training(ledger) == {IMAGES[0].sha256: "Nodule"}
+    review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Normal", "Chief")
+    assert in_training(ledger) == {IMAGES[0].sha256: "Normal"} and late
+
+
 def test_settling_accepts_all_flags_with_the_label_and_rejects_all_others(ledger):
     for reader, label in (("AB", "Normal"), ("CD", "Normal"), ("EF", "Effusion"), ("GH", "Normal"), ("IJ", "Nodule")):
         add(ledger, IMAGES[0], label, reader)

@@ -44,6 +44,7 @@ def test_relabels_are_what_training_reads(ledger, tmp_path):
     assert (found.matched, found.missing) == (2, 1)
     (tmp_path / "relabels.csv").write_text(found.text)
     listed = pd.DataFrame(list_label_folders(TASK, data))
+    listed["sha256"] = [read_image(path).sha256 for path in listed["path"]]
     after = relabel(listed, tmp_path / "relabels.csv", TASK, data).set_index("path")["label"]
     assert (after[str(files[0].resolve())], after[str(files[1].resolve())]) == ("Effusion", "Normal")
     changed = after[after.to_numpy() != listed["label"].to_numpy()]

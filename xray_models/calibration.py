@@ -134,24 +134,36 @@ def _fit_smoothed(logits: np.ndarray, labels: np.ndarray) -> float:
     So the targets are those of Laplace's rule of succession, as Platt's are (1999, "Probabilistic outputs for support
     vector machines"): of N images that were all judged right, one is added for each label.
     """
-    count, labels_in_all = logits.shape
-    targets = (np.eye(labels_in_all)[labels] * count + 1) / (count + labels_in_all)
+    targets = _succeed(labels, logits.shape[1])
 
     def loss(log_temperature: float) -> float:
-        return float(-(targets * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(axis=1).mean())
+        return _cross_entropy(logits / np.exp(log_temperature), targets)
 
     return _minimise(loss)
 
 
+def _succeed(labels: np.ndarray, labels_in_all: int) -> np.ndarray:
+    """(N, K) targets by Laplace's rule: of the N images, one more for each label."""
+    return (np.eye(labels_in_all)[labels] * len(labels) + 1) / (len(labels) + labels_in_all)
+
+
+def _cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    return float(-(targets * log_softmax(logits, axis=1)).sum(axis=1).mean())
+
+
 def _fit_with_biases(logits: np.ndarray, labels: np.ndarray) -> Scaling:
-    """Convex in the reciprocal of the temperature and the biases; starts from the temperature alone."""
+    """Convex in the reciprocal of the temperature and the biases; starts from the temperature alone.
+
+    Biases may tell all images apart, or all but one, and then the more of them the likelier: targets as in
+    `_fit_smoothed`, as Platt's always are.
+    """
+    targets = _succeed(labels, logits.shape[1])
     logits = logits.astype(np.float64)
-    wanted = np.eye(logits.shape[1])[labels]
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         scaled = logits * values[0] + values[1:]
-        excess = (softmax(scaled, axis=1) - wanted) / len(labels)
-        return _log_loss(scaled, labels), np.append((excess * logits).sum(), excess.sum(axis=0))
+        excess = (softmax(scaled, axis=1) - targets) / len(targets)
+        return _cross_entropy(scaled, targets), np.append((excess * logits).sum(), excess.sum(axis=0))
 
     start = np.append(1 / fit_temperature(logits, labels), np.zeros(logits.shape[1]))
     bounds = [(0.05, 20.0), *[(-10.0, 10.0)] * logits.shape[1]]
@@ -201,13 +213,14 @@ def fit_conformal(probs: np.ndarray, labels: np.ndarray) -> float:
         labels: (N,) true label numbers.
 
     Returns:
-        The threshold, in [0, 1]: labels with at least this probability form the set.
+        The threshold, in [0, 1]: labels with at least this probability form the set. It lies just below a
+        probability that occurs, whose own label must not be lost to rounding.
     """
-    scores = 1 - probs[np.arange(len(labels)), labels]
-    rank = int(np.ceil((len(scores) + 1) * COVERAGE))
-    if rank > len(scores):
+    true = np.sort(probs[np.arange(len(labels)), labels])
+    rank = int(np.ceil((len(true) + 1) * COVERAGE))
+    if rank > len(true):
         return 0.0  # too few images to rule anything out
-    return float(np.clip(1 - np.sort(scores)[rank - 1], 0, 1))
+    return float(np.nextafter(np.float32(true[len(true) - rank]), np.float32(0)))
 
 
 def fit_reference(train: np.ndarray, validation: np.ndarray) -> Reference:

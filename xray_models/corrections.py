@@ -17,8 +17,10 @@ _log = logging.getLogger(__name__)
 def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) -> pd.DataFrame:
     """Gives files the labels that a CSV of corrections names.
 
+    A picture has one label: files that show the same one take it, too, unless they are named themselves.
+
     Args:
-        files: path and label of each image.
+        files: path, label and sha256 of each image, the last "" where it cannot be read.
         corrections: CSV with the columns `file_name` (below the data folder, or the bare name where only one file
             bears it) and `label`.
         task: whose labels are valid.
@@ -55,6 +57,9 @@ def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) ->
         raise DataError(f"{corrections} gives two labels to {shorten(twice)}. Keep one row for each.")
     changed = files.copy()
     changed.loc[rows["place"], "label"] = rows["label"].to_numpy()
+    corrected = dict(zip(files["sha256"][rows["place"]], rows["label"], strict=True))
+    alike = files["sha256"].isin(set(corrected) - {""}) & ~files.index.isin(rows["place"])
+    changed.loc[alike, "label"] = files.loc[alike, "sha256"].map(corrected)
     _log.info("%s: %d of %d labels changed", corrections.name, (changed["label"] != files["label"]).sum(), len(rows))
     return changed
 

@@ -17,7 +17,6 @@ if __name__ == "__main__":  # answers --help before what follows is imported
 import dataclasses
 import logging
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,14 +153,14 @@ def open_dataset(
     if found.empty:
         raise DataError(f"{folder} has the right folders, but no image in any of them.")
     found = found.sort_values("path", ignore_index=True)
-    published = found["label"]  # by which the splits are dealt: a correction moves no other image
+    arrays = load_arrays(found["path"], THUMBNAIL)
+    found["sha256"], found["reason"] = list(arrays.sha256), list(arrays.faults)
+    published = _mark_contradictions(found)  # by which the splits are dealt: a correction moves no other image
     corrections = relabels or (folder / task.dataset.relabels if task.dataset.relabels else None)
     if corrections:
         found = relabel(found, Path(corrections), task, folder)
-    arrays = load_arrays(found["path"], THUMBNAIL)
-    found["sha256"], found["reason"] = list(arrays.sha256), list(arrays.faults)
-    _mark_contradictions(found)
-    good = found["reason"] == ""
+    found = _mark_contradictions(found)
+    good, dealt = (table["reason"] == "" for table in (found, published))
     faults = found.loc[~good, ["path", "label", "reason"]].reset_index(drop=True)
     for path, reason in zip(faults["path"], faults["reason"], strict=True):
         _log.warning("left out: %s: %s", name_below(path, folder), reason)
@@ -169,10 +168,13 @@ def open_dataset(
         raise DataError(
             f"None of the {len(found)} files in {folder} can be used. The first: {faults['reason'].iloc[0]}"
         )
-    rows = found[good].drop(columns="reason").reset_index(drop=True)
-    rows["group"], copies = _group(task, rows, arrays.pixels[good.to_numpy()])
-    rows["split"] = _divide(task, rows, list(published[good]), kind)
-    manifest = Manifest(rows, faults, folder, copies, kind)
+    either = (good | dealt).to_numpy()
+    rows = published[either].drop(columns="reason").reset_index(drop=True)
+    rows["group"], copies = _group(task, rows, arrays.pixels[either])
+    rows["split"] = _divide(task, rows, dealt[either].to_numpy(), kind)
+    rows["label"] = found.loc[either, "label"].to_numpy()
+    kept = good[either].to_numpy()
+    manifest = Manifest(rows[kept].reset_index(drop=True), faults, folder, copies.keep(kept), kind)
     if kind == "official":
         twins = count_twins(manifest)
         _log.warning("of %d test images %d have a twin in train, %d of them a near-copy", *twins)
@@ -188,12 +190,26 @@ def _group(task: Task, rows: pd.DataFrame, thumbnails: np.ndarray) -> tuple[np.n
     return join_groups(len(rows), copies.pairs, [m.group() if m else "" for m in matches]), copies
 
 
-def _divide(task: Task, rows: pd.DataFrame, labels: Sequence[str], kind: str) -> np.ndarray:
+def _divide(task: Task, rows: pd.DataFrame, dealt: np.ndarray, kind: str) -> np.ndarray:
+    """(N,) names of splits; what is not dealt, since a correction lets it in, goes with its group, else into train."""
+    split = np.full(len(rows), "train", dtype=object)
+    if dealt.any():
+        split[dealt] = _deal(task, rows[dealt], kind)
+    late = rows[~dealt]
+    if kind == "official":
+        split[~dealt] = late["official"].where(late["official"] != "", "train")
+    else:
+        home = dict(zip(rows["group"][dealt], split[dealt], strict=True))
+        split[~dealt] = late["group"].map(home).fillna("train")
+    return split
+
+
+def _deal(task: Task, rows: pd.DataFrame, kind: str) -> np.ndarray:
     """(N,) names of splits: dealt by groups and labels, or the publisher's, whose validation may be cut from train."""
     fractions = {"test": task.split.test, "validation": task.split.validation}
     groups = rows["group"].to_numpy()
     if kind == "grouped":
-        return split_groups(labels, groups, fractions, task.split.seed)
+        return split_groups(list(rows["label"]), groups, fractions, task.split.seed)
     split = rows["official"].to_numpy(dtype=object, copy=True)
     bare = int((split == "").sum())
     if bare or not {"train", "test"} <= set(split):
@@ -204,8 +220,7 @@ def _divide(task: Task, rows: pd.DataFrame, labels: Sequence[str], kind: str) ->
     if "validation" not in set(split):
         train = split == "train"
         share = {"validation": fractions["validation"]}
-        own = [label for label, kept in zip(labels, train, strict=True) if kept]
-        split[train] = split_groups(own, groups[train], share, task.split.seed)
+        split[train] = split_groups(list(rows["label"][train]), groups[train], share, task.split.seed)
     return split
 
 
@@ -231,9 +246,10 @@ def write_manifest(manifest: Manifest, out: Path) -> None:
         write_sheet(named, out / f"{name}.csv")
 
 
-def _mark_contradictions(found: pd.DataFrame) -> None:
-    """Marks files that show exactly the same picture under different labels."""
+def _mark_contradictions(found: pd.DataFrame) -> pd.DataFrame:
+    """The files, with a reason for those that show exactly the same picture under different labels."""
     readable = found[found["reason"] == ""]
     labels = readable.groupby("sha256")["label"].nunique()
     twice = found["sha256"].isin(labels[labels > 1].index)
-    found.loc[twice, "reason"] = "the same picture stands under another label too"
+    reason = found["reason"].mask(twice, "the same picture stands under another label too")
+    return found.assign(reason=reason)

@@ -32,6 +32,11 @@ class NearCopies(NamedTuple):
     pairs: np.ndarray
     mirrored: np.ndarray
 
+    def keep(self, kept: np.ndarray) -> NearCopies:
+        """The pairs among some of the images, (N,) bool, by their places among these."""
+        whole = kept[self.pairs].all(axis=1)
+        return NearCopies((np.cumsum(kept) - 1)[self.pairs[whole]], self.mirrored[whole])
+
 
 NO_COPIES = NearCopies(np.empty((0, 2), np.int64), np.empty(0, bool))
 

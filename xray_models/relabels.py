@@ -28,7 +28,8 @@ def settle_flags(flags: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The same rows with `current` ("open", "accepted" or "rejected": what the last decision made of the row),
         `verdict` (that, or "withdrawn"; "decision" for a row that decides another), `decided_by` (a reader, or "") and
-        `stands` (whether training applies it: the last row of each image and task that was not rejected).
+        `stands` (whether training applies it: of each image and task the last row that was accepted, else the last
+        that is open: a flag that nobody looked at undoes no decision).
     """
     flags = flags.copy()
     last = flags[flags["decides"] != ""].drop_duplicates("decides", keep="last").set_index("decides")
@@ -37,7 +38,9 @@ def settle_flags(flags: pd.DataFrame) -> pd.DataFrame:
     withdrawn = _look_up(flags["flag_id"], last["reason"]) == WITHDRAWN
     flags["verdict"] = flags["current"].mask(withdrawn, WITHDRAWN).where(flags["decides"] == "", "decision")
     flags["decided_by"] = _look_up(flags["flag_id"], last["reader"])
-    standing = flags[flags["current"] != "rejected"].drop_duplicates(["task", "image_sha256"], keep="last")
+    standing = flags[flags["current"] != "rejected"]
+    standing = pd.concat([standing[standing["current"] != "accepted"], standing[standing["current"] == "accepted"]])
+    standing = standing.drop_duplicates(["task", "image_sha256"], keep="last")
     flags["stands"] = flags.index.isin(standing.index)
     return flags
 
