@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reading_room.intake import IntakeError
-from reading_room.sources import FILE_LIMIT, is_aside, take_files
+from reading_room.sources import FILE_LIMIT, NoRoomError, Source, Taken, is_aside, take_files
 from reading_room.worklist import Worklist
+from xray_models.file_names import hash_name
 
 if TYPE_CHECKING:
     from xray_models.panel import Panel
@@ -33,6 +34,7 @@ class Watch:
     """Looks at a folder and its subfolders again and again, and hands what is new to a worklist.
 
     A file that changes after it was taken is taken again, as another case. Files stay where they are and as they are.
+    One that cannot be copied now is tried again at each look; one that is refused is a case that says why.
 
     Args:
         folder: the folder.
@@ -48,6 +50,7 @@ class Watch:
         self.folder, self.made = folder, made
         self._before: dict[Path, _State] = {}
         self._taken: dict[Path, _State] = {}
+        self._waiting: set[Path] = set()  # what could not be copied yet
         self._count = 0
         self._full = self._hidden = False
 
@@ -75,22 +78,33 @@ class Watch:
             if not self._full:
                 _log.warning("the watched list is full: %d files; start again for the others", FILE_LIMIT)
             self._full, settled = True, settled[: max(0, room)]
-        self._taken |= {path: now[path] for path in settled}
-        return sum(map(self._take, settled))
+        return sum(self._take(path, now[path]) for path in settled)
 
-    def _take(self, path: Path) -> int:
+    def _take(self, path: Path, state: _State) -> int:
         """Hands a file, or what a zip holds, to the list; returns how many cases. One refused stops no other."""
         self._count += 1
         own = self.made.folder / str(self._count)
         try:
             own.mkdir()
             taken = take_files([path], own, link=False)
-        except (IntakeError, OSError) as error:
-            _log.warning("a file of the watched folder is left out: %s", error)
+        except (NoRoomError, OSError) as error:
             shutil.rmtree(own, ignore_errors=True)
+            self._put_off(path, error)
             return 0
+        except IntakeError as error:
+            shutil.rmtree(own, ignore_errors=True)
+            taken = Taken([Source(own, hash_name(path.name), problem=str(error))], 0)
+        self._taken[path] = state
+        self._waiting.discard(path)
         self.made.extend(taken)
         return len(taken.sources)
+
+    def _put_off(self, path: Path, error: NoRoomError | OSError) -> None:
+        """Says once of a file that it is tried again; not its name, which an error of the system's may hold."""
+        if path not in self._waiting:
+            reason = error if isinstance(error, NoRoomError) else error.strerror or type(error).__name__
+            _log.warning("a file of the watched folder cannot be taken yet, and is tried again: %s", reason)
+        self._waiting.add(path)
 
     def _scan(self) -> Iterator[tuple[Path, _State]]:
         """Every file that is neither hidden nor a link, with its size and time, by name.

@@ -1,9 +1,11 @@
 """A watched folder: what is whole is read once, what is half written waits, and what lies there is left alone."""
 
+import errno
 import os
 import shutil
 import threading
 import time
+import types
 
 import pytest
 
@@ -133,14 +135,37 @@ def test_a_watch_that_fails_says_that_it_stopped(lists, inbox, monkeypatch, capl
     assert "the folder is watched no more (RuntimeError)" in caplog.text and "Doe" not in caplog.text
 
 
-def test_one_file_that_is_refused_takes_no_other_with_it_and_leaves_nothing(watch, inbox, monkeypatch, caplog):
+def test_what_cannot_be_copied_now_is_taken_later_and_said_once(watch, inbox, monkeypatch, caplog):
+    def fail(given, own):
+        raise OSError(errno.ENOSPC, "No space left on device", str(given))
+
+    (inbox / "DOE.png").write_bytes(png(1))
+    watch.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", fail)
+        assert [watch.look(), watch.look()] == [0, 0]
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=0))
+        assert [watch.look(), watch.look()] == [0, 0]
+    assert watch.made.sources == () and not list(watch.made.folder.iterdir())
+    assert [watch.look(), watch.look()] == [1, 0]
+    assert watch.made.sources[0].problem == ""
+    (said,) = caplog.messages
+    assert said.endswith("is tried again: No space left on device") and "DOE" not in said
+
+
+def test_one_file_that_is_refused_takes_no_other_with_it_and_leaves_nothing(watch, inbox, monkeypatch):
     monkeypatch.setattr(sources, "FILE_LIMIT", 2)
     (inbox / "a.png").write_bytes(png(1))
     zip_of({f"{k}.png": png(k) for k in range(3)}, inbox / "many.zip")
     (inbox / os.fsdecode(b"caf\xe9.png")).write_bytes(png(4))  # a name of another encoding
     watch.look()
-    assert watch.look() == 2
-    assert "a file of the watched folder is left out: 3 files at once" in caplog.text
+    assert [watch.look(), watch.look()] == [3, 0]
+    assert sorted(source.problem for source in watch.made.sources) == [
+        "",
+        "",
+        "3 files at once; at most 2. Send them in parts.",
+    ]
     assert len([path for path in watch.made.folder.rglob("*") if path.is_file()]) == 2
 
 
