@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,17 +54,17 @@ class Watch:
         self._count = 0
         self._full = self._hidden = False
 
-    def run(self, panel: Panel, stop: threading.Event, pause: float = PAUSE) -> None:
+    def run(self, find_panel: Callable[[], Panel], stop: threading.Event, pause: float = PAUSE) -> None:
         """Takes and reads what comes, until `stop` is set.
 
         Args:
-            panel: what reads.
+            find_panel: gives what reads; it is asked for each time, since models join and leave.
             stop: ends this.
             pause: seconds between two looks.
         """
         while not stop.is_set():
             if self.look():
-                self.made.fill(panel)
+                self.made.fill(find_panel())
             self.made.state = "watching" if len(self.made.sources) < FILE_LIMIT else "full"
             stop.wait(pause)
 

@@ -90,7 +90,7 @@ def test_a_full_list_says_so_on_the_page(watch, inbox, monkeypatch):
         return stop.set() if len(said) == 2 else None
 
     monkeypatch.setattr(stop, "wait", wait)
-    watch.run(None, stop)
+    watch.run(lambda: None, stop)
     assert "Watching for files" in said[0]
     assert "The list is full, no more files are taken: 0 of 1" in said[1]
 
@@ -205,5 +205,24 @@ def test_the_watched_list_grows_is_read_and_stays(lists, inbox, monkeypatch):
 def test_the_watch_ends_when_it_is_told(watch):
     stop = threading.Event()
     stop.set()
-    watch.run(None, stop)
+    watch.run(lambda: None, stop)
     assert watch.made.sources == ()
+
+
+def test_models_that_join_meanwhile_read_what_comes_next(lists, inbox, monkeypatch):
+    panels, used, stop = ["first", "second"], [], threading.Event()
+
+    def fill(panel):
+        used.append(panel)
+        (inbox / "b.png").write_bytes(png(2))
+
+    def wait(pause):
+        return stop.set() if len(used) == 2 else None
+
+    monkeypatch.setattr(lists._room.panels, "get", lambda task: panels.pop(0))
+    watch = Watch(inbox, Worklist("phantom", Taken([], 0), inbox.parent))
+    monkeypatch.setattr(watch.made, "fill", fill)
+    monkeypatch.setattr(stop, "wait", wait)
+    (inbox / "a.png").write_bytes(png(1))
+    lists._watch(watch, stop)
+    assert used == ["first", "second"]
