@@ -54,10 +54,11 @@ class Source(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What was taken over: the files, and how many hidden ones were left aside."""
+    """What was taken over: the files, how many hidden ones were left aside, and the files' bytes, unpacked."""
 
     sources: list[Source]
     aside: int
+    size: int = 0
 
 
 def take_files(paths: Sequence[str | Path], folder: Path, link: bool = True) -> Taken:
@@ -95,7 +96,7 @@ def take_files(paths: Sequence[str | Path], folder: Path, link: bool = True) -> 
         _check_limits(len(sources), size, folder)
     if not sources:
         raise IntakeError("There is no file to read in this. Choose images, a folder of images, or a zip of them.")
-    return Taken(sources, aside)
+    return Taken(sources, aside, size)
 
 
 def unpack(sources: Sequence[Source]) -> Iterator[Source]:

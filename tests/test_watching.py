@@ -95,6 +95,31 @@ def test_a_full_list_says_so_on_the_page(watch, inbox, monkeypatch):
     assert "The list is full, no more files are taken: 0 of 1" in said[1]
 
 
+def test_a_list_is_full_when_the_next_file_has_too_many_bytes_for_it(watch, inbox, monkeypatch, caplog):
+    monkeypatch.setattr(watching, "BYTE_LIMIT", 2 * len(png(1)) + 9)
+    for seed in range(1, 5):
+        (inbox / f"{seed}.png").write_bytes(png(1))
+    watch.look()
+    assert [watch.look(), watch.look()] == [2, 0]
+    assert len([path for path in watch.made.folder.rglob("*") if path.is_file()]) == 2
+    assert caplog.text.count("the watched list is full: 2 files") == 1
+    stop = threading.Event()
+    monkeypatch.setattr(stop, "wait", lambda pause: stop.set())
+    watch.run(lambda: None, stop)
+    assert watch.made.state == "full"
+
+
+def test_a_zip_that_the_list_has_no_room_for_is_a_row_and_the_next_file_is_taken(watch, inbox, monkeypatch):
+    monkeypatch.setattr(watching, "FILE_LIMIT", 4)
+    (inbox / "a.png").write_bytes(png(1))
+    zip_of({f"{k}.png": png(k) for k in range(4)}, inbox / "b.zip")
+    (inbox / "c.png").write_bytes(png(2))
+    watch.look()
+    assert watch.look() == 3
+    assert [bool(source.problem) for source in watch.made.sources] == [False, True, False]
+    assert watch.made.sources[1].problem.startswith("The list has too little room left for this zip.")
+
+
 def test_a_folder_that_vanishes_during_a_look_takes_nothing_else_with_it(watch, inbox, monkeypatch, caplog):
     (inbox / "a.png").write_bytes(png(1))
     (inbox / "ward" / "b.png").write_bytes(png(2))
