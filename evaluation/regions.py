@@ -67,7 +67,8 @@ def _open_boxes(folder: Path) -> Regions:
             return None
         region = np.zeros(shape, dtype=bool)
         for x, y, width, height in boxes[path.name]:
-            region[max(0, int(y)) : int(np.ceil(y + height)), max(0, int(x)) : int(np.ceil(x + width))] = True
+            right, bottom = (max(0, int(np.ceil(end))) for end in (x + width, y + height))
+            region[max(0, int(y)) : bottom, max(0, int(x)) : right] = True
         return region if region.any() else None
 
     return Regions("finding", find)

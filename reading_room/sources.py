@@ -31,6 +31,10 @@ _FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplemen
 _FAULTS += (UnicodeDecodeError, IndexError)  # what `zipfile` makes of a damaged name
 
 
+class NoRoomError(IntakeError):
+    """The disk has too little room for the files, now."""
+
+
 class Source(NamedTuple):
     """One file of a worklist.
 
@@ -50,10 +54,11 @@ class Source(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What was taken over: the files, and how many hidden ones were left aside."""
+    """What was taken over: the files, how many hidden ones were left aside, and the files' bytes, unpacked."""
 
     sources: list[Source]
     aside: int
+    size: int = 0
 
 
 def take_files(paths: Sequence[str | Path], folder: Path, link: bool = True) -> Taken:
@@ -62,13 +67,15 @@ def take_files(paths: Sequence[str | Path], folder: Path, link: bool = True) -> 
     Args:
         paths: where gradio put the uploads.
         folder: the list's own folder.
-        link: whether a file may be taken by a link, where nobody will write to it any more; else it is copied.
+        link: whether a file may be taken by a link, where nobody will write to it any more; else it is copied, and
+            what cannot be copied is an error instead of a source with a problem: it can be taken later.
 
     Returns:
         The files in their order, those of a zip in its place.
 
     Raises:
-        IntakeError: for no files, too many, or too many bytes.
+        IntakeError: for no files, too many, or too many bytes; `NoRoomError` when it is the disk that is too full.
+        OSError: when a file cannot be copied and `link` is False.
     """
     sources: list[Source] = []
     aside = size = 0
@@ -89,7 +96,7 @@ def take_files(paths: Sequence[str | Path], folder: Path, link: bool = True) -> 
         _check_limits(len(sources), size, folder)
     if not sources:
         raise IntakeError("There is no file to read in this. Choose images, a folder of images, or a zip of them.")
-    return Taken(sources, aside)
+    return Taken(sources, aside, size)
 
 
 def unpack(sources: Sequence[Source]) -> Iterator[Source]:
@@ -109,7 +116,10 @@ def unpack(sources: Sequence[Source]) -> Iterator[Source]:
 
 
 def _take_over(given: Path, own: Path, link: bool) -> str:
-    """Links a file, or copies it where it must or the disk is another one; returns what went wrong, or ""."""
+    """Links a file, or copies it where it must or the disk is another one; returns what went wrong, or "".
+
+    Without `link`, what went wrong is raised.
+    """
     try:
         if link:
             with contextlib.suppress(OSError):
@@ -117,6 +127,8 @@ def _take_over(given: Path, own: Path, link: bool) -> str:
                 return ""
         shutil.copyfile(given, own)
     except OSError:
+        if not link:
+            raise
         return "The upload did not arrive. Send it again."
     return ""
 
@@ -197,4 +209,4 @@ def _check_limits(count: int, size: int, folder: Path) -> None:
             f"The files unpack to {size / 2**30:.1f} GiB; at most {BYTE_LIMIT // 2**30} GiB. Send them in parts."
         )
     if size > shutil.disk_usage(folder).free // 2:
-        raise IntakeError(f"The files unpack to {size / 2**20:.0f} MiB, and the disk has too little room for that.")
+        raise NoRoomError(f"The files unpack to {size / 2**20:.0f} MiB, and the disk has too little room for that.")

@@ -154,7 +154,7 @@ class Worklists:
 
     def _watch(self, watch: Watch, stop: threading.Event) -> None:
         try:
-            watch.run(self._room.panels.get(watch.made.task), stop)
+            watch.run(lambda: self._room.panels.get(watch.made.task), stop)
         except Exception as error:  # noqa: BLE001 - the edge: the page must not say that it watches for ever
             kind = getattr(error, "strerror", None) or type(error).__name__  # its text may name a patient's file
             _log.error("the folder is watched no more (%s); start again to watch it", kind)

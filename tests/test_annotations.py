@@ -99,6 +99,8 @@ def test_an_annotation_of_another_picture_is_refused(fracatlas):
         ("PASCAL VOC/a.xml", "<annotation>"),
         ("PASCAL VOC/a.xml", "<annotation><object><bndbox><xmin>1</xmin></bndbox></object></annotation>"),
         ("YOLO/a.txt", "0 left right up down"),
+        ("YOLO/a.txt", "0 0.1 0.1 0.9 0.1 0.9 0.9"),
+        ("YOLO/a.txt", "0 0.35 0.5"),
     ],
 )
 def test_damaged_annotations_are_named(fracatlas, name, text):
@@ -106,6 +108,28 @@ def test_damaged_annotations_are_named(fracatlas, name, text):
     source = {"C": "coco", "P": "voc", "Y": "yolo"}[name[0]]
     with pytest.raises(DataError, match=r"annotations in .*Annotations cannot be read \(.*\). Copy them again"):
         read_boxes(fracatlas, source)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (400, 0), (-400, -200)])
+def test_a_picture_without_a_size_is_named(fracatlas, size):
+    write_coco(fracatlas, *size, "a.jpg")
+    file = fracatlas / "FracAtlas" / "Annotations" / "PASCAL VOC" / "a.xml"
+    width, height = (f"<{side}>{pixels}</{side}>" for side, pixels in zip(("width", "height"), size, strict=True))
+    written = file.read_text().replace("<width>400</width>", width).replace("<height>200</height>", height)
+    file.write_text(written)
+    for source in ("coco", "voc"):
+        with pytest.raises(DataError, match=f"a.jpg has the size {size[0]} x {size[1]}.*Copy them again"):
+            read_boxes(fracatlas, source)
+
+
+@pytest.mark.parametrize("outline", [[], [10, 20], [10, 20, 30, 40], [10, 20, 30]])
+def test_an_outline_that_encloses_nothing_is_named(fracatlas, outline):
+    file = fracatlas / "FracAtlas" / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["segmentation"] = [outline]
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="annotations in .* cannot be read .*Copy them again"):
+        list(read_masks(fracatlas))
 
 
 def test_an_annotated_image_that_cannot_be_read_has_no_box(fracatlas, caplog):

@@ -77,6 +77,16 @@ def test_boxes_become_regions_inside_the_picture(fractures):
     assert regions.find(fractures / "b.png", (60, 80)) is None
 
 
+def test_a_box_outside_the_picture_covers_nothing_of_it(fractures):
+    file = fractures / "FracAtlas" / "Annotations" / "COCO JSON" / "boxes.json"
+    content = json.loads(file.read_text())
+    path = fractures / "FracAtlas" / "images" / "Fractured" / "a.png"
+    for outside in ([-20, -20, 10, 10], [20, -20, 30, 10], [400, 40, 10, 10]):
+        content["annotations"] = [{"image_id": 0, "bbox": outside, "segmentation": []}]
+        file.write_text(json.dumps(content))
+        assert open_regions(load_task("fracture"), fractures).find(path, (60, 80)) is None
+
+
 def test_missing_boxes_are_said_and_stop_nothing(tmp_path, caplog):
     assert open_regions(load_task("fracture"), tmp_path).kind == ""
     assert "holds no annotations" in caplog.text

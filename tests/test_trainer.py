@@ -19,11 +19,12 @@ from xray_models.checkpoints import _kept_names
 from xray_models.finishing import collect_outputs
 from xray_models.images import InputSpec
 from xray_models.imagesets import BalancedSampler, ImageSet
-from xray_models.optimizers import group_parameters
+from xray_models.optimizers import check_layers, group_parameters
 from xray_models.progress import last_progress
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError
 from xray_models.trainer import _validation_metrics, build_trainer, freeze_body
+from xray_models.training import run_stages
 
 RECIPE = Recipe(
     epochs=3, batch_size=8, augment="none", schedule="constant", warmup=0.0, image_size=48, width=0.25, balance="none"
@@ -188,6 +189,36 @@ def test_lower_layers_get_lower_rates():
     assert decay[id(model.classifier.weight)] == 0.1
     assert decay[id(model.classifier.bias)] == 0.0
     assert len(rate) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("name", "depths"),
+    [
+        (
+            "timm:vit_tiny_patch16_224",
+            {"cls_token": 0, "blocks.0.norm1.bias": 1, "pos_embed": 0, "norm.weight": None},
+        ),
+        ("resnet18", {"conv1.weight": 0, "bn1.bias": 0, "layer1.0.bn1.weight": 1, "layer4.1.bn2.bias": 4}),
+        ("densenet121", {"features.norm0.weight": 0, "features.transition1.conv.weight": 1, "classifier.bias": None}),
+        ("mobilenet_v2", {"bn1.weight": 0, "blocks.0.0.bn1.weight": 1, "bn2.weight": None}),
+    ],
+)
+def test_every_architecture_with_layers_has_lower_rates_below(name, depths):
+    model, _ = build_model(name, LABELS, Recipe())
+    args = type("Args", (), {"weight_decay": 0.1, "learning_rate": 1.0})
+    groups = group_parameters(model, set(), args, layer_decay=0.5)
+    rate = {id(p): g["lr"] for g in groups for p in g["params"]}
+    named = dict(model.named_parameters())
+    least = min(rate.values())
+    for name, depth in depths.items():
+        assert rate[id(named[f"timm_model.{name}"])] == (1.0 if depth is None else least * 2**depth), name
+
+
+def test_a_model_without_layers_gets_no_lower_rates_and_says_so():
+    model, _ = small()
+    check_layers(model, 1.0)
+    with pytest.raises(TaskError, match=r"layer_decay is 0\.5, but nothing that is trained .* Leave it at 1"):
+        run_stages(model, {}, dataclasses.replace(RECIPE, layer_decay=0.5), None)
 
 
 def test_the_first_stage_moves_the_head_alone(tmp_path):

@@ -1,9 +1,11 @@
 """A watched folder: what is whole is read once, what is half written waits, and what lies there is left alone."""
 
+import errno
 import os
 import shutil
 import threading
 import time
+import types
 
 import pytest
 
@@ -88,9 +90,34 @@ def test_a_full_list_says_so_on_the_page(watch, inbox, monkeypatch):
         return stop.set() if len(said) == 2 else None
 
     monkeypatch.setattr(stop, "wait", wait)
-    watch.run(None, stop)
+    watch.run(lambda: None, stop)
     assert "Watching for files" in said[0]
     assert "The list is full, no more files are taken: 0 of 1" in said[1]
+
+
+def test_a_list_is_full_when_the_next_file_has_too_many_bytes_for_it(watch, inbox, monkeypatch, caplog):
+    monkeypatch.setattr(watching, "BYTE_LIMIT", 2 * len(png(1)) + 9)
+    for seed in range(1, 5):
+        (inbox / f"{seed}.png").write_bytes(png(1))
+    watch.look()
+    assert [watch.look(), watch.look()] == [2, 0]
+    assert len([path for path in watch.made.folder.rglob("*") if path.is_file()]) == 2
+    assert caplog.text.count("the watched list is full: 2 files") == 1
+    stop = threading.Event()
+    monkeypatch.setattr(stop, "wait", lambda pause: stop.set())
+    watch.run(lambda: None, stop)
+    assert watch.made.state == "full"
+
+
+def test_a_zip_that_the_list_has_no_room_for_is_a_row_and_the_next_file_is_taken(watch, inbox, monkeypatch):
+    monkeypatch.setattr(watching, "FILE_LIMIT", 4)
+    (inbox / "a.png").write_bytes(png(1))
+    zip_of({f"{k}.png": png(k) for k in range(4)}, inbox / "b.zip")
+    (inbox / "c.png").write_bytes(png(2))
+    watch.look()
+    assert watch.look() == 3
+    assert [bool(source.problem) for source in watch.made.sources] == [False, True, False]
+    assert watch.made.sources[1].problem.startswith("The list has too little room left for this zip.")
 
 
 def test_a_folder_that_vanishes_during_a_look_takes_nothing_else_with_it(watch, inbox, monkeypatch, caplog):
@@ -133,14 +160,37 @@ def test_a_watch_that_fails_says_that_it_stopped(lists, inbox, monkeypatch, capl
     assert "the folder is watched no more (RuntimeError)" in caplog.text and "Doe" not in caplog.text
 
 
-def test_one_file_that_is_refused_takes_no_other_with_it_and_leaves_nothing(watch, inbox, monkeypatch, caplog):
+def test_what_cannot_be_copied_now_is_taken_later_and_said_once(watch, inbox, monkeypatch, caplog):
+    def fail(given, own):
+        raise OSError(errno.ENOSPC, "No space left on device", str(given))
+
+    (inbox / "DOE.png").write_bytes(png(1))
+    watch.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", fail)
+        assert [watch.look(), watch.look()] == [0, 0]
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=0))
+        assert [watch.look(), watch.look()] == [0, 0]
+    assert watch.made.sources == () and not list(watch.made.folder.iterdir())
+    assert [watch.look(), watch.look()] == [1, 0]
+    assert watch.made.sources[0].problem == ""
+    (said,) = caplog.messages
+    assert said.endswith("is tried again: No space left on device") and "DOE" not in said
+
+
+def test_one_file_that_is_refused_takes_no_other_with_it_and_leaves_nothing(watch, inbox, monkeypatch):
     monkeypatch.setattr(sources, "FILE_LIMIT", 2)
     (inbox / "a.png").write_bytes(png(1))
     zip_of({f"{k}.png": png(k) for k in range(3)}, inbox / "many.zip")
     (inbox / os.fsdecode(b"caf\xe9.png")).write_bytes(png(4))  # a name of another encoding
     watch.look()
-    assert watch.look() == 2
-    assert "a file of the watched folder is left out: 3 files at once" in caplog.text
+    assert [watch.look(), watch.look()] == [3, 0]
+    assert sorted(source.problem for source in watch.made.sources) == [
+        "",
+        "",
+        "3 files at once; at most 2. Send them in parts.",
+    ]
     assert len([path for path in watch.made.folder.rglob("*") if path.is_file()]) == 2
 
 
@@ -180,5 +230,24 @@ def test_the_watched_list_grows_is_read_and_stays(lists, inbox, monkeypatch):
 def test_the_watch_ends_when_it_is_told(watch):
     stop = threading.Event()
     stop.set()
-    watch.run(None, stop)
+    watch.run(lambda: None, stop)
     assert watch.made.sources == ()
+
+
+def test_models_that_join_meanwhile_read_what_comes_next(lists, inbox, monkeypatch):
+    panels, used, stop = ["first", "second"], [], threading.Event()
+
+    def fill(panel):
+        used.append(panel)
+        (inbox / "b.png").write_bytes(png(2))
+
+    def wait(pause):
+        return stop.set() if len(used) == 2 else None
+
+    monkeypatch.setattr(lists._room.panels, "get", lambda task: panels.pop(0))
+    watch = Watch(inbox, Worklist("phantom", Taken([], 0), inbox.parent))
+    monkeypatch.setattr(watch.made, "fill", fill)
+    monkeypatch.setattr(stop, "wait", wait)
+    (inbox / "a.png").write_bytes(png(1))
+    lists._watch(watch, stop)
+    assert used == ["first", "second"]

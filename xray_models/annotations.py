@@ -88,12 +88,15 @@ def read_masks(folder: str | Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _check(read: Callable[[Path], Iterable[tuple[str, _Drawing]]], start: Path) -> list[tuple[str, _Drawing]]:
-    """All that is drawn, every corner a number; raises `DataError` for damaged annotations."""
+    """All that is drawn, every corner a number and every picture of some size; else raises `DataError`."""
     folder = start / "Annotations"
     try:
         drawings = list(read(folder))
         if not all(np.isfinite(shape).all() for _, drawing in drawings for shape in drawing.shapes):
             raise ValueError("a corner is not a number")
+        for name, drawing in drawings:
+            if drawing.size and not min(drawing.size) > 0 and drawing.shapes:
+                raise ValueError(f"{name} has the size {drawing.size[0]:g} x {drawing.size[1]:g}")
     except DataError:
         raise
     except (OSError, LookupError, TypeError, ValueError, ElementTree.ParseError) as error:
@@ -134,7 +137,10 @@ def _read_coco(folder: Path, outlines: bool = False) -> Iterable[tuple[str, _Dra
             if outlines:
                 if not isinstance(entry["segmentation"], list):
                     raise DataError(f"{file}: {image['file_name']} has a run-length mask; only outlines are read.")
-                drawing.shapes.extend(np.reshape(outline, (-1, 2)) for outline in entry["segmentation"])
+                shapes = [np.reshape(outline, (-1, 2)) for outline in entry["segmentation"]]
+                if any(len(shape) < 3 for shape in shapes):
+                    raise ValueError(f"an outline of {image['file_name']} has fewer than 3 corners")
+                drawing.shapes.extend(shapes)
             else:
                 x, y, width, height = entry["bbox"]
                 drawing.shapes.append(np.array([[x, y], [x + width, y + height]]))
@@ -158,8 +164,10 @@ def _read_yolo(folder: Path) -> Iterable[tuple[str, _Drawing]]:
     """YOLO: a text a picture, one `class centre_x centre_y width height` a line, relative to the picture."""
     for file in sorted((folder / "YOLO").glob("*.txt")):
         if file.name != "labels.txt":
-            lines = [line.split()[1:5] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-            numbers = [np.array(line, dtype=float).reshape(2, 2) for line in lines]
+            lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+            if any(len(line) != 5 for line in lines):
+                raise ValueError(f"{file.name} has a line that is not a class and the 4 numbers of a box")
+            numbers = [np.array(line[1:], dtype=float).reshape(2, 2) for line in lines]
             yield file.stem, _Drawing([np.stack([c - s / 2, c + s / 2]) for c, s in numbers], None)
 
 

@@ -42,7 +42,7 @@ class Recipe:
         batch_size: images per step, over all processes.
         optimizer: `adamw`, `adam`, `sgd` (Nesterov) or `rmsprop`.
         weight_decay: decoupled for AdamW, else the L2 penalty.
-        layer_decay: rate of each transformer layer relative to the one above it, in (0, 1].
+        layer_decay: rate of each layer relative to the one above it, in (0, 1].
         augment: `none`, `light`, `radiograph`, `covid`, `brain` or `autoaugment`, as `xray_models.policies` has them.
         mixup: alpha of mixup (Zhang et al., 2018); 0 for none.
         schedule: `cosine` or `constant` (both with warm-up), or `plateau` (halved when validation stalls).

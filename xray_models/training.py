@@ -29,6 +29,7 @@ from xray_models.finishing import calibrate
 from xray_models.fusing import build_fusion, name_sources
 from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits, read_rows
+from xray_models.optimizers import check_layers
 from xray_models.progress import PROGRESS, close_progress, last_progress, open_progress
 from xray_models.recipes import Recipe
 from xray_models.revisions import hash_weights
@@ -130,7 +131,12 @@ def run_stages(
     options: argparse.Namespace,
     teacher: Teacher | None = None,
 ) -> RecipeTrainer:
-    """Trains the head on a frozen body first, if the recipe says so, then everything; returns the last Trainer."""
+    """Trains the head on a frozen body first, if the recipe says so, then everything; returns the last Trainer.
+
+    Raises:
+        TaskError: when the recipe wants lower rates for lower layers, and the model has none.
+    """
+    check_layers(model, recipe.layer_decay)
     progress = options.out / PROGRESS
     resumed = last_progress(progress / "all") if options.resume else None
     if recipe.frozen_epochs and not resumed:
