@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xray_models.commands import parse_count
+from xray_models.memory import keep_memory
 
 _RESULTS = Path(__file__).parent / "results"
 _ENGINES = ("auto", "torch", "openvino")
@@ -90,6 +91,7 @@ def evaluate(argv: Sequence[str] | None = None) -> None:
     _add_count(parser, "size", 512, "pixels of an image's side")
     parser.add_argument("--models", nargs="+", help="architectures (default: the six of benchmarks/subjects.py)")
     options = parser.parse_args(argv)
+    keep_memory()  # before there are threads, as the command does
     from benchmarks.evaluate import run
 
     run(options)
@@ -105,6 +107,7 @@ def train(argv: Sequence[str] | None = None) -> None:
     _add_count(parser, "size", 512, "pixels of a JPEG file's side")
     parser.add_argument("--image-size", type=parse_count, default=0, help=_OWN_SIZE)
     options = parser.parse_args(argv)
+    keep_memory()  # before there are threads, as the command does
     from benchmarks.train import run
 
     run(options)

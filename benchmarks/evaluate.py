@@ -117,7 +117,6 @@ def _clock_awake(wake: Callable[[], None], work: Callable[[], None]) -> Callable
 def run(options: argparse.Namespace) -> None:
     """Measures, prints a table and writes `evaluate.json`."""
     machine = describe_machine()
-    keep_memory()  # as the command does, before there are threads
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = draw_images(folder / "images", options.images, options.size)
