@@ -72,11 +72,6 @@ class Switch(NamedTuple):
         return float(found.low), float(found.high)
 
 
-def find_readings(flags: pd.DataFrame, task: str) -> pd.DataFrame:
-    """The flags of a task that are readings: not the rows that decide about others, or settle an image."""
-    return flags[(flags["task"] == task) & (flags["decides"] == "") & (flags["status"] == "open")]
-
-
 def gather_labels(flags: pd.DataFrame, task: str, first: bool = False) -> pd.DataFrame:
     """Who gave which label to which flagged image.
 
@@ -90,7 +85,8 @@ def gather_labels(flags: pd.DataFrame, task: str, first: bool = False) -> pd.Dat
     Returns:
         One rater a column, one image a row, named by sha256; None where a rater has no label.
     """
-    own = find_readings(flags, task).sort_values("created_at")
+    own = flags[(flags["task"] == task) & (flags["decides"] == "") & (flags["status"] == "open")]
+    own = own.sort_values("created_at")
     said: dict[str, dict[str, str]] = {}
     for row in own.itertuples():
         label = row.first_label if first else row.corrected_label

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
-from functools import lru_cache, wraps
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,18 +188,6 @@ def adjudicate(ledger: Ledger, task: Task, sha256: str, label: str, reader: str,
     return ledger.append_all(rows, open_image(newest), task)
 
 
-def _one_after_the_other(decide: Callable[..., list[str]]) -> Callable[..., list[str]]:
-    """Has a decision wait for the one before, so that each stands on what that has left."""
-
-    @wraps(decide)
-    def wait(room: Room, *words: str, **more: str) -> list[str]:
-        with room.deciding:
-            return decide(room, *words, **more)
-
-    return wait
-
-
-@_one_after_the_other
 def answer(  # noqa: PLR0913 - as `decide`, and what was seen
     room: Room, flag_id: str, verdict: str, reader: str, comment: str = "", seen: str = ""
 ) -> list[str]:
@@ -207,20 +195,23 @@ def answer(  # noqa: PLR0913 - as `decide`, and what was seen
 
     `seen` is the verdict on which the reader decided: where it is another by now, nothing is written; "" for any.
     """
-    flags = load_flags(room.ledger.root)
-    row = _find_as_seen(flags, flag_id, seen)
-    if row["verdict"] == verdict:
-        raise FlagError("This flag is accepted already." if verdict == "accepted" else "This flag is rejected already.")
-    same = (flags["task"] == row["task"]) & (flags["image_sha256"] == row["image_sha256"])
-    other = flags[same & (flags["verdict"] == "accepted") & (flags["corrected_label"] != row["corrected_label"])]
-    if verdict == "accepted" and len(other):
-        label = other["corrected_label"].iloc[0].replace("_", " ")
-        raise FlagError(
-            f"Another flag of this image is accepted, with the label {label}. Reject that one first, or settle the "
-            "label between readers."
-        )
-    task = room.panels.tasks[choose("task", row["task"], room.panels.tasks)]
-    return decide(room.ledger, task, flag_id, verdict, reader, comment)
+    with room.deciding:  # each on what the one before has left
+        flags = load_flags(room.ledger.root)
+        row = _find_as_seen(flags, flag_id, seen)
+        if row["verdict"] == verdict:
+            raise FlagError(
+                "This flag is accepted already." if verdict == "accepted" else "This flag is rejected already."
+            )
+        same = (flags["task"] == row["task"]) & (flags["image_sha256"] == row["image_sha256"])
+        other = flags[same & (flags["verdict"] == "accepted") & (flags["corrected_label"] != row["corrected_label"])]
+        if verdict == "accepted" and len(other):
+            label = other["corrected_label"].iloc[0].replace("_", " ")
+            raise FlagError(
+                f"Another flag of this image is accepted, with the label {label}. Reject that one first, or settle the "
+                "label between readers."
+            )
+        task = room.panels.tasks[choose("task", row["task"], room.panels.tasks)]
+        return decide(room.ledger, task, flag_id, verdict, reader, comment)
 
 
 def _find_as_seen(flags: pd.DataFrame, flag_id: str, seen: str) -> dict[str, Any]:
@@ -230,19 +221,19 @@ def _find_as_seen(flags: pd.DataFrame, flag_id: str, seen: str) -> dict[str, Any
     return row
 
 
-@_one_after_the_other
 def settle(  # noqa: PLR0913 - as `answer`
     room: Room, flag_id: str, label: str, reader: str, comment: str = "", seen: str = ""
 ) -> list[str]:
     """`adjudicate` for the image of a flag; raises `FlagError` where they are decided so already, or as `answer`."""
-    flags = load_flags(room.ledger.root)
-    row = _find_as_seen(flags, flag_id, seen)
-    task = room.panels.tasks[choose("task", row["task"], room.panels.tasks)]
-    own = (flags["task"] == task.name) & (flags["image_sha256"] == row["image_sha256"]) & (flags["decides"] == "")
-    matches = flags.loc[own, "corrected_label"] == label
-    if matches.any() and (flags.loc[own, "verdict"] == np.where(matches, "accepted", "rejected")).all():
-        raise FlagError("The image has this label already: its flags are accepted and rejected as it says.")
-    return adjudicate(room.ledger, task, row["image_sha256"], label, reader, comment)
+    with room.deciding:  # each on what the one before has left
+        flags = load_flags(room.ledger.root)
+        row = _find_as_seen(flags, flag_id, seen)
+        task = room.panels.tasks[choose("task", row["task"], room.panels.tasks)]
+        own = (flags["task"] == task.name) & (flags["image_sha256"] == row["image_sha256"]) & (flags["decides"] == "")
+        matches = flags.loc[own, "corrected_label"] == label
+        if matches.any() and (flags.loc[own, "verdict"] == np.where(matches, "accepted", "rejected")).all():
+            raise FlagError("The image has this label already: its flags are accepted and rejected as it says.")
+        return adjudicate(room.ledger, task, row["image_sha256"], label, reader, comment)
 
 
 def open_image(row: Mapping[str, Any]) -> Radiograph:
