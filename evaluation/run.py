@@ -33,6 +33,7 @@ _OF_MODELS: dict[str, object] = {  # what says whom to ask and of what, and what
     "workers": None,
     "no_cache": False,
 }
+_OF_CLUSTERS = ("ray_address", "workers")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -91,6 +92,9 @@ def _settle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
     given = [f"--{name.replace('_', '-')}" for name in _OF_MODELS if getattr(options, name) is not None]
     if options.predictions and given:
         parser.error(f"--predictions judges all that its files hold, and asks no model; leave out {', '.join(given)}")
+    clusters = [f"--{name.replace('_', '-')}" for name in _OF_CLUSTERS if getattr(options, name) is not None]
+    if clusters and options.engine != "ray":
+        parser.error(f"only a cluster has use for {', '.join(clusters)}; add --engine ray, or leave it out")
     for name, default in _OF_MODELS.items():
         if getattr(options, name) is None:
             setattr(options, name, default)

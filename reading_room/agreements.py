@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reading_room.cards import title_of
+from xray_models.flag_record import read_opinions
 from xray_models.style import INK, RULE, SERIES, STYLE
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def gather_labels(flags: pd.DataFrame, task: str, first: bool = False) -> pd.Dat
         label = row.first_label if first else row.corrected_label
         if label:
             said.setdefault(f"reader {row.reader}", {})[row.image_sha256] = label
-        for model, opinion in json.loads(row.opinions or "{}").items():
+        for model, opinion in read_opinions(row.opinions).items():
             said.setdefault(title_of(model), {})[row.image_sha256] = opinion["label"]
         if row.consensus_label:
             said.setdefault(PANEL, {})[row.image_sha256] = row.consensus_label

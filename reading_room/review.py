@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -14,13 +15,13 @@ import pandas as pd
 
 from reading_room.room import Room
 from xray_models import flags as ledgers
+from xray_models.flag_record import NUMBERS, read_number, read_opinions
 from xray_models.flags import Flag, FlagError, Ledger
 from xray_models.images import ImageError, Radiograph, read_image
 from xray_models.relabels import settle_flags
 from xray_models.tasks import Task, choose
 
 STATUSES = ("open", "accepted", "rejected", "decision", "withdrawn")
-_NUMBERS = ("disagreement", "first_confidence", "confidence", "seconds")
 
 
 class Wanted(NamedTuple):
@@ -263,9 +264,9 @@ def _answer(row: Mapping[str, Any], reader: str, comment: str, status: str, deci
         image_sha256=row["image_sha256"],
         reason=row["reason"],
         comment=comment,
-        opinions=json.loads(row["opinions"] or "{}"),
+        opinions=read_opinions(row["opinions"]),
         consensus_label=row["consensus_label"],
-        disagreement=float(row["disagreement"]) if row["disagreement"] else None,
+        disagreement=read_number(row["disagreement"]),
         status=status,
         decides=decides,
         source_name_hash=row["source_name_hash"],
@@ -279,10 +280,9 @@ def export_json(flags: pd.DataFrame) -> str:
     """Flags as JSON: opinions and regions as they are, numbers as numbers; no folder of this machine."""
     records = []
     for row in flags.drop(columns=["path", "current"]).to_dict("records"):
-        for name in ("opinions", "regions"):
-            row[name] = json.loads(row[name] or "null")
-        for name in _NUMBERS:
-            row[name] = float(row[name]) if row[name] else None
+        for name in ("opinions", "regions", *NUMBERS):
+            with contextlib.suppress(ValueError):  # else it stays the text that somebody made of it
+                row[name] = json.loads(row[name] or "null", parse_constant=int)  # NaN is no JSON, and no whole number
         records.append(row)
     return json.dumps(records, indent=1, ensure_ascii=False)
 

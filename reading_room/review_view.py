@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -13,6 +12,7 @@ from PIL import Image
 from reading_room import renders, tables
 from reading_room.agreements import Kappa, Switch, draw_agreement
 from reading_room.cards import plain, render_bars, render_reader, title_of
+from xray_models.flag_record import read_number, read_opinions, read_regions
 from xray_models.flags import WITHDRAWN
 from xray_models.images import Radiograph, to_display
 
@@ -92,7 +92,7 @@ def render_detail(
         others: all rows about the same image and task, this one included.
         title: of its task; None for the task's name.
     """
-    picture = _render_picture(image, json.loads(row["regions"] or "[]"))
+    picture = _render_picture(image, read_regions(row["regions"]))
     items = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in _list_facts(row, others) if text)
     return (
         f'<article class="sr-detail" data-flag="{escape(row["flag_id"])}" data-verdict="{escape(row["verdict"])}">'
@@ -127,17 +127,21 @@ def _list_facts(row: Mapping[str, Any], others: pd.DataFrame) -> list[tuple[str,
         ("Before the panel spoke", first),
         ("Reason", escape(row["reason"])),
         ("Comment", comment),
-        ("Took", _render_duration(float(row["seconds"])) if row["seconds"] else ""),
+        ("Took", _render_duration(row["seconds"])),
         ("Flag", f"<code>{escape(row['flag_id'])}</code>"),
     ]
 
 
-def _render_duration(seconds: float) -> str:
+def _render_duration(cell: str) -> str:
+    seconds = read_number(cell)
+    if seconds is None:
+        return ""
     return f"{seconds:.0f} s" if seconds < _MINUTES_FROM else f"{seconds / 60:.0f} min"
 
 
 def _share(text: str) -> str:
-    return f"{100 * float(text):.0f} %" if text else "not said how"
+    share = read_number(text)
+    return "not said how" if share is None else f"{100 * share:.0f} %"
 
 
 def _render_picture(image: Radiograph | None, regions: Sequence[Mapping[str, float]]) -> str:
@@ -154,11 +158,7 @@ def _render_picture(image: Radiograph | None, regions: Sequence[Mapping[str, flo
 
 
 def _render_box(box: Mapping[str, Any]) -> str:
-    """A region as the API took it: one that is no box is left out of the picture; the export has it."""
-    try:
-        sides = " ".join(f'{name}="{float(box[name]):g}"' for name in ("x", "y", "width", "height"))
-    except (KeyError, TypeError, ValueError):
-        return ""
+    sides = " ".join(f'{name}="{box[name]:g}"' for name in ("x", "y", "width", "height"))
     return f"<rect {sides}/>"
 
 
@@ -176,7 +176,7 @@ def _render_other(row: Mapping[str, Any], current: bool) -> str:
 
 
 def _render_opinions(row: Mapping[str, Any]) -> str:
-    opinions = json.loads(row["opinions"] or "{}")
+    opinions = read_opinions(row["opinions"])
     if not opinions:
         return '<p class="sr-none">No model had answered.</p>'
     cards = "".join(

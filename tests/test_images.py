@@ -13,6 +13,7 @@ from tests.picture_samples import DEEP, RAMP, encode
 from xray_models.images import (
     ImageError,
     OversizedImage,
+    UnopenedImage,
     UnsupportedImage,
     encode_png,
     from_pixels,
@@ -29,6 +30,15 @@ def test_8_bit_pixels_survive_every_lossless_format(format):
     assert (radiograph.format, radiograph.bits, radiograph.warnings) == (format, 8, ())
     assert radiograph.sha256 == from_pixels(RAMP).sha256
     assert dict(radiograph.metadata) == {}
+
+
+def test_an_image_for_which_memory_is_short_counts_as_unopened_not_as_damaged(monkeypatch):
+    def decode(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", decode)
+    with pytest.raises(UnopenedImage, match="not enough free memory to decode"):
+        read_image(encode(Image.fromarray(RAMP), "PNG"))
 
 
 def test_paths_bytes_and_files_give_the_same_picture(tmp_path):

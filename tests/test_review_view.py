@@ -1,10 +1,13 @@
 """Flags as they are shown: escaped, and by words as well as colours."""
 
+import json
 from itertools import combinations
 
-from reading_room import review, review_view
+import pytest
+
+from reading_room import agreements, review, review_view
 from reading_room.agreements import Kappa, Switch
-from tests.flag_samples import IMAGES, TASK, add
+from tests.flag_samples import IMAGES, TASK, add, opinion
 from xray_models import flag_record
 
 
@@ -15,8 +18,10 @@ def test_no_ledger_is_no_flag(tmp_path):
 
 def test_texts_from_outside_are_escaped(ledger, monkeypatch):
     bad = "<img src=x onerror=alert(1)>"
-    monkeypatch.setattr(flag_record, "_is_box", lambda box: True)  # the row of another program
-    add(ledger, IMAGES[0], "Normal", bad, comment=bad, regions=({"x": bad}, {"x": 1, "y": 2, "width": 3, "height": 4}))
+    with monkeypatch.context() as patch:
+        patch.setattr(flag_record, "_is_box", lambda box: True)  # the row of another program
+        boxes = ({"x": bad}, {"x": 1, "y": 2, "width": 3, "height": 4})
+        add(ledger, IMAGES[0], "Normal", bad, comment=bad, regions=boxes)
     add(ledger, IMAGES[0], "Nodule", "CD")
     flags = review.load_flags(ledger.root)
     row = flags[flags["reader"] == bad].iloc[0].to_dict()
@@ -25,6 +30,25 @@ def test_texts_from_outside_are_escaped(ledger, monkeypatch):
     assert html.count("<rect ") == 1 and 'viewBox="0 0 64 64"' in html
     assert "All that was said of this image" in html
     assert "not in the ledger’s folder" in review_view.render_detail(row, None, flags)
+
+
+@pytest.mark.parametrize("edit", ["garbled", "[1, 2]", '{"m": "Normal", "x": {"label": 3}}', "NaN", "0,5"])
+def test_cells_that_a_spreadsheet_changed_are_left_out_of_what_is_shown(ledger, edit):
+    add(ledger, IMAGES[0], "Normal", opinions={"m": opinion("Nodule")}, disagreement=0.5, seconds=3.0)
+    add(ledger, IMAGES[1], "Nodule", "CD", opinions={"m": opinion("Nodule")}, seconds=4.0)
+    flags = review.load_flags(ledger.root)
+    changed = ["opinions", "regions", "disagreement", "confidence", "seconds"]
+    flags.loc[flags["corrected_label"] == "Normal", changed] = edit
+    row = flags[flags["corrected_label"] == "Normal"].iloc[0].to_dict()
+    html = review_view.render_flags(flags, 0) + review_view.render_detail(row, IMAGES[0], flags)
+    assert (
+        "No model had answered." in html and "not said how sure" in html and "Took" not in html and "<rect" not in html
+    )
+    assert list(agreements.gather_labels(flags, "phantom")["m"].dropna()) == ["Nodule"]
+    text = review.export_json(flags)
+    kept = {record["corrected_label"]: record["seconds"] for record in json.loads(text)}
+    assert kept["Nodule"] == 4.0 and kept["Normal"] in (edit, json.loads(edit) if edit[0] in "[{" else edit)
+    assert ": NaN" not in text
 
 
 def test_status_is_a_word_and_a_sign_not_a_colour_alone(ledger):

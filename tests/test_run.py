@@ -204,6 +204,7 @@ def test_mistakes_end_with_status_2_and_a_sentence(words, message, capsys, tmp_p
         (["--predictions", "a.csv", "--engine", "ray", "--workers", "2"], "leave out --engine, --workers"),
         (["--predictions", "a.csv", "--ray-address", "auto", "--no-cache"], "leave out --ray-address, --no-cache"),
         (["--predictions", "a.csv", "--compute", "auto"], "leave out --compute"),
+        (["--workers", "2", "--ray-address", "auto"], "use for --ray-address, --workers; add --engine ray"),
         (["--engine", "ray", "--compute", "openvino"], "--compute openvino goes with --engine local"),
     ],
 )

@@ -51,7 +51,6 @@ DAMAGE = (
     AssertionError,
     EOFError,
     RuntimeError,
-    MemoryError,
     struct.error,
     pydicom.errors.InvalidDicomError,
     pydicom.errors.BytesLengthException,

@@ -102,7 +102,7 @@ FIELDS = [
     "app_version",
     "schema_version",
 ]
-_NUMBERS = {"disagreement", "first_confidence", "confidence", "seconds"}
+NUMBERS = {"disagreement", "first_confidence", "confidence", "seconds"}
 
 
 def check_flag(flag: Flag, task: Task) -> None:
@@ -130,7 +130,7 @@ def check_flag(flag: Flag, task: Task) -> None:
 def _check_kinds(flag: Flag) -> None:
     """Raises `FlagError` for a value that its column cannot hold, so that a row that is written can be read."""
     for name, value in vars(flag).items():
-        if name in _NUMBERS:
+        if name in NUMBERS:
             good, kind = value is None or _is_number(value), "a number"
         elif name == "regions":
             good, kind = all(map(_is_box, value)), "boxes, each with the numbers x, y, width and height"
@@ -166,7 +166,42 @@ def to_row(flag: Flag) -> dict[str, str]:
     return row
 
 
+def read_number(cell: str) -> float | None:
+    """A number of a row; None where there is none, or where a spreadsheet made something else of it."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if _is_number(value) else None
+
+
+def read_opinions(cell: str) -> dict[str, dict[str, Any]]:
+    """What the models said, as a row keeps it, by model; without what is no opinion, as after an edit by hand."""
+    found = _read_json(cell)
+    return {model: said for model, said in found.items() if _is_opinion(said)} if isinstance(found, dict) else {}
+
+
+def read_regions(cell: str) -> list[dict[str, float]]:
+    """The boxes of a row; without what is none, as after an edit by hand."""
+    found = _read_json(cell)
+    return list(filter(_is_box, found)) if isinstance(found, list) else []
+
+
+def _read_json(cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return None
+
+
+def _is_opinion(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("label"), str):
+        return False
+    probs = value.get("probs")
+    return isinstance(probs, dict) and all(map(_is_number, probs.values()))
+
+
 def _to_cell(name: str, value: Any) -> str:
-    if name in _NUMBERS:
+    if name in NUMBERS:
         return "" if value is None else repr(float(value))
     return str(value) if name == "schema_version" else to_cell(str(value))

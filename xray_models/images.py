@@ -76,14 +76,17 @@ def read_image(source: str | os.PathLike | bytes | BinaryIO, max_pixels: int = 4
         UnsupportedImage: The content is not an image in one of these formats.
         TruncatedImage: The file ends early or is damaged.
         OversizedImage: More than `max_pixels`, or a file above 512 MiB.
-        UnopenedImage: The file cannot be opened.
+        UnopenedImage: The file cannot be opened, or there is not enough memory to decode it.
         ImageError: `source` is something else.
     """
     data = _read_bytes(source)
     format = _find_format(data)
-    if format == "DICOM":
-        return read_dicom(data, max_pixels)
-    return read_picture(data, format, max_pixels)
+    try:
+        return read_dicom(data, max_pixels) if format == "DICOM" else read_picture(data, format, max_pixels)
+    except MemoryError:
+        raise UnopenedImage(
+            "There is not enough free memory to decode the image. Close what else takes memory, and open it again."
+        ) from None
 
 
 def _read_bytes(source: str | os.PathLike | bytes | BinaryIO) -> bytes:

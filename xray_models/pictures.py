@@ -34,7 +34,6 @@ DAMAGE = (
     AssertionError,
     EOFError,
     RuntimeError,
-    MemoryError,
     struct.error,
     zlib.error,
     ImageCms.PyCMSError,

@@ -25,7 +25,7 @@ class TruncatedImage(ImageError):
 
 
 class UnopenedImage(ImageError):
-    """The file could not be read, which may pass: it is not there, or its permissions or its disk refuse."""
+    """The file could not be read, for now: it is not there, its permissions or disk refuse, or memory is short."""
 
 
 class OversizedImage(ImageError):
