@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from xray_models.map_words import MapNote, describe_maps
 from xray_models.methods import TITLES
 from xray_models.readings import Opinion
 from xray_models.tasks import Task
+
+_log = logging.getLogger(__name__)
 
 
 class Standing(NamedTuple):
@@ -49,7 +52,16 @@ def find_standing(task: Task, opinions: Sequence[Opinion], reports: Path) -> Sta
     revisions = {opinion.model: opinion.revision for opinion in opinions if opinion.status == "ok"}
     for metrics in read_metrics(task, reports):
         if metrics.get("task") == task.name and metrics.get("split") == "test":
-            found = _take(metrics, revisions)
+            try:
+                found = _take(metrics, revisions)
+            except (
+                AttributeError,
+                LookupError,
+                TypeError,
+                ValueError,
+            ) as error:  # written by hand, or by another version
+                _log.warning("metrics.json of task %s is passed over: %r", task.name, error)
+                continue
             if found != NOTHING:
                 return found
     return NOTHING

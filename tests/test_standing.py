@@ -53,6 +53,15 @@ def test_of_another_split_or_before_it_was_measured_nothing_is_said(untrained, r
     assert find_standing(untrained, OPINIONS, reports) == NOTHING
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"models": ["resnet18"]}, {"models": {"resnet18": 3}}, {"worklist": None}, {"heatmaps": {"method": "tarot"}}],
+)
+def test_an_evaluation_of_another_form_is_passed_over(untrained, reports, changes):
+    write(reports, **changes)
+    assert find_standing(untrained, OPINIONS, reports) == NOTHING
+
+
 def test_a_panel_with_a_missing_model_is_another_panel(untrained, reports):
     write(reports)
     missing = [OPINIONS[0], Opinion("simple_cnn", status="unavailable", reason="gone")]
