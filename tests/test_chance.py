@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from evaluation import chance
 from evaluation.chance import expect_ece
 from evaluation.metrics import METRICS
 
@@ -39,6 +40,18 @@ def test_too_sure_a_model_is_beyond_chance():
     sharper = probs**3 / (probs**3).sum(axis=1, keepdims=True)
     assert METRICS["ece"](sharper, truth) > expect_ece(sharper, groups).high
     assert METRICS["overconfidence"](sharper, truth) > 0.05
+
+
+def test_the_range_holds_the_middle_of_the_errors_that_chance_makes(monkeypatch):
+    """Against draws one by one; the memory that may be used at once changes nothing."""
+    rng = np.random.default_rng(4)
+    probs, _, groups = draw(rng, 120)
+    errors = [METRICS["ece"](probs, (rng.random(120) > probs[:, 0]).astype(int)) for _ in range(3000)]
+    right = [np.mean(errors), *np.quantile(errors, [0.025, 0.975])]
+    found = expect_ece(probs, groups)
+    assert list(found) == pytest.approx(right, rel=0.08)
+    monkeypatch.setattr(chance, "_BLOCK", 120 * 300)
+    assert expect_ece(probs, groups) == pytest.approx(found, rel=1e-9)
 
 
 def test_the_same_seed_gives_the_same_range():
