@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from evaluation.metrics import equal_bins
 from evaluation.statistics import LEVEL, Interval
+from xray_models.bins import equal_bins
 
 DRAWS = 2000
 _BLOCK = 4_000_000  # draws that are held in memory at once

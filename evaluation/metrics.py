@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from evaluation.resamples import Sample, divide, mean_of
+from xray_models.bins import equal_bins
 
 Metric = Callable[..., Any]
 METRICS: dict[str, Metric] = {}
 LABEL_METRICS: dict[str, Metric] = {}
 REFLECTED = frozenset({"ece"})  # errors that resampling pushes up; `statistics.reflect` makes their intervals
-_BINS = 15
 _SMALLEST = 1e-12  # probability below which the log loss does not grow any more
 
 
@@ -122,16 +122,11 @@ def ece(sample: Sample) -> np.ndarray:
     images, 95 % intervals held a true error of 0.05 in 9 cases of 10, one of 0.02 in 8, and one of 0.001 in 4.
     """
     confidence, correct = sample.probs.max(axis=1), sample.predicted == sample.labels
-    gaps = np.zeros((len(correct), min(_BINS, len(correct))), dtype=sample.weights.dtype)
-    for index, part in enumerate(equal_bins(confidence)):
+    parts = equal_bins(confidence)
+    gaps = np.zeros((len(correct), len(parts)), dtype=sample.weights.dtype)
+    for index, part in enumerate(parts):
         gaps[part, index] = confidence[part] - correct[part]
     return divide(np.abs(sample.weights @ gaps).sum(axis=1), sample.weights.sum(axis=1))
-
-
-def equal_bins(confidence: np.ndarray) -> list[np.ndarray]:
-    """Divides (N,) confidences into up to 15 bins of equal counts; returns the images' numbers in each."""
-    order = np.argsort(confidence, kind="stable")
-    return np.array_split(order, min(_BINS, len(order)))
 
 
 @_score

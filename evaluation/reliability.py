@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
-from evaluation.metrics import equal_bins
 from evaluation.statistics import Interval
+from xray_models.bins import equal_bins
 
 
 class Bin(NamedTuple):

@@ -24,6 +24,8 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import nn
 
+from xray_models.bins import BINS, equal_bins
+
 COVERAGE = 0.90
 REFERENCE_SIZE = 384  # embeddings, at most
 _REFERENCE_NUMBERS = 400_000  # in all, at most: 0.8 MB as they are stored
@@ -268,7 +270,7 @@ def _unit(embeddings: np.ndarray) -> np.ndarray:
     return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
 
 
-def calibration_error(probs: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+def calibration_error(probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error of the predicted label, with bins of equal counts (Nguyen & O'Connor, 2015).
 
     Args:
@@ -280,7 +282,6 @@ def calibration_error(probs: np.ndarray, labels: np.ndarray, bins: int = 15) -> 
         Mean distance of confidence from accuracy, in [0, 1].
     """
     confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == labels
-    order = np.argsort(confidence, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
+    parts = equal_bins(confidence, bins)
     gaps = [abs(confidence[part].mean() - correct[part].mean()) * len(part) for part in parts]
-    return float(sum(gaps) / len(order))
+    return float(sum(gaps) / len(labels))
