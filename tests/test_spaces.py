@@ -61,12 +61,32 @@ def test_an_update_takes_away_what_is_gone_and_flags_stay_private(hub, root):
     assert hub.repos["dataset", "me/room-flags"].private
     (root / "docs" / "page.png").unlink()
     (root / "dashboard.py").write_text("changed\n")
+    add_file("me/room", "packages.txt")
     publish_space(connect(), "me/room", [], public=True, root=root)
     files = hub.repos["space", "me/room"].files
-    assert "docs/page.png" not in files
+    assert "docs/page.png" not in files and "packages.txt" in files
     assert files["dashboard.py"].content == b"changed\n"
     assert ".gitattributes" in files
     assert files["README.md"].content.decode() == README.replace('"3.11"', "'3.11'")
+
+
+def test_another_program_of_the_same_name_is_left_alone(hub, root):
+    connect().create_repo("me/demo", repo_type="space", space_sdk="docker", private=True)
+    add_file("me/demo", "app.py")
+    with pytest.raises(HubError, match=r"holds another program \(app.py, ...\).* another --name"):
+        publish_space(connect(), "me/demo", [], root=root)
+    assert set(hub.repos["space", "me/demo"].files) == {"app.py", ".gitattributes"}
+    assert ("dataset", "me/demo-flags") not in hub.repos
+
+
+def test_flags_that_lie_open_are_no_reason_to_publish_the_page(hub, root):
+    connect().create_repo("me/room-flags", repo_type="dataset", private=False)
+    with pytest.raises(HubError, match="'me/room-flags' exists and is public: change its visibility"):
+        publish_space(connect(), "me/room", [], root=root)
+
+
+def add_file(repo, name):
+    connect().upload_file(path_or_fileobj=b"mine", path_in_repo=name, repo_id=repo, repo_type="space")
 
 
 def test_what_is_no_clone_is_not_published(hub, root, tmp_path):

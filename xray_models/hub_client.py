@@ -77,13 +77,14 @@ def connect() -> HfApi:
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="second-read")
 
 
-def create_repository(api: HfApi, repo: str, public: bool, **options: Any) -> str:
+def create_repository(api: HfApi, repo: str, public: bool, asked: bool = True, **options: Any) -> str:
     """Creates a repository, or finds it with the same visibility; returns its address.
 
     Args:
         api: the client.
         repo: `owner/name`.
         public: whether others may see it.
+        asked: whether that is the user's choice, by --public.
         options: more for `HfApi.create_repo`, such as `repo_type`.
 
     Raises:
@@ -94,8 +95,10 @@ def create_repository(api: HfApi, repo: str, public: bool, **options: Any) -> st
     address = ask(api, place, lambda: api.create_repo(repo, private=not public, exist_ok=True, **options))
     info = ask(api, place, lambda: api.repo_info(repo, repo_type=kind))
     if info.private == public:
-        other, fix = ("private", "leave out --public") if public else ("public", "give --public")
-        raise HubError(f"{repo!r} exists and is {other}: {fix}, or change its visibility in its settings on the Hub.")
+        other, fix = ("private", "leave out --public, or ") if public else ("public", "give --public, or ")
+        raise HubError(
+            f"{repo!r} exists and is {other}: {fix if asked else ''}change its visibility in its settings on the Hub."
+        )
     return str(address)
 
 

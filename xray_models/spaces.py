@@ -30,7 +30,7 @@ UPLOADED = (
 FLAGS_VARIABLE = "SECOND_READ_FLAGS_REPO"
 """The Space's variable that names the data set of its flags; `dashboard.py --sync` takes it as its default."""
 
-_KEPT = ".gitattributes"  # the Hub's own, which says what is a large file
+_FRESH = {".gitattributes", "README.md"}  # what the Hub puts into a new Space
 
 
 class Space(NamedTuple):
@@ -44,6 +44,8 @@ class Space(NamedTuple):
 def publish_space(api: HfApi, repo: str, tasks: Iterable[Task], public: bool = False, root: Path = ROOT) -> Space:
     """Creates a Space from this repository, or brings it up to date; what is gone here goes there too.
 
+    Files of the Space that are not below `UPLOADED` stay as they are.
+
     Args:
         api: the client.
         repo: `owner/name`.
@@ -52,13 +54,21 @@ def publish_space(api: HfApi, repo: str, tasks: Iterable[Task], public: bool = F
         root: the repository's folder, a git checkout.
 
     Raises:
-        HubError: when `root` is no checkout or lacks a file, or the Hub refuses.
+        HubError: when `root` is no checkout or lacks a file, the Space is there and another program's, or the Hub
+            refuses.
     """
     files: dict[str, bytes | Path] = {name: root / name for name in list_tracked(root)}
     files["README.md"] = name_models((root / "README.md").read_text(encoding="utf-8"), tasks).encode()
     flags = f"{repo}-flags"
     address = create_repository(api, repo, public=public, repo_type="space", space_sdk="gradio")
-    create_repository(api, flags, public=False, repo_type="dataset")
+    there = ask(api, Place(repo), lambda: _list_files(api, repo))
+    foreign = there - _FRESH
+    if foreign and UPLOADED[0] not in there:
+        raise HubError(
+            f"the Space {repo!r} exists and holds another program ({min(foreign)}, ...), which would be lost. Give "
+            "another --name, or delete that Space on the Hub first."
+        )
+    create_repository(api, flags, public=False, asked=False, repo_type="dataset")
     ask(api, Place(repo), lambda: api.add_space_variable(repo, FLAGS_VARIABLE, flags))
     revision = ask(api, Place(repo), lambda: _commit(api, repo, files))
     return Space(address, revision, flags)
@@ -92,15 +102,16 @@ def name_models(readme: str, tasks: Iterable[Task]) -> str:
     return str(card.content)
 
 
+def _list_files(api: HfApi, repo: str) -> set[str]:
+    tree = api.list_repo_tree(repo, repo_type="space", recursive=True)
+    return {entry.path for entry in tree if isinstance(entry, RepoFile)}
+
+
 def _commit(api: HfApi, repo: str, files: Mapping[str, bytes | Path]) -> str:
-    """Uploads files and deletes every other one; returns the commit."""
-    there = {
-        entry.path
-        for entry in api.list_repo_tree(repo, repo_type="space", recursive=True)
-        if isinstance(entry, RepoFile)
-    }
+    """Uploads files and deletes those of an earlier upload that are gone; returns the commit."""
     additions = [CommitOperationAdd(name, content) for name, content in files.items()]
-    deletions = [CommitOperationDelete(name) for name in sorted(there - set(files) - {_KEPT})]
+    gone = (name for name in sorted(_list_files(api, repo) - set(files)) if name.partition("/")[0] in UPLOADED)
+    deletions = [CommitOperationDelete(name) for name in gone]
     done = api.create_commit(
         repo, [*additions, *deletions], commit_message="Update from the repository", repo_type="space"
     )
