@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from xray_models import checkpoints
+from xray_models import checkpoints, damage
 from xray_models.checkpoints import load_checkpoint, save_checkpoint, weigh_checkpoint
 from xray_models.damage import read_fitted
 from xray_models.panel import Panel
@@ -40,6 +41,25 @@ def test_saving_over_a_model_replaces_it_and_keeps_what_lies_beside_it(saved, un
     assert torch.equal(again.parts.classifier.bias, own.parts.classifier.bias)
     assert {path.name for path in ref.path.iterdir()} == names
     assert (ref.path / "README.md").read_text() == "the card"
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_a_model_is_the_users_own_choice(saved, mask, mode):
+    ref, own = saved
+    before = os.umask(mask)
+    try:
+        save_over(ref, own)
+    finally:
+        os.umask(before)
+    made = [path for path in ref.path.iterdir() if path.name != "README.md"]
+    assert {path.stat().st_mode & 0o777 for path in made} == {mode}
+
+
+def test_weights_of_another_account_are_no_missing_config(saved, untrained, monkeypatch):
+    ref, _ = saved
+    monkeypatch.setattr(damage.os, "access", lambda path, _: path.name != "model.safetensors")  # root may read all
+    with pytest.raises(TaskError, match=r"^model.safetensors of model 'simple_cnn' may not be read by this account"):
+        load_checkpoint(untrained, ref)
 
 
 @pytest.mark.parametrize("name", ["save_file", "save_arrays"])

@@ -115,8 +115,10 @@ def save_checkpoint(  # noqa: PLR0913 - each is a part of what is saved
         save_arrays(
             {"embeddings": reference.embeddings.astype(np.float16), **(seen or {})}, draft / "reference.safetensors"
         )
+        shared = (draft / "config.json").stat().st_mode  # as the user's umask has it; safetensors shuts others out
         (folder / "config.json").unlink(missing_ok=True)
         for path in sorted(draft.iterdir(), key=lambda path: path.name == "config.json"):
+            path.chmod(shared)
             path.replace(folder / path.name)
 
 

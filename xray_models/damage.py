@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,17 @@ def _describe(error: Exception, folder: Path) -> str:
 
 
 def check_files(folder: Path, model: str) -> None:
-    """Raises `TaskError` unless a model's folder has a config that can be read, and weights.
+    """Raises `TaskError` unless a model's folder has a config, and weights, all of which may be read.
 
     Args:
         folder: the model's.
         model: its name.
     """
+    for path in sorted(folder.glob("*.*")):
+        if path.suffix in (".json", ".safetensors") and not os.access(path, os.R_OK) and path.exists():
+            raise TaskError(
+                f"{path.name} of model {model!r} may not be read by this account. Change its permissions (chmod a+r)."
+            )
     with blame("config.json", model, folder):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if not isinstance(config, Mapping) or not {"model_type", "pretrained_cfg"} & set(config):
