@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from xray_models.datasets import data_folder
 from xray_models.layouts import (
     LAYOUTS,
     DataError,
+    find_images,
+    is_folder,
     list_fracatlas,
     list_images,
     list_label_folders,
@@ -128,6 +131,35 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "iterdir", refuse)  # the tests' user may be one who may read everything
     with pytest.raises(DataError, match=r"healthy cannot be read \(Permission denied\). Check its permissions"):
+        list_images(task, tmp_path, task.dataset.layout)
+
+
+def test_a_folder_beside_that_may_not_be_entered_stops_nothing(tmp_path, monkeypatch):
+    task, is_dir = load_task("pneumonia"), Path.is_dir
+    touch(tmp_path, "NORMAL/a.jpeg", "PNEUMONIA/b.jpeg")
+    (tmp_path / "lost+found").mkdir()
+
+    def refuse(path):
+        if "lost+found" in path.parts[:-1]:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert len(list_images(task, tmp_path, task.dataset.layout)) == 2
+
+
+@pytest.mark.parametrize("find", [is_folder, find_images, lambda path: data_folder(load_task("brain"), path)])
+def test_a_folder_that_is_named_and_may_not_be_read_says_so(tmp_path, monkeypatch, find):
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\). Check its permissions"):
+        find(tmp_path)
+
+
+def test_a_label_without_an_image_is_named(tmp_path):
+    """Folders by label in the place of the publisher's splits, of which one is empty."""
+    task = load_task("pneumonia")
+    touch(tmp_path, "NORMAL/a.jpeg", "PNEUMONIA/notes.txt")
+    with pytest.raises(DataError, match=r"the right folders, but no image in PNEUMONIA/\."):
         list_images(task, tmp_path, task.dataset.layout)
 
 

@@ -29,7 +29,7 @@ from xray_models.corrections import relabel
 from xray_models.exports import PREFIX, export_hub
 from xray_models.grouping import NO_COPIES, NearCopies, find_near_copies, join_groups, split_groups
 from xray_models.images import InputSpec
-from xray_models.layouts import LAYOUTS, DataError, Listed, default_folder, list_images, name_below
+from xray_models.layouts import LAYOUTS, DataError, Listed, default_folder, is_folder, list_images, name_below
 from xray_models.rows import write_sheet
 from xray_models.tasks import SPLIT_KINDS, Task, choose
 
@@ -106,7 +106,7 @@ def data_folder(task: Task, given: str | Path | None = None) -> Path:
     if _is_on_hub(given):
         return export_hub(str(given).removeprefix(PREFIX), task, cache_folder() / "hub")
     folder = Path(given) if given else default_folder(task)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(
             f"There is no data for task {task.name!r} in {folder}. Get {task.dataset.source} from its publisher "
             f"({task.dataset.licence}), unpack it into {folder} as it is, or point --data or XRAY_DATA elsewhere. "

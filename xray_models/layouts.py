@@ -5,6 +5,8 @@ A new layout is one function in `LAYOUTS`, from a task and a folder to the files
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -120,8 +122,24 @@ def list_images(task: Task, folder: Path, layout: str) -> list[Listed]:
         DataError: when neither fits, and says what was found and what the layout expects; or for a folder that may
             not be read.
     """
-    try:
+    with _reading():
         return _list_somehow(task, folder, layout)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; raises `DataError` where that may not be known, or the folder not be read."""
+    with _reading():
+        if not path.is_dir():
+            return False
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return True
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.") from error
 
@@ -139,7 +157,7 @@ def _list_somehow(task: Task, folder: Path, layout: str) -> list[Listed]:
 
 
 def _list_plain(task: Task, folder: Path) -> list[Listed]:
-    """`<label>/*`, or `<split>/<label>/*` with train and test; nothing unless every label has files."""
+    """`<label>/*`, or `<split>/<label>/*` with train and test; nothing unless every label has its folders."""
     parts = {folder: ""}
     if not _holds(folder, task.labels):
         named = {path: _OFFICIAL.get(path.name.lower(), "") for path in _list_folders(folder)}
@@ -154,7 +172,10 @@ def _list_plain(task: Task, folder: Path) -> list[Listed]:
         if (part / label).is_dir()
         for file in _list_files(part / label, label, ours)
     ]
-    return files if {file.label for file in files} == set(task.labels) else []
+    empty = [label for label in task.labels if label not in {file.label for file in files}]
+    if files and empty:
+        raise DataError(f"{folder} has the right folders, but no image in {', '.join(f'{label}/' for label in empty)}.")
+    return files
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -163,7 +184,7 @@ def find_images(folder: Path) -> list[Path]:
     Raises:
         DataError: when there is no such folder, or no such file in it.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"There is no folder {folder}. Name a folder of images.")
     found = [
         path
@@ -198,7 +219,7 @@ def _find_start(task: Task, folder: Path, below: str, expected: Sequence[str]) -
             return candidate
     nearest = next(candidate for candidate in candidates if candidate.is_dir())
     found = sorted(path.name + "/" * path.is_dir() for path in nearest.iterdir() if not path.name.startswith("."))
-    near = next((place for place in _look_around(folder) if _holds(place, expected)), None)
+    near = next((place for place in _look_around(folder) if _seems_to_hold(place, expected)), None)
     hint = f" They seem to be in {near}: give that folder instead." if near else ""
     kind = DataError if near in folder.resolve().parents else LayoutError
     raise kind(
@@ -209,6 +230,13 @@ def _find_start(task: Task, folder: Path, below: str, expected: Sequence[str]) -
 
 def _holds(folder: Path, expected: Sequence[str]) -> bool:
     return all((folder / name).is_dir() for name in expected)
+
+
+def _seems_to_hold(folder: Path, expected: Sequence[str]) -> bool:
+    try:
+        return _holds(folder, expected)
+    except PermissionError:  # a folder that nobody has named, such as lost+found
+        return False
 
 
 def _look_around(folder: Path) -> Iterator[Path]:

@@ -102,9 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.resume and not options.search and last_progress(options.out / PROGRESS / "all") is None:
         _log.info("nothing to go on from in %s: training starts from the beginning", options.out)
     from xray_models.datasets import DataError, data_folder
+    from xray_models.layouts import is_folder
 
     try:
-        if options.weights and not options.weights.is_dir():
+        if options.weights and not is_folder(options.weights):
             raise DataError(
                 f"There is no folder {options.weights} of ImageNet weights. Correct --weights or XRAY_WEIGHTS, or "
                 "leave both out to start from random weights."
