@@ -1,4 +1,4 @@
-"""What is measured: panels of untrained networks, since the time does not depend on the weights, and drawn images."""
+"""What is measured: panels of untrained networks, whose time is that of trained ones on the same engine; drawn images."""
 
 from __future__ import annotations
 
