@@ -1,4 +1,4 @@
-"""What is measured: panels of untrained networks, whose time is that of trained ones on the same engine; drawn images."""
+"""What is measured: panels of untrained networks, as fast as trained ones on the same engine, and drawn images."""
 
 from __future__ import annotations
 
