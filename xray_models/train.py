@@ -18,7 +18,7 @@ from pathlib import Path
 from xray_models.commands import check_out, leave, leave_group, leave_in_order, parse_seed, refuse, show_command
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
-from xray_models.progress import PROGRESS, last_progress
+from xray_models.progress import PROGRESS, WHOLE, check_kind, last_progress
 from xray_models.recipes import Recipe, describe_fields
 from xray_models.tasks import SPLIT_KINDS, ModelRef, Task, TaskError, load_task
 
@@ -97,9 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         task, ref, recipe = _settle(options)
         check_out(options.out)
+        if options.resume:
+            check_kind(options.out / PROGRESS, search=options.search is not None)
     except TaskError as error:
         return refuse(error)
-    if options.resume and not options.search and last_progress(options.out / PROGRESS / "all") is None:
+    if options.resume and not options.search and last_progress(options.out / PROGRESS / WHOLE) is None:
         _log.info("nothing to go on from in %s: training starts from the beginning", options.out)
     from xray_models.datasets import DataError, data_folder
 
