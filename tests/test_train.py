@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xray_models import datasets, phantom, progress, train, training
+from xray_models import datasets, phantom, progress, search, train, training
 from xray_models.architectures import build_model
 from xray_models.checkpoints import load_checkpoint
 from xray_models.flags import Flag, Ledger
@@ -197,6 +197,7 @@ def test_flags_are_learned_from(phantoms, tmp_path):
         ),
         (["--task", "phantom", "--model", "simple_cnn", "--epochs", "0"], "epochs is 0"),
         ([*SMALL, "--search", "grid", "--trials", "0"], "trials is 0"),
+        ([*SMALL, "--search", "grid", "--layer-decay", "0.5"], "is in a numbered layer"),
         ([*SMALL, "--head", "dense", "--batch-size", "1"], "Raise --batch-size"),
         ([*SMALL, "--learning-rate", "1e30"], "After epoch 1 the model's logits are not finite"),
         (["--task", "covid", "--model", "simple_cnn", "--data", "/nowhere"], "There is no data"),
@@ -291,6 +292,17 @@ def test_a_search_in_several_processes_is_refused(tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert train.main([*SMALL, "--out", str(tmp_path / "s"), "--search", "grid"]) == 2
     assert "A search runs in one process" in capsys.readouterr().err
+
+
+def test_what_a_search_tries_is_not_given(tmp_path, capsys):
+    assert set(train._SEARCHED) == {search._NAMES.get(name, name) for name in search.GRID}
+    with pytest.raises(SystemExit) as stop:
+        train.main([*SMALL, "--out", str(tmp_path), "--search", "optuna", "--learning-rate", "0.5", "--dropout", "0"])
+    assert stop.value.code == 2
+    assert (
+        "--search tries rates, dropouts and batch sizes of its own; leave out --learning-rate, --dropout"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_bone_task_trains_on_stand_ins(tmp_path):

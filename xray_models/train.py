@@ -23,6 +23,7 @@ from xray_models.recipes import Recipe, describe_fields
 from xray_models.tasks import SPLIT_KINDS, ModelRef, Task, TaskError, load_task
 
 _log = logging.getLogger(__name__)
+_SEARCHED = ("learning_rate", "dropout", "batch_size")  # what a search chooses for each of its trainings
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,6 +59,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.arch and options.start:
         parser.error("--from brings its own architecture; leave out --arch")
+    given = [f"--{name.replace('_', '-')}" for name in _SEARCHED if getattr(options, name) is not None]
+    if options.search and given:
+        parser.error(f"--search tries rates, dropouts and batch sizes of its own; leave out {', '.join(given)}")
     words = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--resume"]
     local = options.start is not None and Path(options.start).exists()
     options.command = show_command("xray_models.train", words, keep=["--out"] if local else ["--out", "--from"])
