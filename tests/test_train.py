@@ -294,6 +294,21 @@ def test_a_search_in_several_processes_is_refused(tmp_path, monkeypatch, capsys)
     assert "A search runs in one process" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("size", "fitting"), [(9, "8 or 10"), (1, "2")])
+def test_a_batch_that_processes_cannot_share_is_refused_by_the_first(size, fitting, tmp_path, monkeypatch, capsys):
+    """The others wait, until the launcher ends them with it; with any other it would end the first, too."""
+    words = [*SMALL, "--out", str(tmp_path / "m"), "--batch-size", str(size)]
+    said = f"error: batch_size is {size}, which 2 processes cannot share evenly. Give --batch-size {fitting}.\n"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, before in (("0", ""), ("1", "10.0 seconds\n")):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setattr("time.sleep", lambda seconds: sys.stderr.write(f"{seconds} seconds\n"))
+        assert train.main(words) == 2
+        assert capsys.readouterr().err == before + said
+    monkeypatch.delenv("WORLD_SIZE")
+    assert train._settle(train._parse(words))[2].batch_size == size
+
+
 def test_what_a_search_tries_is_not_given(tmp_path, capsys):
     assert set(train._SEARCHED) == {search._NAMES.get(name, name) for name in search.GRID}
     with pytest.raises(SystemExit) as stop:

@@ -15,11 +15,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, leave, leave_group, leave_in_order, parse_seed, refuse, show_command
+from xray_models.commands import (
+    check_out,
+    leave,
+    leave_group,
+    leave_in_order,
+    parse_seed,
+    refuse_together,
+    show_command,
+)
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.progress import PROGRESS, WHOLE, check_kind, last_progress
-from xray_models.recipes import Recipe, describe_fields
+from xray_models.recipes import Recipe, describe_fields, share_batch
 from xray_models.tasks import SPLIT_KINDS, ModelRef, Task, TaskError, load_task
 
 _log = logging.getLogger(__name__)
@@ -79,7 +87,8 @@ def _choose_model(task: Task, options: argparse.Namespace) -> ModelRef:
 def _settle(options: argparse.Namespace) -> tuple[Task, ModelRef, Recipe]:
     """What the options make of a task, its model and its recipe; raises `TaskError` for what does not exist or fit."""
     task = load_task(options.task)
-    if options.search and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if options.search and processes > 1:
         raise TaskError("A search runs in one process. Start it with python -m xray_models.train.")
     ref = _choose_model(task, options)
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(Recipe)}
@@ -87,6 +96,7 @@ def _settle(options: argparse.Namespace) -> tuple[Task, ModelRef, Recipe]:
         task.recipe_of(options.model) if options.model in {m.name for m in task.models} else task.recipe,
         **{key: value for key, value in given.items() if value is not None},
     )
+    share_batch(recipe.batch_size, processes)  # says at once when they cannot
     split = dataclasses.replace(task.split, kind=options.split or task.split.kind)
     relabels = str(options.labels.resolve()) if options.labels else task.dataset.relabels
     dataset = dataclasses.replace(task.dataset, relabels=relabels)
@@ -104,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.resume:
             check_kind(options.out / PROGRESS, search=options.search is not None)
     except TaskError as error:
-        return refuse(error)
+        return refuse_together(error)
     if options.resume and not options.search and last_progress(options.out / PROGRESS / WHOLE) is None:
         _log.info("nothing to go on from in %s: training starts from the beginning", options.out)
     from xray_models.datasets import DataError, data_folder
@@ -125,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         metrics = train(task, ref, recipe, options)
     except (TaskError, DataError) as error:
-        return refuse(error)
+        return refuse_together(error)
     if metrics:  # none in a process beside the first
         sys.stdout.write(json.dumps(metrics, indent=1) + "\n")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
