@@ -6,6 +6,7 @@ import argparse
 import atexit
 import contextlib
 import json
+import logging
 import os
 import shlex
 import signal
@@ -32,6 +33,13 @@ _STAND_INS = {
     "--weights": "WEIGHTS",
 }
 _PATIENCE = 10.0  # seconds in which the first of several processes comes to what the others have come to
+
+
+def start_log(level: int = logging.INFO) -> None:
+    """Shows what a command tells on its way, but no request to the Hub: addresses of its downloads are signed."""
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def refuse(error: Exception) -> int:

@@ -23,6 +23,7 @@ from xray_models.commands import (
     parse_seed,
     refuse_together,
     show_command,
+    start_log,
 )
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parse(argv)
     keep_memory()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    start_log()
     try:
         task, ref, recipe = _settle(options)
         check_out(options.out)
