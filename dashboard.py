@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from reading_room.accounts import read_accounts
 from reading_room.scratch import is_own, make_folder
-from xray_models.commands import leave, leave_in_order, refuse
+from xray_models.commands import leave, leave_in_order, refuse, start_log
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import choose, task_names
 
@@ -75,9 +74,7 @@ def check(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    for name in ("httpx", "httpx2"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    start_log()
     try:
         check(options)
         accounts = read_accounts(options.auth) if options.auth else None

@@ -27,7 +27,7 @@ from xray_models.checkpoints import Checkpoint
 from xray_models.images import Radiograph, read_image
 from xray_models.panel import Panel
 from xray_models.readings import Reading
-from xray_models.tasks import load_task
+from xray_models.tasks import TaskError, load_task
 
 METHOD = "grad_cam"
 
@@ -36,7 +36,7 @@ def compare_answers(torch: list[Reading], auto: list[Reading]) -> dict[str, dict
     """Labels that differ, and the largest difference of a probability: by model, and of the consensus.
 
     Raises:
-        ValueError: when a model gave no answer.
+        TaskError: when a model gave no answer.
     """
     found: dict[str, dict[str, float]] = {}
     for place, opinion in enumerate(torch[0].opinions):
@@ -46,7 +46,7 @@ def compare_answers(torch: list[Reading], auto: list[Reading]) -> dict[str, dict
 
 def _compare(sides: list[list[Any]]) -> dict[str, float]:
     if not all(said and said.probs for side in sides for said in side):
-        raise ValueError("a model is unavailable: nothing to compare")
+        raise TaskError("A model of the task is unavailable, so there is nothing to compare. Name a task that has all.")
     labels = [[said.label for said in side] for side in sides]
     probs = [np.array([list(said.probs.values()) for said in side]) for side in sides]
     differ = sum(one != other for one, other in zip(*labels, strict=True))
@@ -79,7 +79,10 @@ def compare_maps(torch: Checkpoint, auto: Checkpoint, images: list[tuple[Radiogr
 def run(options: argparse.Namespace) -> None:
     """Compares, prints a line for each model and writes `engines.json`."""
     task = load_task(options.task)
-    rows = datasets.open_dataset(task, options.data).part("test")
+    try:
+        rows = datasets.open_dataset(task, options.data).part("test")
+    except datasets.DataError as error:
+        raise TaskError(str(error)) from error
     images = [read_image(path) for path in rows["path"][: options.images]]
     panels = {engine: Panel.load(task, device="cpu", engine=engine) for engine in ("torch", "auto")}
     readings = {engine: list(panel.read_many(images)) for engine, panel in panels.items()}

@@ -119,8 +119,8 @@ def run(options: argparse.Namespace) -> None:
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = draw_images(folder / "images", options.images, options.size)
         task = build_panel(folder, {name: name for name in options.models or MODELS})
+        rows = draw_images(folder / "images", options.images, options.size)
         panels = {engine: Panel.load(task, device="cpu", engine=engine) for engine in ENGINES}
         ways = list_ways(folder, panels, rows)
         taken = take_turns(ways, options.rounds)

@@ -110,10 +110,10 @@ def sum_up(taken: dict[int, list[Point]], work: Callable[[int], int]) -> dict[st
 def list_ways(options: argparse.Namespace, folder: Path) -> dict[str, dict[int, Callable[[], Point]]]:
     """What measures each number of images, and each number of models."""
     recipe = Recipe(image_size=options.image_size)
-    rows = draw_images(folder / "drawn", max(options.images), options.size)
     three = build_panel(folder / "three", {name: name for name in PANEL}, recipe)
     names = {f"{REPEATED}-{number + 1}": REPEATED for number in range(max(options.models))}
     many = build_panel(folder / "many", names, recipe)
+    rows = draw_images(folder / "drawn", max(options.images), options.size)
 
     def few(count: int) -> Task:
         return dataclasses.replace(many, models=many.models[:count])

@@ -148,14 +148,16 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], 
     from benchmarks.measuring import take_turns
     from benchmarks.subjects import draw_images
     from reading_room.app import build_app, launch_options
+    from xray_models.tasks import TaskError, load_task
 
-    paths = list(draw_images(folder / "images", options.readings, options.size)["path"])
+    load_task(options.task)  # says at once when there is none
     app = build_app(folder / "flags", options.task)
     _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options())
     try:
         panel = app.room.panels.get(options.task)
         if not panel.checkpoints:
-            raise RuntimeError(f"no model of task {options.task} is here; the starter models are missing.")
+            raise TaskError(f"No model of task {options.task!r} is here to be asked. Name a task that has one.")
+        paths = list(draw_images(folder / "images", options.readings, options.size)["path"])
         panel.choose_engines(options.engine)
         time_alone(panel, paths[:16])
         serve_once(url, options.task, paths[: options.clients], options.clients)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xray_models.commands import check_out, parse_count, refuse, writing
+from xray_models.commands import check_out, parse_count, refuse, start_log, writing
 from xray_models.tasks import SPLIT_KINDS, Task, TaskError, load_task
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parse(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    start_log(logging.WARNING)
     try:
         task = load_task(options.task)
         check_out(options.out)

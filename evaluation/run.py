@@ -11,7 +11,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, leave, leave_in_order, parse_count, parse_seed, refuse, show_command
+from xray_models.commands import (
+    check_out,
+    leave,
+    leave_in_order,
+    parse_count,
+    parse_seed,
+    refuse,
+    show_command,
+    start_log,
+)
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
 from xray_models.tasks import TaskError, load_task
@@ -122,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parse(argv)
     keep_memory()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    start_log(logging.WARNING)
     try:
         task = load_task(options.task)
         check_out(options.out)

@@ -78,6 +78,48 @@ def test_a_number_that_cannot_be_is_refused(name, words, capsys):
     assert f"'{words[1]}' is not a whole number above 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["evaluate", "growth", "serve", "train", "worklist"])
+def test_images_too_small_to_draw_are_refused(name, capsys):
+    assert commands.SMALLEST == phantom.SMALLEST
+    with pytest.raises(SystemExit):
+        getattr(commands, name)(["--size", "63"])
+    assert "--size: 63 pixels are too few to draw a chest; give 64 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "says"),
+    [
+        ("evaluate", ["--models", "nope"], "Unknown architecture: 'nope'"),
+        ("train", ["--models", "nope"], "Unknown architecture: 'nope'"),
+        ("attribution", ["--models", "fusion"], "a fusion is built from trained members"),
+        ("attribution", ["--models", "vit_tiny", "--image-size", "7"], "an image_size that is a multiple of 16"),
+        ("engines", ["--task", "phantm"], "Did you mean 'phantom'"),
+        ("engines", ["--task", "covid", "--data", "/nowhere"], "There is no data for task 'covid' in /nowhere"),
+        ("serve", ["--task", "phantm"], "Did you mean 'phantom'"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_sentence(name, words, says, tmp_path, capsys):
+    assert getattr(commands, name)([*words, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and says in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["attribution", "engines", "evaluate", "flags", "growth", "serve", "start", "train"])
+def test_a_record_that_could_not_be_written_is_not_measured(name, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert getattr(commands, name)(["--out", str(tmp_path / "file")]) == 2
+    assert "Nothing can be written to --out" in capsys.readouterr().err
+
+
+def test_a_task_without_models_is_not_served(untrained, tmp_path, monkeypatch, capsys):
+    from reading_room import panels
+
+    monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": dataclasses.replace(untrained, models=())})
+    assert commands.serve(["--task", "phantom", "--out", str(tmp_path)]) == 2
+    assert "No model of task 'phantom' is here to be asked." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("option", "value"), [("--seconds", "0"), ("--seconds", "nan"), ("--folder", "nowhere")])
 def test_flags_need_time_and_a_place(option, value, capsys):
     with pytest.raises(SystemExit):

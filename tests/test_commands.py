@@ -1,11 +1,13 @@
+import logging
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+import dashboard
 from evaluation import audit_command, run
-from xray_models import survey_command, train
+from xray_models import hub_command, survey_command, train
 from xray_models.commands import check_out, parse_seed, show_command
 from xray_models.tasks import TaskError
 
@@ -37,6 +39,17 @@ def test_a_command_that_cannot_write_refuses_before_it_reads(main, tmp_path, cap
     model = ["--model", "simple_cnn"] if main is train.main else []
     assert main(["--task", "covid", *model, "--data", str(tmp_path / "none"), "--out", str(tmp_path / "file")]) == 2
     assert "Nothing can be written to --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("main", [dashboard.main, hub_command.main, run.main, train.main])
+def test_what_asks_the_hub_tells_no_address_that_it_asks(main, monkeypatch, tmp_path, capsys):
+    """That of a download is signed: whoever has it may download, too."""
+    for name in ("httpx", "httpx2"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
+    words = {train.main: ["--model", "simple_cnn", "--out", str(tmp_path)]}.get(main, [])
+    assert main([*(["pull"] if main is hub_command.main else []), "--task", "phantm", *words]) == 2
+    assert "Did you mean 'phantom'" in capsys.readouterr().err
+    assert {logging.getLogger(name).level for name in ("httpx", "httpx2")} == {logging.WARNING}
 
 
 def test_folders_stand_for_themselves_and_the_rest_is_kept():

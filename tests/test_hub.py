@@ -1,6 +1,7 @@
 """Models travel to a Hub and back, with the real client, and answer as before; whatever is wrong is said."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
 from transformers import CONFIG_MAPPING, AutoModelForImageClassification
 
 from tests.hub_server import TOKEN, Blob, Fault, open_hub
@@ -327,6 +328,26 @@ def test_a_private_model_without_a_token_and_a_hub_that_is_switched_off(hub, tas
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
         pull(task, ref)
+
+
+def test_a_cache_that_takes_no_file_is_said_of_every_model(hub, task, tmp_path, monkeypatch):
+    """The disk has no room for one; for the next there is no folder."""
+    refs = tuple(push(task, name) for name in ("simple_cnn", "vit_tiny"))
+    place = (tmp_path / "file") / "hub"
+    place.parent.touch()
+    download, full = HfApi.snapshot_download, [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))]
+
+    def fill(*args, **kwargs):
+        if full:
+            raise full.pop()
+        return download(*args, **kwargs)
+
+    monkeypatch.setattr(HfApi, "snapshot_download", fill)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place))
+    first, second = command.pull_task(hub_client.connect(), dataclasses.replace(task, models=refs))
+    said = "cannot be pulled, since nothing can be written to the Hub's cache: {}. Make room there, or set HF_HOME to"
+    assert "me/phantom-simple-cnn " + said.format("No space left on device") in str(first)
+    assert "me/phantom-vit-tiny " + said.format("Not a directory") in str(second)
 
 
 def test_a_folder_that_is_not_fit_is_not_uploaded(hub, task):

@@ -1,13 +1,16 @@
 import dataclasses
+import errno
+import re
 
 import pytest
 import torch
 import transformers
+from huggingface_hub.utils import httpx
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification, ViTImageProcessorPil
 
 from xray_models.architectures import build_model, split_model
-from xray_models.architectures.pretrained import find_source
+from xray_models.architectures.pretrained import find_source, read_spec
 from xray_models.architectures.split_check import check_split
 from xray_models.attribution import METHODS
 from xray_models.checkpoints import weigh_checkpoint
@@ -144,6 +147,36 @@ def test_what_cannot_be_tuned_is_refused(fault, reason, tmp_path):
         recipe = dataclasses.replace(RECIPE, width=0.5)
     with pytest.raises(TaskError, match=reason):
         build_model(f"hub:{tmp_path}", LABELS, recipe)
+
+
+def make_refusal():
+    refused = httpx.ConnectError("refused")
+    refused.__cause__ = PermissionError(errno.EPERM, "Operation not permitted")
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("cause", "place", "says"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "ward/source",
+            "ward/source cannot be pulled, since nothing can be written to the Hub's cache: No space left on device. ",
+        ),
+        (make_refusal(), "ward/source", "as transformers puts it"),
+        (PermissionError(errno.EACCES, "Permission denied"), "tests", "as transformers puts it"),  # a folder's own
+    ],
+)
+def test_a_repository_that_finds_no_room_here_is_not_called_unfit(cause, place, says, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("as transformers puts it") from cause
+
+    for loader in (transformers.AutoConfig, AutoModelForImageClassification):
+        monkeypatch.setattr(loader, "from_pretrained", fail)
+    with pytest.raises(TaskError, match=re.escape(says)):
+        build_model(f"hub:{place}", LABELS, RECIPE)
+    with pytest.raises(TaskError, match=re.escape(says)):
+        read_spec(find_source(place))
 
 
 def test_a_kind_whose_split_is_not_known_is_refused(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xray_models import datasets, phantom, progress, train, training
+from xray_models import datasets, phantom, progress, search, train, training
 from xray_models.architectures import build_model
 from xray_models.checkpoints import load_checkpoint
 from xray_models.flags import Flag, Ledger
@@ -197,6 +197,7 @@ def test_flags_are_learned_from(phantoms, tmp_path):
         ),
         (["--task", "phantom", "--model", "simple_cnn", "--epochs", "0"], "epochs is 0"),
         ([*SMALL, "--search", "grid", "--trials", "0"], "trials is 0"),
+        ([*SMALL, "--search", "grid", "--layer-decay", "0.5"], "is in a numbered layer"),
         ([*SMALL, "--head", "dense", "--batch-size", "1"], "Raise --batch-size"),
         ([*SMALL, "--learning-rate", "1e30"], "After epoch 1 the model's logits are not finite"),
         (["--task", "covid", "--model", "simple_cnn", "--data", "/nowhere"], "There is no data"),
@@ -291,6 +292,32 @@ def test_a_search_in_several_processes_is_refused(tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert train.main([*SMALL, "--out", str(tmp_path / "s"), "--search", "grid"]) == 2
     assert "A search runs in one process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("size", "fitting"), [(9, "8 or 10"), (1, "2")])
+def test_a_batch_that_processes_cannot_share_is_refused_by_the_first(size, fitting, tmp_path, monkeypatch, capsys):
+    """The others wait, until the launcher ends them with it; with any other it would end the first, too."""
+    words = [*SMALL, "--out", str(tmp_path / "m"), "--batch-size", str(size)]
+    said = f"error: batch_size is {size}, which 2 processes cannot share evenly. Give --batch-size {fitting}.\n"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, before in (("0", ""), ("1", "10.0 seconds\n")):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setattr("time.sleep", lambda seconds: sys.stderr.write(f"{seconds} seconds\n"))
+        assert train.main(words) == 2
+        assert capsys.readouterr().err == before + said
+    monkeypatch.delenv("WORLD_SIZE")
+    assert train._settle(train._parse(words))[2].batch_size == size
+
+
+def test_what_a_search_tries_is_not_given(tmp_path, capsys):
+    assert set(train._SEARCHED) == {search._NAMES.get(name, name) for name in search.GRID}
+    with pytest.raises(SystemExit) as stop:
+        train.main([*SMALL, "--out", str(tmp_path), "--search", "optuna", "--learning-rate", "0.5", "--dropout", "0"])
+    assert stop.value.code == 2
+    assert (
+        "--search tries rates, dropouts and batch sizes of its own; leave out --learning-rate, --dropout"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_bone_task_trains_on_stand_ins(tmp_path):

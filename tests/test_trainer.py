@@ -330,16 +330,22 @@ from xray_models import training_arguments
 from xray_models.commands import leave_group
 training_arguments.bf16_helps = lambda: False  # bfloat16 rounds the gradient of each share by itself
 recipe = t.dataclasses.replace(t.RECIPE, batch_size=8, learning_rate=1e-3, augment="radiograph", balance="loss")
-recipe = t.dataclasses.replace(recipe, epochs=2, image_size=224, width=1.0)
+recipe = t.dataclasses.replace(recipe, epochs=2, image_size=224, width=1.0, ema=0.5)
 t.torch.manual_seed(0)
 model, spec = t.build_model("vit_tiny", t.LABELS, recipe)
 model.vit.layers = model.vit.layers[:2]
 sets = {"train": t.ImageSet(*t.of(spec, 32), "radiograph", 5), "validation": t.ImageSet(*t.of(spec, 16))}
 trainer = t.build_trainer(model, sets, recipe, pathlib.Path(sys.argv[1]), seed=0)
 trainer._load_best_model = lambda: None
+save = trainer.average.save
+def note(folder):
+    save(folder)
+    pathlib.Path(sys.argv[1], "kept-by-" + os.environ.get("RANK", "0")).touch()
+trainer.average.save = note
 trainer.train()
 trainer.accelerator.end_training()
 if trainer.is_world_process_zero():
+    trainer.finish()
     losses = [e["eval_log_loss"] for e in trainer.state.log_history if "eval_log_loss" in e]
     pathlib.Path(sys.argv[1], "losses.json").write_text(json.dumps(losses))
 if os.environ.get("WORLD_SIZE", "1") > "1":
@@ -353,7 +359,10 @@ def of(spec, count):
 
 
 def test_two_processes_learn_what_one_does(tmp_path):
-    """Same global batch, same order, same augmentation: the same validation loss, in single precision."""
+    """Same global batch, same order, same augmentation: the same validation loss, in single precision.
+
+    That is the moving average's, which one of them keeps.
+    """
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
     root = Path(__file__).resolve().parents[1]
@@ -366,5 +375,6 @@ def test_two_processes_learn_what_one_does(tmp_path):
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         losses[processes] = json.loads((out / "losses.json").read_text())
+        assert [path.name for path in out.glob("kept-by-*")] == ["kept-by-0"]
     assert losses[2] == pytest.approx(losses[1], abs=1e-4)
     assert abs(losses[1][1] - losses[1][0]) > 5e-3  # something was learned meanwhile

@@ -6,12 +6,14 @@ import argparse
 import atexit
 import contextlib
 import json
+import logging
 import os
 import shlex
 import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,12 +32,31 @@ _STAND_INS = {
     "--ray-address": "ADDRESS",
     "--weights": "WEIGHTS",
 }
+_PATIENCE = 10.0  # seconds in which the first of several processes comes to what the others have come to
+
+
+def start_log(level: int = logging.INFO) -> None:
+    """Shows what a command tells on its way, but no request to the Hub: addresses of its downloads are signed."""
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def refuse(error: Exception) -> int:
     """Says why a command cannot be done; returns its exit status."""
     sys.stderr.write(f"error: {error}\n")
     return 2
+
+
+def refuse_together(error: Exception) -> int:
+    """`refuse`, in one of several processes that may all come to the same: the first says it, for all.
+
+    The others wait, since their launcher ends all with any of them: else the first might not come to speak. One that
+    is still there after that has something of its own to say.
+    """
+    if int(os.environ.get("RANK", 0)) != 0:
+        time.sleep(_PATIENCE)
+    return refuse(error)
 
 
 def parse_count(text: str) -> int:

@@ -73,7 +73,7 @@ def pull_model(api: HfApi, task: Task, ref: ModelRef, limit: int | None = None) 
 
     Raises:
         HubError: when the revision, a file or the connection is missing, the weights are pickles or too large, a file
-            is not the one that the Hub lists, or the labels are not the task's.
+            is not the one that the Hub lists, the labels are not the task's, or the cache cannot be written to.
     """
     repo, revision = str(ref.repo), str(ref.revision)
     place = Place(repo, revision)
@@ -84,10 +84,22 @@ def pull_model(api: HfApi, task: Task, ref: ModelRef, limit: int | None = None) 
     if limit is not None and size > limit:
         have, may = (f"{amount / 1e6:.0f}" for amount in (size, limit))
         raise HubError(f"{repo} has {have} MB; a further model here may have {may} MB. Take a smaller one.")
-    folder = ask(api, place, lambda: api.snapshot_download(repo, revision=revision, allow_patterns=wanted))
+    try:
+        folder = ask(api, place, lambda: api.snapshot_download(repo, revision=revision, allow_patterns=wanted))
+    except OSError as error:  # what the Hub had no part in
+        raise say_unwritable(repo, error) from error
     _check_hashes(api, place, wanted)
     check_config(task, read_config(Path(folder)), listed, repo)
     return Path(folder)
+
+
+def say_unwritable(repo: str, error: OSError) -> HubError:
+    """Puts into words that the cache takes no file of a repository."""
+    reason = error.strerror or type(error).__name__
+    return HubError(
+        f"{repo} cannot be pulled, since nothing can be written to the Hub's cache: {reason}. Make room there, or set "
+        "HF_HOME to another folder."
+    )
 
 
 def resolve(task: Task, ref: ModelRef) -> Path:

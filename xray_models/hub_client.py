@@ -7,6 +7,7 @@ those. The address comes from `HF_ENDPOINT`, the token from `hf auth login` or `
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ _T = TypeVar("_T")
 _PASSING = (408, 429, 500, 502, 503, 504)  # answers after which the same request may succeed
 _NO_HUB = (json.JSONDecodeError, httpx.InvalidURL)  # from something else than a Hub, or an address that is none
 _MISREAD = (AttributeError, LookupError, TypeError)  # by the client, of an answer that is JSON but not a Hub's
+_DISKS = (errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS)
 _WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each repetition
 _LONGEST_WAIT = 300.0  # seconds; the Hub counts requests in windows of five minutes
 
@@ -134,6 +136,17 @@ def ask(api: HfApi, place: Place, work: Callable[[], _T]) -> _T:
             wait = _asked_wait(known, wait)
             _log.warning("%s: %s; asking again in %.0f s", place.repo, _describe(known), wait)
             time.sleep(wait)
+
+
+def find_unwritable(error: BaseException | None) -> OSError | None:
+    """Returns what a disk or a folder said, among an error and its causes; None where it is about something else."""
+    if any(_find_causes(error)):
+        return None
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISKS:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _is_clients(error: BaseException) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import refuse
+from xray_models.commands import refuse, start_log
 from xray_models.tasks import TaskError, load_task
 
 
@@ -36,8 +35,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    start_log()
     try:
         if options.action != "space":
             load_task(options.task)

@@ -39,7 +39,7 @@ class Recipe:
     Attributes:
         epochs: passes over the training images, at most.
         learning_rate: peak learning rate.
-        batch_size: images per step, over all processes.
+        batch_size: images per step, over all processes, each of which has as many.
         optimizer: `adamw`, `adam`, `sgd` (Nesterov) or `rmsprop`.
         weight_decay: decoupled for AdamW, else the L2 penalty.
         layer_decay: rate of each layer relative to the one above it, in (0, 1].
@@ -102,6 +102,17 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and fits(value)):
                 raise TaskError(f"{name} is {value}; it must be a finite number {words}.")
+
+
+def share_batch(batch_size: int, processes: int) -> int:
+    """Returns how many images of a step each process has; raises `TaskError` where they cannot have as many each."""
+    share, over = divmod(batch_size, processes)
+    if over:
+        fitting = " or ".join(str(size * processes) for size in (share, share + 1) if size)
+        raise TaskError(
+            f"batch_size is {batch_size}, which {processes} processes cannot share evenly. Give --batch-size {fitting}."
+        )
+    return share
 
 
 def list_teachers(teacher: str) -> list[str]:

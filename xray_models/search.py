@@ -17,6 +17,7 @@ from sqlalchemy import URL, NullPool
 from transformers import PreTrainedModel
 
 from xray_models.imagesets import ImageSet
+from xray_models.progress import TRIALS
 from xray_models.recipes import Recipe
 from xray_models.tasks import TaskError, choose
 from xray_models.teaching import Teacher
@@ -30,7 +31,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "per_device_train_batch_size": (16, 32),
 }
 SEARCHES = ("grid", "optuna")
-_STUDY, _TRIALS = "search", "trials.db"
+_STUDY = "search"
 _NAMES = {"per_device_train_batch_size": "batch_size"}
 
 
@@ -138,7 +139,7 @@ def _open_storage(out: Path, resume: bool) -> tuple[optuna.storages.RDBStorage, 
 
     Only those go on: Optuna would count one that was cut off as tried.
     """
-    path, fresh = out / _TRIALS, out / f"new-{_TRIALS}"
+    path, fresh = out / TRIALS, out / f"new-{TRIALS}"
     kept = _list_ended(_connect(path)) if resume and path.is_file() else []
     fresh.unlink(missing_ok=True)
     optuna.create_study(direction="minimize", storage=_connect(fresh), study_name=_STUDY).add_trials(kept)

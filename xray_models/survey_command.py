@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, refuse, writing
+from xray_models.commands import check_out, refuse, start_log, writing
 from xray_models.tasks import SPLIT_KINDS, TaskError, load_task
 
 
@@ -27,7 +27,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parse(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    start_log(logging.WARNING)
     try:
         task = load_task(options.task)
         check_out(options.out)

@@ -15,14 +15,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_models.commands import check_out, leave, leave_group, leave_in_order, parse_seed, refuse, show_command
+from xray_models.commands import (
+    check_out,
+    leave,
+    leave_group,
+    leave_in_order,
+    parse_seed,
+    refuse_together,
+    show_command,
+    start_log,
+)
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.memory import keep_memory
-from xray_models.progress import PROGRESS, last_progress
-from xray_models.recipes import Recipe, describe_fields
+from xray_models.progress import PROGRESS, WHOLE, check_kind, last_progress
+from xray_models.recipes import Recipe, describe_fields, share_batch
 from xray_models.tasks import SPLIT_KINDS, ModelRef, Task, TaskError, load_task
 
 _log = logging.getLogger(__name__)
+_SEARCHED = ("learning_rate", "dropout", "batch_size")  # what a search chooses for each of its trainings
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,6 +68,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.arch and options.start:
         parser.error("--from brings its own architecture; leave out --arch")
+    given = [f"--{name.replace('_', '-')}" for name in _SEARCHED if getattr(options, name) is not None]
+    if options.search and given:
+        parser.error(f"--search tries rates, dropouts and batch sizes of its own; leave out {', '.join(given)}")
     words = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--resume"]
     local = options.start is not None and Path(options.start).exists()
     options.command = show_command("xray_models.train", words, keep=["--out"] if local else ["--out", "--from"])
@@ -75,7 +88,8 @@ def _choose_model(task: Task, options: argparse.Namespace) -> ModelRef:
 def _settle(options: argparse.Namespace) -> tuple[Task, ModelRef, Recipe]:
     """What the options make of a task, its model and its recipe; raises `TaskError` for what does not exist or fit."""
     task = load_task(options.task)
-    if options.search and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if options.search and processes > 1:
         raise TaskError("A search runs in one process. Start it with python -m xray_models.train.")
     ref = _choose_model(task, options)
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(Recipe)}
@@ -83,6 +97,7 @@ def _settle(options: argparse.Namespace) -> tuple[Task, ModelRef, Recipe]:
         task.recipe_of(options.model) if options.model in {m.name for m in task.models} else task.recipe,
         **{key: value for key, value in given.items() if value is not None},
     )
+    share_batch(recipe.batch_size, processes)  # says at once when they cannot
     split = dataclasses.replace(task.split, kind=options.split or task.split.kind)
     relabels = str(options.labels.resolve()) if options.labels else task.dataset.relabels
     dataset = dataclasses.replace(task.dataset, relabels=relabels)
@@ -93,13 +108,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parse(argv)
     keep_memory()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    start_log()
     try:
         task, ref, recipe = _settle(options)
         check_out(options.out)
+        if options.resume:
+            check_kind(options.out / PROGRESS, search=options.search is not None)
     except TaskError as error:
-        return refuse(error)
-    if options.resume and not options.search and last_progress(options.out / PROGRESS / "all") is None:
+        return refuse_together(error)
+    if options.resume and not options.search and last_progress(options.out / PROGRESS / WHOLE) is None:
         _log.info("nothing to go on from in %s: training starts from the beginning", options.out)
     from xray_models.datasets import DataError, data_folder
     from xray_models.layouts import is_folder
@@ -120,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         metrics = train(task, ref, recipe, options)
     except (TaskError, DataError) as error:
-        return refuse(error)
+        return refuse_together(error)
     if metrics:  # none in a process beside the first
         sys.stdout.write(json.dumps(metrics, indent=1) + "\n")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:

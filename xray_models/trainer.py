@@ -152,9 +152,12 @@ class RecipeTrainer(Trainer):
         return own if own.is_dir() else Path(str(self.state.best_model_checkpoint))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Saves the average with the weights: a checkpoint that has its state, which comes last, has all."""
+        """Saves the average with the weights: a checkpoint that has its state, which comes last, has all.
+
+        The Trainer asks every process, of which one writes.
+        """
         super()._save(output_dir, state_dict)
-        if self.average is not None and output_dir is not None:
+        if self.average is not None and output_dir is not None and self.args.should_save:
             self.average.save(Path(output_dir))
 
     def go_on(self, checkpoint: str | None) -> None:

@@ -30,7 +30,7 @@ from xray_models.fusing import build_fusion, name_sources
 from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits, read_rows
 from xray_models.optimizers import check_layers
-from xray_models.progress import PROGRESS, close_progress, last_progress, open_progress
+from xray_models.progress import HEAD, PROGRESS, WHOLE, close_progress, last_progress, open_progress
 from xray_models.recipes import Recipe
 from xray_models.revisions import hash_weights
 from xray_models.seen import note_seen
@@ -138,19 +138,19 @@ def run_stages(
     """
     check_layers(model, recipe.layer_decay)
     progress = options.out / PROGRESS
-    resumed = last_progress(progress / "all") if options.resume else None
+    resumed = last_progress(progress / WHOLE) if options.resume else None
     if recipe.frozen_epochs and not resumed:
         head = dataclasses.replace(
             recipe, epochs=recipe.frozen_epochs, learning_rate=recipe.frozen_rate, layer_decay=1.0, ema=0.0
         )
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         freeze_body(model)
-        first = build_trainer(model, sets, head, progress / "head", options.seed)
-        first.go_on(last_progress(progress / "head") if options.resume else None)
+        first = build_trainer(model, sets, head, progress / HEAD, options.seed)
+        first.go_on(last_progress(progress / HEAD) if options.resume else None)
         model = first.finish()
         for parameter in trained:
             parameter.requires_grad_(True)
-    trainer = build_trainer(model, sets, recipe, progress / "all", options.seed, teacher)
+    trainer = build_trainer(model, sets, recipe, progress / WHOLE, options.seed, teacher)
     trainer.go_on(resumed)
     return trainer
 
@@ -168,7 +168,8 @@ def search(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespac
     plan = Plan(options.search, options.trials, options.seed)
     set_seed(options.seed)
     weights = _find_weights(ref.architecture, options.weights, recipe.width)
-    _, spec = _build(task, ref, recipe, weights)
+    model, spec = _build(task, ref, recipe, weights)
+    check_layers(model, recipe.layer_decay)
     teacher = load_teacher(task, recipe, spec)
     rows = read_rows(task, options.data, options.flags)
     sets = load_splits(task, recipe, spec, rows, options.seed)

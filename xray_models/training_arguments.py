@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from xray_models.policies import POLICIES
 from xray_models.precision import bf16_helps
-from xray_models.recipes import Recipe
+from xray_models.recipes import Recipe, share_batch
 
 _HEAVY = 1_000_000  # parameters
 _MANY = 10  # batches of an epoch
@@ -43,6 +43,9 @@ def build_arguments(recipe: Recipe, out: Path, seed: int, workers: int) -> Train
         out: folder of the Trainer's checkpoints.
         seed: of the order of the images.
         workers: processes that prepare batches, from `count_workers`.
+
+    Raises:
+        TaskError: where the processes that train cannot share a batch evenly.
     """
     gpu, processes = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", 1))
     plateau = recipe.schedule == "plateau"
@@ -51,7 +54,7 @@ def build_arguments(recipe: Recipe, out: Path, seed: int, workers: int) -> Train
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
-        per_device_train_batch_size=max(1, recipe.batch_size // processes),
+        per_device_train_batch_size=share_batch(recipe.batch_size, processes),
         per_device_eval_batch_size=2 * recipe.batch_size,
         lr_scheduler_type=_SCHEDULES[recipe.schedule],
         lr_scheduler_kwargs={"factor": 0.5, "patience": 1} if plateau else {},

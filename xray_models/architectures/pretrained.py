@@ -18,6 +18,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 from xray_models.architectures import own_cnn, timm_cnn, vit
 from xray_models.architectures.heads import find_name
 from xray_models.architectures.parts import Parts
+from xray_models.hub_cache import say_unwritable
+from xray_models.hub_client import find_unwritable
 from xray_models.images import InputSpec
 from xray_models.processors import read_processor
 from xray_models.recipes import Recipe
@@ -75,8 +77,16 @@ def read_spec(source: Source, side: int = 0) -> InputSpec:
             )
             spec = read_processor(processor.to_dict(), whole=True)
     except (OSError, ValueError, KeyError) as error:
+        _check_cache(source, error)
         raise TaskError(f"how {source.name} prepares images cannot be read or done: {error}") from error
     return dataclasses.replace(spec, height=side, width=side) if side else spec
+
+
+def _check_cache(source: Source, error: Exception) -> None:
+    """Raises `TaskError` if a repository could not be had for want of room, or of a folder, on this machine."""
+    found = None if Path(source.place).is_dir() else find_unwritable(error)
+    if found is not None:
+        raise TaskError(str(say_unwritable(source.name, found))) from error
 
 
 def _timm_spec(known: dict[str, Any]) -> InputSpec:
@@ -104,6 +114,7 @@ def builder(source: Source) -> Callable[[Sequence[str], Recipe, Path | None], Pr
                 output_loading_info=True,
             )
         except (OSError, ValueError) as error:
+            _check_cache(source, error)
             raise TaskError(
                 f"{source.name} cannot be fine-tuned: {error}. Give a folder or a repository with safetensors weights "
                 "of an image model that transformers knows."
