@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from reading_room.streams import SettledStreams
+from reading_room.streams import ENDED, FOLLOWS, STREAM, SettledStreams
 
 
 async def queue(scope, receive, send):
@@ -25,28 +26,33 @@ def clock(monkeypatch):
     async def sleep(seconds):
         now.seconds += seconds
 
-    monkeypatch.setattr("reading_room.streams.time", SimpleNamespace(monotonic=lambda: now.seconds))
+    monkeypatch.setattr(
+        "reading_room.streams.time", SimpleNamespace(monotonic=lambda: now.seconds, time_ns=time.time_ns)
+    )
     monkeypatch.setattr("reading_room.streams.asyncio", SimpleNamespace(sleep=sleep))
     return now
 
 
-def call(app, path, query=b"", body=(), agent="Mozilla/5.0"):
+def call(app, path, query=b"", body=(), agent="Mozilla/5.0", **more):
+    """Sends a request; returns the headers of its answer."""
     parts = [{"type": "http.request", "body": part, "more_body": True} for part in body] + [{"type": "http.request"}]
-    sent = []
+    sent, got = [], {}
 
     async def receive():
         return parts.pop(0)
 
     async def send(message):
         sent.append(message["type"])
+        got.update(message.get("headers", ()))
 
-    headers = [(b"user-agent", agent.encode())]
+    headers = [(b"user-agent", agent.encode()), *((name.encode(), text.encode()) for name, text in more.items())]
     asyncio.run(app({"type": "http", "path": path, "query_string": query, "headers": headers}, receive, send))
     assert sent == ["http.response.start", "http.response.body"]
+    return {name.decode(): text.decode() for name, text in got.items()}
 
 
 def end_stream(app, session):
-    call(app, "/gradio_api/queue/data", b"session_hash=" + session.encode())
+    return call(app, "/gradio_api/queue/data", b"session_hash=" + session.encode())[STREAM]
 
 
 def join(app, clock, session, **known):
@@ -71,6 +77,16 @@ def test_a_client_in_python_waits_less(clock):
     app = SettledStreams(queue, grace=0.25)
     end_stream(app, "a")
     assert join(app, clock, "a", agent="gradio_client/2.7.2; python/3.11.7") == pytest.approx(0.05)
+
+
+def test_a_page_that_follows_the_numbers_of_streams_is_told_which_one_ended_and_does_not_wait(clock):
+    app = SettledStreams(queue, grace=0.25)
+    numbers = [int(end_stream(app, session)) for session in "aba"]
+    assert numbers == sorted(set(numbers))  # no two have the same
+    body = json.dumps({"session_hash": "a"}).encode()
+    assert call(app, "/gradio_api/queue/join", body=(body,), **{FOLLOWS: "1"})[ENDED] == str(numbers[2])
+    assert clock.seconds == 100
+    assert call(app, "/gradio_api/queue/join", body=(body.replace(b'a"', b'c"'),))[ENDED] == "0"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{}"])

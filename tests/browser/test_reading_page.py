@@ -4,12 +4,13 @@ import csv
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import gradio as gr
 import pytest
 
 from reading_room import app as app_module
-from reading_room import models, panels
+from reading_room import models, panels, streams
 from reading_room.desk import Shown
 from reading_room.intake import Case
 from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, WIDE, choose_method, give_file, opened, wait_for_maps
@@ -26,6 +27,36 @@ def other_file(tmp_path, lesion):
     path = tmp_path / "other.png"
     path.write_bytes(encode_png(from_pixels(lesion[0].pixels[:, ::-1].copy())))
     return path
+
+
+def test_a_receipt_is_taken_once_the_end_of_the_last_stream_was(room):
+    """`streams.js` with another server: one whose news of the end are slow."""
+    script = """async script => {
+      const headers = {"x-stream": "7", "x-ended-stream": "7"}, sent = [], taken = [];
+      const open = () => fetch(new Request("http://room/queue/data?session_hash=a", {signal: reading.signal}));
+      window.fetch = async (request, options) => {
+        sent.push(new Headers(options?.headers).get("x-follows-streams"));
+        return new Response("{}", {headers});
+      };
+      (0, eval)(script);
+      let reading = new AbortController();
+      await open();
+      const join = () => fetch("http://room/queue/join", {method: "POST", headers: {"content-type": "a"}});
+      const receipt = join().then(() => taken.push("held"));
+      await new Promise(resolve => setTimeout(resolve, 100));
+      taken.push("end");
+      reading.abort();
+      await receipt;
+      headers["x-stream"] = "8";
+      reading = new AbortController();
+      await open();
+      await join(); // which waits for no stream that is newer
+      return [...taken, ...sent];
+    }"""
+    with opened(room[1], DESK) as page:
+        blank = page.context.new_page()  # where gradio has no requests of its own
+        found = blank.evaluate(script, Path(streams.__file__).with_suffix(".js").read_text(encoding="utf-8"))
+    assert found == ["end", "held", None, "1", None, "1"]
 
 
 def test_the_keyboard_alone_flags_with_boxes(room, file):
