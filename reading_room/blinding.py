@@ -88,6 +88,10 @@ class Commitments:
         with self._lock:
             return (who, task, sha256) in self._seen
 
+    def knows(self, who: str, task: str, sha256: str) -> bool:
+        """Whether a reader was shown the opinions of an image, openly or after committing to a label."""
+        return self.has_seen(who, task, sha256) or self.get(who, task, sha256) is not None
+
     def get(self, who: str, task: str, sha256: str) -> Commitment | None:
         """The reader's commitment, or None."""
         with self._lock:

@@ -157,7 +157,7 @@ class Desk:
     def _sealed(self, image: Radiograph, shown: Shown) -> View:
         task = self.room.panels.tasks[shown.task]
         waiting = cards.render_cards([Card(ref.name, waits_for="your reading") for ref in task.models])
-        picture = viewer.show_case(image, self.room.plates.offer(image), shown.since)
+        picture = viewer.show_case(image, self.room.plates.offer(image), shown.since) | {"task": shown.task}
         return View(picture, cards.render_sealed(task), waiting, shown, sealed=True)
 
     def _find_own(self, shown: Shown, who: str) -> str:
@@ -198,7 +198,7 @@ class Desk:
     def _show(self, image: Radiograph, shown: Shown, setting: Setting) -> Callable[..., View]:
         """What makes a view of cards and, where it is there, their reading."""
         task = self.room.panels.tasks[shown.task]
-        picture = viewer.show_case(image, self.room.plates.offer(image), shown.since)
+        picture = viewer.show_case(image, self.room.plates.offer(image), shown.since) | {"task": shown.task}
         first = self.room.commitments.get(setting.who, shown.task, shown.sha256) if shown.blinded else None
         locked = cards.render_first(*first) if first else cards.SEEN if setting.blinded and not shown.blinded else ""
 

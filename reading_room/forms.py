@@ -22,7 +22,12 @@ _IN_TURN: dict[str, Any] = {**QUIET, "concurrency_id": "flags"}  # an undo waits
 CONFIDENCE = 80  # per cent; where the sliders stand for a new image
 _BYTE_ORDER_MARK = "\ufeff"  # without it, spreadsheets on Windows take UTF-8 for something else
 _PAUSE = 10.0  # seconds between two looks whether what was saved is on the Hub
-_WITH_REGIONS = "(...sent) => [...sent.slice(0, -1), globalThis.secondRead?.regions ?? '']"
+_STATUS = "document.getElementById('flag-status')"
+_WITH_REGIONS = f"""(...sent) => {{
+  {_STATUS}?.setAttribute("aria-busy", "true"); // what it says is of what was asked before
+  return [...sent.slice(0, -1), globalThis.secondRead?.regions ?? ""];
+}}"""
+_ANSWERED = f"() => {{ {_STATUS}?.removeAttribute('aria-busy'); }}"
 
 
 class FlagForm(NamedTuple):
@@ -166,6 +171,7 @@ def wire_flag_form(
     said = [answer.status, answer.notice, earlier]
     filled = [*said, answer.last, form.label, form.comment]
     saved = gr.on(triggers, save_flag, sent, filled, js=_WITH_REGIONS, **_IN_TURN)
+    saved.then(None, None, None, js=_ANSWERED, api_visibility="private")
     undone = answer.undo.click(undo_flag, [shown, answer.last], said, **_IN_TURN)
     if desk.room.hub_copy:
         wire_following(desk.room.hub_copy, answer.status, answer.notice, [saved, undone])

@@ -10,6 +10,7 @@ from gradio.context import Context
 
 from reading_room import cards, tables
 from reading_room.desk import SAYING, Desk, Setting, Shown, View
+from reading_room.drafts import TAKE, read_draft
 from reading_room.forms import (
     CONFIDENCE,
     CommitForm,
@@ -107,7 +108,7 @@ def build_reading_page(room: Room, task: str) -> tuple[Shared, Callable[[gr.Stat
     entries = (commit.label, commit.confidence, flag.label, flag.confidence, flag.reason, flag.comment, gr.State(task))
     stand = Stand(viewer, consensus, cards_html, shown, commit.group, flag.group, earlier, answer.status, *entries)
     _wire_reading(desk, controls, stand, file, example)
-    _wire_link(desk, controls, stand)
+    _wire_link(desk, controls, stand, _wire_draft(desk, controls, stand))
     _wire_commit_form(desk, controls, stand, commit)
     wire_flag_form(desk, flag, shown, answer, earlier, blinded)
     return Shared(tasks, blinded, steps, cards_html), lambda opened: _wire_opening(desk, controls, stand, opened)
@@ -221,10 +222,37 @@ def _wire_reading(desk: Desk, controls: Controls, stand: Stand, file: gr.UploadB
     example.click(read_example, sent, [controls.task, *stand], js=FROM_LINK, **READING)
 
 
-def _wire_link(desk: Desk, controls: Controls, stand: Stand) -> None:
-    def follow_link(task: str, request: gr.Request) -> list[Any]:
+def _wire_draft(desk: Desk, controls: Controls, stand: Stand) -> gr.Textbox:
+    """Opens again what was in front of the reader before a reload; returns what holds it, for other events."""
+
+    def reopen(text: str, shown: Shown | None, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
+        draft = read_draft(text, desk.room.panels.tasks)
+        who = name_reader(request)
+        if draft is None or not desk.room.commitments.knows(
+            who, draft.task, draft.sha256
+        ):  # another's, after a log-out
+            yield [gr.skip()] * (1 + len(stand))
+            return
+        setting = _take_turn(desk, request, draft.task, method, blinded)
+        views = desk.read_again(Shown(draft.task, draft.sha256, 0.0), setting)
+        steps = _show(desk, views, setting, shown, [draft.task])
+        first = dict(zip(("task", *Stand._fields), next(steps), strict=True))
+        label = gr.update(choices=offer_labels(desk.room.panels.tasks[draft.task]), value=draft.label)
+        yield list((first | {"label": label, "comment": draft.comment}).values())
+        yield from steps
+
+    draft = gr.Textbox(visible="hidden")
+    sent = [draft, stand.shown, controls.method, controls.blinded]
+    draft.change(reopen, sent, [controls.task, *stand], js=FROM_LINK, **READING)
+    assert Context.root_block is not None, "pages are built within the app"
+    Context.root_block.load(None, None, draft, js=TAKE, api_visibility="private")
+    return draft
+
+
+def _wire_link(desk: Desk, controls: Controls, stand: Stand, draft: gr.Textbox) -> None:
+    def follow_link(task: str, draft: str, request: gr.Request) -> list[Any]:
         named = request.query_params.get("task") or task
-        if named == task:
+        if named == task or draft:
             return [gr.skip()] * (1 + len(stand))
         try:
             choose("task", named, desk.room.panels.tasks)
@@ -234,7 +262,8 @@ def _wire_link(desk: Desk, controls: Controls, stand: Stand) -> None:
         return [named, *_fill(desk.empty(named)), *_empty_forms(desk, named, _offer(desk, named))]
 
     assert Context.root_block is not None, "pages are built within the app"
-    Context.root_block.load(follow_link, controls.task, [controls.task, *stand], **QUIET)
+    script = f"(task, draft) => [task, ({TAKE})()]"
+    Context.root_block.load(follow_link, [controls.task, draft], [controls.task, *stand], js=script, **QUIET)
 
 
 def _wire_opening(desk: Desk, controls: Controls, stand: Stand, opened: gr.State) -> None:

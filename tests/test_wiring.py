@@ -18,7 +18,7 @@ def test_whatever_asks_a_panel_shares_its_places_and_the_ledger_keeps_to_one(unt
     monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained})
     app = build_app(tmp_path, "phantom")
     places = {fn.name: (fn.concurrency_id, fn.concurrency_limit) for fn in app.fns.values() if fn.fn}
-    asking = {"read_upload", "read_again", "read_example", "draw_maps", "open_case", "lock"}
+    asking = {"read_upload", "read_again", "read_example", "draw_maps", "open_case", "reopen", "lock"}
     assert {name for name, (place, _) in places.items() if place == "reading"} == asking
     assert {places[name] for name in asking} == {("reading", READERS)}
     assert places["save_flag"][1] in (1, "default")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, opened, wait_for_maps
+from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, leave, opened, wait_for_maps
 from tests.browser.wire import tapped
 from xray_models.flags import read_flags
 from xray_models.images import encode_png, from_pixels
@@ -202,6 +202,27 @@ def test_the_notice_is_there_until_it_is_understood(room, size):
         if size is DESK:
             assert page.locator(".vw-stage").bounding_box() == before
             assert page.evaluate("() => document.documentElement.scrollHeight") <= DESK["height"]
+
+
+def test_a_reload_keeps_the_image_and_what_was_said_of_it(room, file):
+    """Also that by which gradio comes back after a break in the connection; another reader's tab opens nothing."""
+    held, url = room
+    with opened(url, DESK) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        page.keyboard.press("3")
+        page.locator("#flag-comment textarea").fill('blurred & "odd"')
+        shown = page.evaluate("() => secondRead.case.sha256")
+        leave(page)
+        wait_for_maps(page)
+        assert page.evaluate("() => secondRead.case.sha256") == shown
+        assert page.locator("#flag-comment textarea").input_value() == 'blurred & "odd"'
+        assert page.locator("#flag-label input").nth(2).is_checked()
+        page.context.clear_cookies()  # another reader, as after a log-out
+        leave(page)
+        page.wait_for_selector("#cards .sr-card", state="attached")
+        page.wait_for_timeout(1000)
+        assert page.evaluate("() => secondRead.case.state") == "empty"
 
 
 def test_earlier_flags_take_no_height_from_the_cards(room, file):

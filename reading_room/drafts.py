@@ -1,0 +1,41 @@
+"""What a page had in front of it when its tab was reloaded, to be opened again. `drafts.js` keeps it meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from xray_models.tasks import Task
+
+TAKE = "() => globalThis.secondReadDraft()"
+"""Script that gives what the tab has kept; "" for nothing."""
+
+
+class Draft(NamedTuple):
+    """An image that was shown, and what the reader had said of it, but not saved.
+
+    Attributes:
+        task: name of its task.
+        sha256: the image's.
+        label: of the flag form; None where none was chosen.
+        comment: as it was typed.
+    """
+
+    task: str
+    sha256: str
+    label: str | None
+    comment: str
+
+
+def read_draft(text: str, tasks: Mapping[str, Task]) -> Draft | None:
+    """Reads what a tab has kept; None for nothing, or for what this program did not write."""
+    try:
+        kept = json.loads(text)
+        task, sha256, label, comment = (kept[name] for name in ("task", "sha256", "label", "comment"))
+        labels = tasks[task].labels
+    except (ValueError, LookupError, TypeError):
+        return None
+    if not isinstance(sha256, str) or not isinstance(comment, str) or not isinstance(label, int):
+        return None
+    return Draft(task, sha256, labels[label] if 0 <= label < len(labels) else None, comment)
