@@ -41,6 +41,14 @@ def test_an_image_for_which_memory_is_short_counts_as_unopened_not_as_damaged(mo
         read_image(encode(Image.fromarray(RAMP), "PNG"))
 
 
+@pytest.mark.parametrize(("shape", "strip"), [((60, 180), False), ((60, 181), True), ((400, 40), True)])
+def test_a_strip_is_warned_of(shape, strip):
+    pixels = np.arange(shape[0] * shape[1], dtype=np.uint16).reshape(shape)
+    said = [text for text in from_pixels(pixels).warnings if "strip" in text]
+    assert bool(said) == strip
+    assert all(f"{shape[1]} × {shape[0]} pixels" in text for text in said)
+
+
 def test_paths_bytes_and_files_give_the_same_picture(tmp_path):
     data = encode(Image.fromarray(RAMP), "PNG")
     path = tmp_path / "misleading.jpg"

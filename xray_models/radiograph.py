@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 SMALLEST_SIDE = 32  # pixels; a shorter side holds too little to judge
+SLENDEREST = 3  # times the shorter side that the longer one may be; hardly a radiograph has more
 
 
 class ImageError(ValueError):
@@ -115,6 +116,8 @@ def from_pixels(
         notes.append("The picture is blank: all pixels have the same value.")
     if min(height, width) < SMALLEST_SIDE:
         notes.append(f"The picture is tiny: {width} × {height} pixels.")
+    if max(height, width) > SLENDEREST * min(height, width):
+        notes.append(f"The picture is a strip of {width} × {height} pixels: models see it squeezed, or a part of it.")
     return Radiograph(own, bits, format, digest.hexdigest(), tuple(notes), dict(metadata or {}), stored)
 
 
