@@ -3,6 +3,7 @@
 
 const COLOURS = { inferno: "Inferno", viridis: "Viridis", cividis: "Cividis" };
 const SIGNED = "PuOr_r"; // for the label orange, against it purple; a map with a sign has no other colours
+const SIGNED_COLOURS = "A map with a sign has colours of its own: orange for the label, purple against it";
 
 /** Colour tables as they come from the server: base64 of 256 × RGB. */
 function readTables(tables) {

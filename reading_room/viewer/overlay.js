@@ -26,7 +26,10 @@ class Overlay extends View {
       this.role(name).value = this.map[name];
       this.role(name).setAttribute("aria-valuetext", `${Math.round(100 * this.map[name])} %`);
     }
+    const signed = [this.heat, ...(this.panes.split ? [this.beside] : [])].every((heat) => heat.levels?.signed);
     this.role("colours").value = this.map.colours;
+    this.role("colours").disabled = signed;
+    this.role("colours").title = signed ? SIGNED_COLOURS : "Colour map of the heatmap";
     this.redraw();
   }
 
@@ -97,6 +100,7 @@ class Overlay extends View {
   }
 
   nextColours() {
+    if (this.role("colours").disabled) return this.say(SIGNED_COLOURS);
     const names = Object.keys(COLOURS);
     this.map.colours = names[(names.indexOf(this.map.colours) + 1) % names.length];
     this.recolour();

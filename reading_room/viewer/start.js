@@ -57,6 +57,13 @@ function joinDrop(viewer) {
   });
 }
 
+/** A file that is on its way is said to be: a large one takes its time. */
+function joinSending(viewer) {
+  document.addEventListener("change", (event) => {
+    if (event.target.files?.length && event.target.closest?.(".sr-head")) viewer.wait("sending the file …");
+  }, true);
+}
+
 /** Cards come and go with each answer; a click on one brings its map onto the image. */
 function joinCards(viewer) {
   document.addEventListener("click", (event) => {
@@ -190,6 +197,7 @@ globalThis.secondRead = viewer; // the flag form asks it for `regions`
 writeSheet(viewer.role("sheet"));
 joinButtons(viewer, root);
 joinDrop(viewer);
+joinSending(viewer);
 joinCards(viewer);
 joinConsensus(viewer);
 joinSteps(viewer);

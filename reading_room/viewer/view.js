@@ -38,11 +38,20 @@ class View {
     this.role("said").textContent = text;
   }
 
+  /** Says what is awaited, or with "" that nothing is; the image of before pales meanwhile. */
+  wait(text) {
+    const place = this.find(".vw-wait");
+    place.textContent = text;
+    place.hidden = !text;
+    this.root.classList.toggle("vw-waiting", Boolean(text));
+  }
+
   // --- the case ---
 
   /** Shows a value from the server: nothing, an error or a case. */
   async show(value) {
     this.root.dataset.state = value.state;
+    this.wait("");
     this.find(".vw-error").hidden = value.state !== "error";
     this.find(".vw-error").textContent = value.state === "error" ? `Not read. ${value.message}` : "";
     this.role("facts").textContent = value.facts ?? "";
@@ -69,7 +78,7 @@ class View {
     this.fetching = fetching;
     this.plate = null;
     this.redraw();
-    this.find(".vw-wait").hidden = false;
+    this.wait("fetching the pixels …");
     try {
       const plate = await Plate.fetch(value, fetching.signal);
       if (this.case !== value) return;
@@ -78,7 +87,7 @@ class View {
       if (error.name !== "AbortError") await this.show({ state: "error", message: error.message });
       return;
     } finally {
-      if (this.fetching === fetching) this.find(".vw-wait").hidden = true;
+      if (this.fetching === fetching) this.wait("");
     }
     this.geometry = new Geometry(value.width, value.height);
     this.inverted = false;
