@@ -206,7 +206,7 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
             text = "No model answered." if reading else "The consensus of the panel appears here."
         return f'<section class="sr-consensus"><p class="sr-state">{text}</p></section>'
     said = reading.consensus
-    warning = "Unlike the training images: do not rely on any label" if said.in_distribution is False else ""
+    warning = _warn(reading)
     odd = f'<p class="sr-ood">{warning}</p>' if warning else ""
     votes = [f"{count} × {plain(label)}" for label, count in said.votes.items()]
     missing = said.asked - said.answered
@@ -225,6 +225,15 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
         f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}{split}</p></div>'
         f"{_render_set(said.prediction_set) if known else ''}</section>"
     )
+
+
+def _warn(reading: Reading) -> str:
+    """Of an image unlike those that the panel, or some of its models, were trained on."""
+    if reading.consensus is not None and reading.consensus.in_distribution is False:
+        return "Unlike the training images: do not rely on any label"
+    known = [opinion.in_distribution for opinion in reading.opinions if opinion.in_distribution is not None]
+    odd = known.count(False)
+    return f"Unlike the training images for {odd} of {len(known)} models: do not rely on theirs" if odd else ""
 
 
 def _keep_whole(phrases: Sequence[str]) -> str:

@@ -88,6 +88,15 @@ def test_unlike_the_training_images_comes_before_the_label(untrained, reading):
     assert html.index("Out of distribution") < html.index("sr-label")
 
 
+def test_models_to_which_an_image_is_new_are_counted_beside_the_consensus(untrained, reading):
+    opinions = tuple(dataclasses.replace(each, novelty=2.0 if i else 0.5) for i, each in enumerate(reading.opinions))
+    odd = dataclasses.replace(reading, opinions=opinions)
+    html = cards.render_consensus(untrained, odd)
+    warning = f"for {len(opinions) - 1} of {len(opinions)} models: do not rely on theirs"
+    assert html.index(warning) < html.index("sr-label")
+    assert "do not rely" not in cards.render_consensus(untrained, reading)
+
+
 def test_the_consensus_says_who_is_left_out(untrained, reading):
     said = dataclasses.replace(reading.consensus, answered=2, asked=3)
     assert "1 unavailable, left out" in cards.render_consensus(untrained, dataclasses.replace(reading, consensus=said))
