@@ -23,19 +23,20 @@ from xray_models import flags as ledgers
 
 _SEALED = '<p class="sr-none">Flags are not shown while you read blinded: they hold opinions.</p>'
 _NOTHING = '<p class="sr-none">Look at a flag: its image, and the opinions as they were then, appear here.</p>'
+_BELOW = "getComputedStyle(document.querySelector('.sr-beside')).position === 'static'"  # as `pages.css` decides
 _SCROLL = """
 let last = '';
 watch('value', () => {
   const shown = element.querySelector('[data-flag]')?.dataset.flag ?? '';
-  if (innerWidth <= 760 && shown && shown !== last) element.scrollIntoView({behavior: 'auto'});
+  if (BELOW && shown && shown !== last) element.scrollIntoView({behavior: 'auto'});
   last = shown;
 });
-"""  # only to another flag: after a decision what was pressed, and what came of it, stay in sight
+""".replace("BELOW", _BELOW)  # only to another flag: what decided one, and what came of it, stay in sight
 _WHAT_IS_SHOWN = """(_, ...sent) => {
   const {flag, verdict} = document.querySelector('#review-detail [data-flag]')?.dataset ?? {};
   return [`${flag ?? ''} ${verdict ?? ''}`, ...sent];
 }"""  # and not what is chosen: that can be another flag by the time that a decision has its turn
-_BACK_TO_IT = "() => { if (innerWidth <= 760) document.querySelector('#review-detail')?.scrollIntoView(); }"
+_BACK_TO_IT = f"() => {{ if ({_BELOW}) document.querySelector('#review-detail')?.scrollIntoView(); }}"
 
 
 class _Filters(NamedTuple):
