@@ -148,7 +148,7 @@ def render_earlier(flags: Sequence[Earlier]) -> str:
 
 def _render_flag(flag: Earlier) -> str:
     when = f'<time datetime="{escape(flag.created_at)}">{escape(flag.created_at[:10])}</time>'
-    by = f" by {escape(flag.decided_by)}" if flag.decided_by and flag.decided_by != flag.reader else ""
-    mark = render_mark(f"{flag.status}{by}", _KINDS.get(flag.status, "quiet"))
+    by = f" by {render_reader(flag.decided_by)}" if flag.decided_by and flag.decided_by != flag.reader else ""
+    mark = render_mark(flag.status, _KINDS.get(flag.status, "quiet")) + by
     label = f"<s>{plain(flag.label)}</s>" if flag.status in _GONE else f"<b>{plain(flag.label)}</b>"
     return f"{label} · {render_reader(flag.reader)} · {when} · {mark}"

@@ -6,12 +6,13 @@ Layout and wiring only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from reading_room import review, review_view, tables
-from reading_room.cards import render_error
+from reading_room.cards import plain, render_error
 from reading_room.desk import SAYING
 from reading_room.forms import wire_following
 from reading_room.readers import show_login, sign
@@ -95,14 +96,16 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], ob
             detail = gr.HTML(_NOTHING, elem_id="review-detail", js_on_load=_SCROLL)
             form, verdict = _build_verdict()
     for button, step in ((before, -1), (after, 1)):
-        button.click(_stepping(step), number, number, **QUIET)
+        button.click(_stepping(step), number, number, **QUIET).then(
+            None, None, None, js=tables.bring_up("#review-table"), api_visibility="private"
+        )
     gr.on([filter.input for filter in filters], lambda: 0, None, number, **QUIET)
     draw_anew: dict[str, Any] = {"fn": lambda count: count + 1, "inputs": written, "outputs": written, **QUIET}
     fresh.click(**draw_anew)
     _wire_detail(room, table, (chosen, written, blinded), (detail, form, verdict))
     _wire_verdict(room, verdict, written)
     _wire_steps(room, verdict, filters, (chosen, number))
-    more = build_outcomes(room, tasks[1:], blinded)
+    more = build_outcomes(room, tasks[1:], written, blinded)
     _wire_list(room, filters, (number, chosen, written, blinded), (table, place), (controls, more))
     return lambda tab: tab.select(**draw_anew)
 
@@ -112,7 +115,7 @@ def _stepping(step: int) -> Callable[[int], int]:
 
 
 def _build_verdict() -> tuple[gr.Group, _Verdict]:
-    with gr.Group(visible=False, elem_classes="sr-form", elem_id="review-form") as form:
+    with gr.Group(visible=False, elem_classes="sr-form") as form:  # no id: gradio would say it twice
         with gr.Row(equal_height=True):
             reader = gr.Textbox(
                 label="You decide as",
@@ -160,7 +163,7 @@ def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple, open_
         readers = [("All", ""), *((name, name) for name in sorted(set(flags["reader"])))]
         labels = [("All", ""), *((n.replace("_", " "), n) for n in sorted(set(flags["corrected_label"])))]
         place = tables.render_place(page, review_view.PAGE, len(wanted))
-        html = review_view.render_flags(wanted, page, chosen, titles)
+        html = review_view.NO_FLAG if flags.empty else review_view.render_flags(wanted, page, chosen, titles)
         seen = gr.Row(visible=True), gr.Column(visible=True)
         return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels), *seen]
 
@@ -203,12 +206,14 @@ def _wire_verdict(room: Room, form: _Verdict, written: gr.State) -> None:
         if not label:
             said = render_error("Choose the label that the image shall have.", "Not saved:")
             return said, said, gr.skip(), gr.skip()
-        return _say(room, lambda: review.settle(room, flag_id, label, me, comment, seen), count)
+        done = f"Settled as <b>{plain(label)}</b>"
+        return _say(room, lambda: review.settle(room, flag_id, label, me, comment, seen), done, count)
 
     def deciding(verdict: str) -> Callable:
         def decide(shown: str, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
             (flag_id, _, seen), me = shown.partition(" "), sign(request, reader)
-            return _say(room, lambda: review.answer(room, flag_id, verdict, me, comment, seen), count)
+            work = partial(review.answer, room, flag_id, verdict, me, comment, seen)
+            return _say(room, work, verdict.capitalize(), count)
 
         return decide
 
@@ -243,8 +248,8 @@ def _wire_steps(room: Room, form: _Verdict, filters: _Filters, states: tuple) ->
         button.click(stepping(step, name), [*filters, states[0]], [*states, form.message, form.comment], **QUIET)
 
 
-def _say(room: Room, work: Callable[[], list[str]], count: int) -> tuple:
-    """Does what the reader decided; says so once it is on the disk, or why it is not."""
+def _say(room: Room, work: Callable[[], list[str]], done: str, count: int) -> tuple:
+    """Does what the reader decided; says so once it is on the disk, or why it is not. `done` is HTML."""
     try:
         made = work()
     except SAYING as error:
@@ -252,5 +257,5 @@ def _say(room: Room, work: Callable[[], list[str]], count: int) -> tuple:
         return said, said, gr.skip(), gr.skip()
     rows = f"{len(made)} rows" if len(made) > 1 else made[0]
     where = room.hub_copy.render(made[-1]) if room.hub_copy else ""
-    said = f'<p class="sr-saved" role="status">Saved · {rows}{where}</p>'
+    said = f'<p class="sr-saved" role="status">{done} · {rows}{where}</p>'
     return said, said, count + 1, ""

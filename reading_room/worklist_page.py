@@ -117,7 +117,9 @@ def build_worklist_page(room: Room, shared: Shared, on_open: Callable[[gr.State]
     cancel.click(lists.cancel, page.steps.key, None, **QUIET)
     clear.click(lists.drop, page.steps.key, None, **QUIET).then(*redraw, **_DRAWING)
     for button, step in ((before, -1), (after, 1)):
-        button.click(_stepping(step), page.page, page.page, **QUIET).then(*redraw, **_DRAWING)
+        button.click(_stepping(step), page.page, page.page, **QUIET).then(*redraw, **_DRAWING).then(
+            None, None, None, js=tables.bring_up("#list-table"), api_visibility="private"
+        )
     if on_open is not None:
         _wire_opening(room, lists, page, redraw)
         on_open(page.opened)

@@ -99,7 +99,7 @@ def test_what_counts_comes_first_and_what_does_not_is_struck_out():
     ]
     html = render_earlier(known)
     assert html.index("<b>Effusion</b>") < html.index("<s>Nodule</s>") < html.index("<s>Normal</s>")
-    assert ">accepted by Chief<" in html and ">withdrawn<" in html
+    assert '>accepted</span> by <bdi translate="no">Chief<' in html and ">withdrawn<" in html
 
 
 def test_texts_from_outside_are_escaped():
