@@ -75,7 +75,7 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], ob
         gr.HTML(_SEALED)
         return None
     chosen, number, written = gr.State(""), gr.State(0), gr.State(0)
-    tasks = [("All", ""), *((task.title, name) for name, task in room.panels.tasks.items())]
+    tasks = [("All", ""), *room.panels.offer()]
     statuses = [("All", ""), *((name.capitalize(), name) for name in review.STATUSES)]
     with gr.Row(elem_classes="sr-filters") as controls:
         filters = _Filters(

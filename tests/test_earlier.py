@@ -102,6 +102,23 @@ def test_what_counts_comes_first_and_what_does_not_is_struck_out():
     assert '>accepted</span> by <bdi translate="no">Chief<' in html and ">withdrawn<" in html
 
 
+@pytest.mark.parametrize(
+    ("said", "differ"),
+    [
+        ([("AB", "Nodule", "open"), ("CD", "Normal", "accepted")], True),
+        ([("AB", "Nodule", "open"), ("CD", "Normal", "rejected")], False),
+        ([("AB", "Nodule", "open"), ("AB", "Normal", "open")], False),  # the last word of each counts
+        ([("AB", "Nodule", "open"), ("CD", "Nodule", "open"), ("CD", "Normal", "open")], False),
+    ],
+)
+def test_that_readers_differ_is_said_first_and_never_cut_off(said, differ):
+    html = render_earlier([Earlier("f", "2026-01-01", reader, label, status) for reader, label, status in said])
+    assert ("readers differ" in html) == differ
+    assert html.index("Flagged as") < html.index('</span> <span class="sr-more">')  # which stands outside what is cut
+    if differ:
+        assert html.index("readers differ") < html.index("Flagged as")
+
+
 def test_texts_from_outside_are_escaped():
     bad = "<img src=x onerror=alert(1)>"
     html = render_earlier([Earlier(bad, bad, bad, bad, bad, "B")]) + earlier.render_withdrawn(bad, bad)
