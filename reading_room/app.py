@@ -37,6 +37,7 @@ _OUT_OF_REACH = (
     "or send it as a data: address."
 )
 SESSIONS = 500  # kept at most, about 0.4 MiB each; the one used longest ago goes first
+_TO_THE_IMAGE = "() => globalThis.secondRead?.bringImage()"
 _STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9)}
 
 
@@ -179,7 +180,8 @@ def _build_pages(room: Room, task: str) -> None:
 
         def on_open(opened: gr.State) -> None:
             show_case(opened)
-            opened.change(lambda: gr.Tabs(selected="read"), None, tabs, **QUIET)
+            shown = opened.change(lambda: gr.Tabs(selected="read"), None, tabs, **QUIET)
+            shown.then(None, None, None, js=_TO_THE_IMAGE, api_visibility="private")
 
         shared.cards.click(lambda: gr.Tabs(selected="models"), None, tabs, **QUIET)
 

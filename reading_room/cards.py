@@ -14,6 +14,10 @@ from xray_models.tasks import Task
 
 GUEST = " (not signed in)"
 """After the name of a reader who only typed it, where readers can sign in: anybody can type a colleague's."""
+LIKE, UNLIKE = "like the training images", "unlike the training images"
+_OF_SET = "On 9 of 10 images like those it was calibrated on, the right one is among them."
+_OF_SETS = "Labels that at least one model does not rule out."
+_OF_METER = "How far the models’ probabilities lie apart: 0 where all agree, 1 where each is sure of another label."
 SEEN = '<p class="sr-first">Read openly: you have seen what the panel says of this image.</p>'
 
 
@@ -142,24 +146,25 @@ def _render_map(card: Card, name: str) -> str:
 
 def _render_opinion(opinion: Opinion) -> str:
     label = f'<p class="sr-label">{plain(opinion.label or "")}</p>'
-    return f"{label}{render_bars(opinion.probs or {}, opinion.label)}{_render_set(opinion.prediction_set)}"
+    about = f"Labels that the model does not rule out. {_OF_SET}"
+    return f"{label}{render_bars(opinion.probs or {}, opinion.label)}{_render_set(opinion.prediction_set, about)}"
 
 
-def _render_set(kept: Sequence[str] | None) -> str:
-    """The labels that are not ruled out; None where that is not known."""
+def _render_set(kept: Sequence[str] | None, about: str) -> str:
+    """The labels that are not ruled out; None where that is not known. `about` says what that means."""
     said = f"Not ruled out: {', '.join(map(plain, kept))}" if kept else "No label is clear enough"
-    return f'<p class="sr-set">{"" if kept is None else said}</p>'
+    return f'<p title="{about}" class="sr-set">{"" if kept is None else said}</p>'
 
 
 def _render_tag(opinion: Opinion | None) -> str:
-    """Beside the model's name, read before any label: in distribution or not, and else the time."""
+    """Beside the model's name, read before any label: in distribution or not; its title says the time."""
     if opinion is None or opinion.status != "ok":
         return ""
-    if opinion.in_distribution is False:
-        return '<span class="sr-tag sr-ood">Out of distribution</span>'
-    familiar = "in distribution" if opinion.in_distribution else "not known if in distribution"
     taken = opinion.milliseconds or 0
-    return f'<span class="sr-tag">{familiar} · {"&lt;1" if taken < 1 else f"{taken:.0f}"} ms</span>'
+    about = f'title="Answered in {"less than 1" if taken < 1 else f"{taken:.0f}"} ms"'
+    if opinion.in_distribution is False:
+        return f'<span class="sr-tag sr-ood" {about}>{UNLIKE}</span>'
+    return f'<span class="sr-tag" {about}>{"likeness not known" if opinion.in_distribution is None else LIKE}</span>'
 
 
 def render_bars(probs: Mapping[str, float], top: str | None) -> str:
@@ -212,8 +217,8 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
     missing = said.asked - said.answered
     left_out = f" · {missing} unavailable, left out" if missing else ""
     level = "agree" if len(said.votes) == 1 else "differ somewhat" if said.disagreement < 0.3 else "disagree"
-    split = "" if place is None else f" · more split than {place}\u00a0% of test images"
     sure = format_percent(said.probs[said.label])
+    place_said = _say_place(place, len(said.votes) == 1)
     known = any(opinion.prediction_set is not None for opinion in reading.opinions)
     aloud = [warning, f"Consensus: {plain(said.label)}", sure, ", ".join(votes), f"models {level}"]
     return (
@@ -221,9 +226,9 @@ def render_consensus(task: Task, reading: Reading | None, waiting: int = 0, plac
         f'<div><small>Consensus</small><p class="sr-label">{plain(said.label)}</p></div>'
         f"<div><small>Probability</small><p>{sure}</p></div>"
         f'<div class="sr-votes"><small>Votes</small><p>{_keep_whole(votes)}{left_out}</p></div>'
-        f'<div class="sr-meter"><small>Disagreement <b>{said.disagreement:.2f}</b></small>'
-        f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}{split}</p></div>'
-        f"{_render_set(said.prediction_set) if known else ''}</section>"
+        f'<div class="sr-meter" title="{_OF_METER}"><small>Disagreement <b>{said.disagreement:.2f}</b></small>'
+        f'<i style="--p:{said.disagreement:.4f}"></i><p>models {level}{place_said}</p></div>'
+        f"{_render_set(said.prediction_set, _OF_SETS) if known else ''}</section>"
     )
 
 
@@ -234,6 +239,12 @@ def _warn(reading: Reading) -> str:
     known = [opinion.in_distribution for opinion in reading.opinions if opinion.in_distribution is not None]
     odd = known.count(False)
     return f"Unlike the training images for {odd} of {len(known)} models: do not rely on theirs" if odd else ""
+
+
+def _say_place(place: int | None, alike: bool) -> str:
+    """On what share of the test images the panel is less split, where any: nobody knows of all images."""
+    words = "probabilities further apart" if alike else "more split"
+    return f" · {words} than on {min(place, 99)}\u00a0% of test images" if place else ""
 
 
 def _keep_whole(phrases: Sequence[str]) -> str:

@@ -138,17 +138,24 @@ def render_earlier(flags: Sequence[Earlier]) -> str:
     if not flags:
         return ""
     flags = sorted(flags, key=lambda flag: flag.status in _GONE)
-    first = f"<span>Flagged as</span> {_render_flag(flags[0])}"
+    differ = f"{render_mark('readers differ', 'warn')} " if _differ(flags) else ""
+    first = f'<span class="sr-cut">{differ}<span>Flagged as</span> {_render_flag(flags[0])}</span>'
     if len(flags) == 1:
         return f'<p class="sr-earlier">{first}</p>'
     others = "".join(f"<li>{_render_flag(flag)}</li>" for flag in flags[1:])
     more = f'<span class="sr-more">and {len(flags) - 1} more</span>'
-    return f'<details class="sr-earlier"><summary>{first}, {more}</summary><ul>{others}</ul></details>'
+    return f'<details class="sr-earlier"><summary>{first} {more}</summary><ul>{others}</ul></details>'
+
+
+def _differ(flags: Sequence[Earlier]) -> bool:
+    """Whether two readers' last words that count are not the same."""
+    last = {flag.reader: flag.label for flag in reversed(flags) if flag.status not in _GONE}
+    return len(set(last.values())) > 1
 
 
 def _render_flag(flag: Earlier) -> str:
     when = f'<time datetime="{escape(flag.created_at)}">{escape(flag.created_at[:10])}</time>'
-    by = f" by {escape(flag.decided_by)}" if flag.decided_by and flag.decided_by != flag.reader else ""
-    mark = render_mark(f"{flag.status}{by}", _KINDS.get(flag.status, "quiet"))
+    by = f" by {render_reader(flag.decided_by)}" if flag.decided_by and flag.decided_by != flag.reader else ""
+    mark = render_mark(flag.status, _KINDS.get(flag.status, "quiet")) + by
     label = f"<s>{plain(flag.label)}</s>" if flag.status in _GONE else f"<b>{plain(flag.label)}</b>"
     return f"{label} · {render_reader(flag.reader)} · {when} · {mark}"

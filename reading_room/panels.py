@@ -133,6 +133,11 @@ class Panels:
         ready = [name for name in self.tasks if self.available(name)]
         return ready[0] if ready else "phantom"
 
+    def offer(self) -> list[tuple[str, str]]:
+        """Title and name of every task, those of which no model is here after the others."""
+        ready = sorted(self.tasks, key=lambda name: not self.available(name))
+        return [(self.tasks[name].title, name) for name in ready]
+
     def available(self, task: str) -> list[str]:
         """Names of a task's models whose weights are on this machine (or are pinned on the Hub)."""
         refs = self.tasks[task].models

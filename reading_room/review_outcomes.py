@@ -31,12 +31,13 @@ _EXPORT_NOTE = (
 )
 
 
-def build_outcomes(room: Room, tasks: list, blinded: gr.Checkbox) -> gr.Column:
+def build_outcomes(room: Room, tasks: list, written: gr.State, blinded: gr.Checkbox) -> gr.Column:
     """Builds the three folds inside the current `gr.Blocks`.
 
     Args:
         room: whose ledger they tell of.
         tasks: title and name of each task.
+        written: changes with every decision.
         blinded: the switch for blinded reading; whoever shows the folds hides them while it is on.
 
     Returns:
@@ -50,7 +51,7 @@ def build_outcomes(room: Room, tasks: list, blinded: gr.Checkbox) -> gr.Column:
         with gr.Accordion("Export", open=False, elem_id="review-out"):
             _build_exports(room, tasks, first)
         with gr.Accordion("What would retraining change?", open=False, elem_id="review-retraining"):
-            _build_retraining(room, tasks, first, blinded)
+            _build_retraining(room, tasks, first, (written, blinded))
     return folds
 
 
@@ -100,11 +101,11 @@ def _build_exports(room: Room, tasks: list, first: str) -> None:
         button.click(work, given, outputs, **QUIET).success(None, text, None, js=script, api_visibility="private")
 
 
-def _build_retraining(room: Room, tasks: list, first: str, blinded: gr.Checkbox) -> None:
+def _build_retraining(room: Room, tasks: list, first: str, states: tuple[gr.State, gr.Checkbox]) -> None:
     def list_names(task: str) -> list[tuple[str, str]]:
         return [(title_of(ref.name), ref.name) for ref in room.panels.tasks[task].models]
 
-    def draw(task: str, model: str | None, blinded: bool) -> str:
+    def draw(task: str, model: str | None, _: int, blinded: bool) -> str:
         known = room.panels.tasks[task]
         if blinded or not model or model not in dict(list_names(task)).values():
             return ""
@@ -124,4 +125,4 @@ def _build_retraining(room: Room, tasks: list, first: str, blinded: gr.Checkbox)
         return gr.update(choices=names, value=names[0][1] if names else None)
 
     task.input(show_models, task, model, **QUIET)
-    gr.on(None, draw, [task, model, blinded], result, js=FROM_LINK, **QUIET)
+    gr.on(None, draw, [task, model, *states], result, js=FROM_LINK, **QUIET)

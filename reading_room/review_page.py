@@ -6,12 +6,13 @@ Layout and wiring only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from reading_room import review, review_view, tables
-from reading_room.cards import render_error
+from reading_room.cards import plain, render_error
 from reading_room.desk import SAYING
 from reading_room.forms import wire_following
 from reading_room.readers import show_login, sign
@@ -23,19 +24,20 @@ from xray_models import flags as ledgers
 
 _SEALED = '<p class="sr-none">Flags are not shown while you read blinded: they hold opinions.</p>'
 _NOTHING = '<p class="sr-none">Look at a flag: its image, and the opinions as they were then, appear here.</p>'
+_BELOW = "getComputedStyle(document.querySelector('.sr-beside')).position === 'static'"  # as `pages.css` decides
 _SCROLL = """
 let last = '';
 watch('value', () => {
   const shown = element.querySelector('[data-flag]')?.dataset.flag ?? '';
-  if (innerWidth <= 760 && shown && shown !== last) element.scrollIntoView({behavior: 'auto'});
+  if (BELOW && shown && shown !== last) element.scrollIntoView({behavior: 'auto'});
   last = shown;
 });
-"""  # only to another flag: after a decision what was pressed, and what came of it, stay in sight
+""".replace("BELOW", _BELOW)  # only to another flag: what decided one, and what came of it, stay in sight
 _WHAT_IS_SHOWN = """(_, ...sent) => {
   const {flag, verdict} = document.querySelector('#review-detail [data-flag]')?.dataset ?? {};
   return [`${flag ?? ''} ${verdict ?? ''}`, ...sent];
 }"""  # and not what is chosen: that can be another flag by the time that a decision has its turn
-_BACK_TO_IT = "() => { if (innerWidth <= 760) document.querySelector('#review-detail')?.scrollIntoView(); }"
+_BACK_TO_IT = f"() => {{ if ({_BELOW}) document.querySelector('#review-detail')?.scrollIntoView(); }}"
 
 
 class _Filters(NamedTuple):
@@ -73,7 +75,7 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], ob
         gr.HTML(_SEALED)
         return None
     chosen, number, written = gr.State(""), gr.State(0), gr.State(0)
-    tasks = [("All", ""), *((task.title, name) for name, task in room.panels.tasks.items())]
+    tasks = [("All", ""), *room.panels.offer()]
     statuses = [("All", ""), *((name.capitalize(), name) for name in review.STATUSES)]
     with gr.Row(elem_classes="sr-filters") as controls:
         filters = _Filters(
@@ -94,14 +96,16 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], ob
             detail = gr.HTML(_NOTHING, elem_id="review-detail", js_on_load=_SCROLL)
             form, verdict = _build_verdict()
     for button, step in ((before, -1), (after, 1)):
-        button.click(_stepping(step), number, number, **QUIET)
+        button.click(_stepping(step), number, number, **QUIET).then(
+            None, None, None, js=tables.bring_up("#review-table"), api_visibility="private"
+        )
     gr.on([filter.input for filter in filters], lambda: 0, None, number, **QUIET)
     draw_anew: dict[str, Any] = {"fn": lambda count: count + 1, "inputs": written, "outputs": written, **QUIET}
     fresh.click(**draw_anew)
     _wire_detail(room, table, (chosen, written, blinded), (detail, form, verdict))
     _wire_verdict(room, verdict, written)
     _wire_steps(room, verdict, filters, (chosen, number))
-    more = build_outcomes(room, tasks[1:], blinded)
+    more = build_outcomes(room, tasks[1:], written, blinded)
     _wire_list(room, filters, (number, chosen, written, blinded), (table, place), (controls, more))
     return lambda tab: tab.select(**draw_anew)
 
@@ -111,7 +115,7 @@ def _stepping(step: int) -> Callable[[int], int]:
 
 
 def _build_verdict() -> tuple[gr.Group, _Verdict]:
-    with gr.Group(visible=False, elem_classes="sr-form", elem_id="review-form") as form:
+    with gr.Group(visible=False, elem_classes="sr-form") as form:  # no id: gradio would say it twice
         with gr.Row(equal_height=True):
             reader = gr.Textbox(
                 label="You decide as",
@@ -159,7 +163,7 @@ def _wire_list(room: Room, filters: _Filters, states: tuple, shown: tuple, open_
         readers = [("All", ""), *((name, name) for name in sorted(set(flags["reader"])))]
         labels = [("All", ""), *((n.replace("_", " "), n) for n in sorted(set(flags["corrected_label"])))]
         place = tables.render_place(page, review_view.PAGE, len(wanted))
-        html = review_view.render_flags(wanted, page, chosen, titles)
+        html = review_view.NO_FLAG if flags.empty else review_view.render_flags(wanted, page, chosen, titles)
         seen = gr.Row(visible=True), gr.Column(visible=True)
         return [html, place, page, gr.Dropdown(readers), gr.Dropdown(labels), *seen]
 
@@ -202,12 +206,14 @@ def _wire_verdict(room: Room, form: _Verdict, written: gr.State) -> None:
         if not label:
             said = render_error("Choose the label that the image shall have.", "Not saved:")
             return said, said, gr.skip(), gr.skip()
-        return _say(room, lambda: review.settle(room, flag_id, label, me, comment, seen), count)
+        done = f"Settled as <b>{plain(label)}</b>"
+        return _say(room, lambda: review.settle(room, flag_id, label, me, comment, seen), done, count)
 
     def deciding(verdict: str) -> Callable:
         def decide(shown: str, reader: str, comment: str, count: int, request: gr.Request) -> tuple:
             (flag_id, _, seen), me = shown.partition(" "), sign(request, reader)
-            return _say(room, lambda: review.answer(room, flag_id, verdict, me, comment, seen), count)
+            work = partial(review.answer, room, flag_id, verdict, me, comment, seen)
+            return _say(room, work, verdict.capitalize(), count)
 
         return decide
 
@@ -242,8 +248,8 @@ def _wire_steps(room: Room, form: _Verdict, filters: _Filters, states: tuple) ->
         button.click(stepping(step, name), [*filters, states[0]], [*states, form.message, form.comment], **QUIET)
 
 
-def _say(room: Room, work: Callable[[], list[str]], count: int) -> tuple:
-    """Does what the reader decided; says so once it is on the disk, or why it is not."""
+def _say(room: Room, work: Callable[[], list[str]], done: str, count: int) -> tuple:
+    """Does what the reader decided; says so once it is on the disk, or why it is not. `done` is HTML."""
     try:
         made = work()
     except SAYING as error:
@@ -251,5 +257,5 @@ def _say(room: Room, work: Callable[[], list[str]], count: int) -> tuple:
         return said, said, gr.skip(), gr.skip()
     rows = f"{len(made)} rows" if len(made) > 1 else made[0]
     where = room.hub_copy.render(made[-1]) if room.hub_copy else ""
-    said = f'<p class="sr-saved" role="status">Saved · {rows}{where}</p>'
+    said = f'<p class="sr-saved" role="status">{done} · {rows}{where}</p>'
     return said, said, count + 1, ""

@@ -20,6 +20,10 @@ PAGE = 15  # rows on one page
 _LONGEST = 896  # pixels of the picture's longer side
 _MINUTES_FROM = 120  # seconds
 _BESIDE = 8  # raters whose figures stand beside their plot; of more, the pairs fill pages
+NO_FLAG = (
+    '<p class="sr-none">There is no flag yet. On the first page, a reader who sees another label than the panel saves '
+    "one; it then stands here.</p>"
+)
 _KINDS = {"open": "quiet", "accepted": "good", "rejected": "bad", "decision": "quiet", "withdrawn": "back"}
 
 
@@ -63,7 +67,7 @@ def _render_status(row: Mapping[str, Any]) -> str:
     """What became of a flag and by whom, or what a row decides, in words and signs."""
     if row["decides"]:
         return f"{_render_mark(row)}<small class='sr-quiet'>a decision</small>"
-    by = f"<small class='sr-quiet'>by {escape(row['decided_by'])}</small>" if row["decided_by"] else ""
+    by = f"<small class='sr-quiet'>by {render_reader(row['decided_by'])}</small>" if row["decided_by"] else ""
     return _render_mark(row) + by
 
 

@@ -82,6 +82,16 @@ def render_place(page: int, size: int, count: int) -> str:
     return f'<span class="sr-place">{page * size + 1} to {min((page + 1) * size, count)} of {count}</span>'
 
 
+def bring_up(table: str) -> str:
+    """A script that scrolls up to where a table begins, for another page of its rows.
+
+    Args:
+        table: its selector.
+    """
+    return f"() => {{ const table = document.querySelector('{table}'); {_BRING_UP} }}"
+
+
+_BRING_UP = "if (table.getBoundingClientRect().top < 0) table.scrollIntoView({behavior: 'auto'});"
 ON_LOAD = """
 let held = null;
 element.addEventListener('focusin', event => {

@@ -64,8 +64,7 @@ class Shared(NamedTuple):
 
 def build_tasks(room: Room, task: str, **options: Any) -> gr.Dropdown:
     """A list of the room's tasks, by their titles."""
-    titles = [(known.title, name) for name, known in room.panels.tasks.items()]
-    return gr.Dropdown(titles, value=task, label="Task", filterable=False, **options)
+    return gr.Dropdown(room.panels.offer(), value=task, label="Task", filterable=False, **options)
 
 
 _DOWNLOAD = """(text) => {

@@ -67,6 +67,7 @@ class _Page(NamedTuple):
     progress: gr.HTML
     table: gr.HTML
     place: gr.HTML
+    intake: gr.Row
     controls: gr.Row
     cancel: gr.Button
     clear: gr.Button
@@ -89,7 +90,7 @@ def build_worklist_page(room: Room, shared: Shared, on_open: Callable[[gr.State]
         gr.HTML(_SEALED)
         return
     lists = Worklists(room)
-    with gr.Row(elem_classes="sr-filters"):
+    with gr.Row(elem_classes="sr-filters") as intake:
         task = build_tasks(room, room.panels.default(), elem_id="list-task")
         shared.task.change(None, shared.task, task, js="(name) => name", **QUIET)
         files = gr.File(label="Images or a zip", file_count="multiple", elem_id="list-files", height=84)
@@ -107,7 +108,7 @@ def build_worklist_page(room: Room, shared: Shared, on_open: Callable[[gr.State]
         place = gr.HTML("", elem_id="list-place")
         after = gr.Button("Further rows", elem_id="list-after", size="sm")
     gr.HTML(_NOTE)
-    states, places = (gr.State(0), gr.State(None)), (message, progress, table, place, controls, cancel, clear)
+    states, places = (gr.State(0), gr.State(None)), (message, progress, table, place, intake, controls, cancel, clear)
     page = _Page(task, show, order, *states, *places, gr.State(None), shared.blinded, shared.steps)
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
     _wire_intake(room, lists, page, (files, folder), redraw)
@@ -117,7 +118,9 @@ def build_worklist_page(room: Room, shared: Shared, on_open: Callable[[gr.State]
     cancel.click(lists.cancel, page.steps.key, None, **QUIET)
     clear.click(lists.drop, page.steps.key, None, **QUIET).then(*redraw, **_DRAWING)
     for button, step in ((before, -1), (after, 1)):
-        button.click(_stepping(step), page.page, page.page, **QUIET).then(*redraw, **_DRAWING)
+        button.click(_stepping(step), page.page, page.page, **QUIET).then(*redraw, **_DRAWING).then(
+            None, None, None, js=tables.bring_up("#list-table"), api_visibility="private"
+        )
     if on_open is not None:
         _wire_opening(room, lists, page, redraw)
         on_open(page.opened)
@@ -141,7 +144,8 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
         request: gr.Request,
     ) -> list:
         if blinded:
-            sealed = ["", _SEALED, "", gr.Row(visible=False), gr.skip(), gr.skip(), number, None]
+            hidden = [gr.Row(visible=False)] * 2
+            sealed = ["", _SEALED, "", *hidden, gr.skip(), gr.skip(), number, None]
             return [*sealed, *_set_steps([], None), gr.skip(), gr.Timer(active=False)]
         found = lists.get(key)
         flags = load_flags(room.ledger.root)
@@ -149,7 +153,7 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
         state = (key, show, order, number, found and (found.state, len(found.rows)), len(flags), opened)
         rest = gr.Timer(active=bool(found and found.active))
         if state == drawn:
-            return [gr.skip()] * 12 + [rest]
+            return [gr.skip()] * 13 + [rest]
         flagged = list_readers(flags, found.task) if found else {}
         title = room.panels.tasks[found.task].title if found else ""
         made = draw_list(found, title, flagged, Choice(show, order, number, opened.number if opened else 0), opens)
@@ -159,7 +163,7 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
         known = drawn is not None and drawn[0] == key
         filters = gr.skip() if known or not found else gr.Dropdown(list_filters(room.panels.tasks[found.task].labels))
         own = found if key != lists.watched else None  # the watched list is everybody's
-        usable = gr.Row(visible=True), _enable(own and own.active), _enable(own)
+        usable = *[gr.Row(visible=True)] * 2, _enable(own and own.active), _enable(own)
         return [made.progress, made.table, made.place, *usable, made.page, kept, *steps, filters, rest]
 
     inputs = [page.steps.key, page.show, page.order, page.page, page.drawn, page.opened, page.blinded]
@@ -167,6 +171,7 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
         page.progress,
         page.table,
         page.place,
+        page.intake,
         page.controls,
         page.cancel,
         page.clear,

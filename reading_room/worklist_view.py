@@ -7,7 +7,7 @@ from html import escape
 from typing import NamedTuple
 
 from reading_room import tables
-from reading_room.cards import format_percent, plain, render_reader
+from reading_room.cards import LIKE, UNLIKE, format_percent, plain, render_reader
 from reading_room.worklist import DIFFER, Progress, Row, Worklist, choose_rows
 
 PAGE = 40  # rows on one page
@@ -120,7 +120,7 @@ def _render_seconds(seconds: float) -> str:
 
 
 def _render_rows(rows: Sequence[Row], flagged: Mapping[str, Sequence[str]], opens: bool, opened: int) -> str:
-    columns = ["Image", "Case", "Consensus", "Disagreement", "Training images", "Flagged by"] + ["Open"] * opens
+    columns = ["Image", "Case", "Consensus", "Disagreement", "Likeness", "Flagged by"] + ["Open"] * opens
     body = [
         tables.Row(_render_cells(row, flagged.get(row.sha256, ()), opens), str(row.number), row.number == opened)
         for row in rows
@@ -158,7 +158,7 @@ def render_disagreement(value: float) -> str:
 def _render_likeness(like: bool | None) -> str:
     if like is None:
         return tables.render_mark("not known", "quiet")
-    return tables.render_mark("like them", "good") if like else tables.render_mark("unlike them", "warn")
+    return tables.render_mark(LIKE, "good") if like else tables.render_mark(UNLIKE, "warn")
 
 
 def list_steps(found: Worklist | None, flagged: Mapping[str, Sequence[str]], show: str, order: str) -> list[int]:

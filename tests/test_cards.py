@@ -65,7 +65,7 @@ def test_a_heatmap_that_is_there_can_be_brought_onto_the_image(reading):
 
 @pytest.mark.parametrize(
     ("novelty", "words"),
-    [(0.4, ">in distribution · "), (1.4, "Out of distribution"), (None, "not known if in distribution")],
+    [(0.4, ">like the training images<"), (1.4, ">unlike the training images<"), (None, ">likeness not known<")],
 )
 def test_likeness_to_the_training_images_is_in_words(reading, novelty, words):
     opinion = dataclasses.replace(reading.opinions[0], novelty=novelty)
@@ -85,7 +85,7 @@ def test_unlike_the_training_images_comes_before_the_label(untrained, reading):
     assert html.index("Unlike the training images") < html.index("sr-label")
     opinion = dataclasses.replace(reading.opinions[0], novelty=2.0)
     html = cards.render_cards([Card("simple_cnn", opinion)])
-    assert html.index("Out of distribution") < html.index("sr-label")
+    assert html.index(">unlike the training images") < html.index("sr-label")
 
 
 def test_models_to_which_an_image_is_new_are_counted_beside_the_consensus(untrained, reading):
@@ -174,5 +174,11 @@ def test_the_consensus_names_the_labels_that_some_model_does_not_rule_out(untrai
 
 
 def test_the_disagreement_has_its_place(untrained, reading):
-    assert "more split than 94\u00a0% of test images" in cards.render_consensus(untrained, reading, place=94)
-    assert "test images" not in cards.render_consensus(untrained, reading)
+    def say(place, *labels):
+        said = dataclasses.replace(reading.consensus, votes=dict.fromkeys(labels, 1))
+        return cards.render_consensus(untrained, dataclasses.replace(reading, consensus=said), place=place)
+
+    assert "more split than on 94\u00a0% of test images" in say(94, "Nodule", "Normal")
+    assert "agree · probabilities further apart than on 82\u00a0% of" in say(82, "Nodule")  # and not: agree, but split
+    assert "than on 99\u00a0% of" in say(100, "Nodule", "Normal")  # nobody has seen all images
+    assert "of test images" not in say(0, "Nodule") + say(None, "Nodule")

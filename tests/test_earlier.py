@@ -99,7 +99,24 @@ def test_what_counts_comes_first_and_what_does_not_is_struck_out():
     ]
     html = render_earlier(known)
     assert html.index("<b>Effusion</b>") < html.index("<s>Nodule</s>") < html.index("<s>Normal</s>")
-    assert ">accepted by Chief<" in html and ">withdrawn<" in html
+    assert '>accepted</span> by <bdi translate="no">Chief<' in html and ">withdrawn<" in html
+
+
+@pytest.mark.parametrize(
+    ("said", "differ"),
+    [
+        ([("AB", "Nodule", "open"), ("CD", "Normal", "accepted")], True),
+        ([("AB", "Nodule", "open"), ("CD", "Normal", "rejected")], False),
+        ([("AB", "Nodule", "open"), ("AB", "Normal", "open")], False),  # the last word of each counts
+        ([("AB", "Nodule", "open"), ("CD", "Nodule", "open"), ("CD", "Normal", "open")], False),
+    ],
+)
+def test_that_readers_differ_is_said_first_and_never_cut_off(said, differ):
+    html = render_earlier([Earlier("f", "2026-01-01", reader, label, status) for reader, label, status in said])
+    assert ("readers differ" in html) == differ
+    assert html.index("Flagged as") < html.index('</span> <span class="sr-more">')  # which stands outside what is cut
+    if differ:
+        assert html.index("readers differ") < html.index("Flagged as")
 
 
 def test_texts_from_outside_are_escaped():

@@ -24,7 +24,7 @@ from xray_models.tasks import ModelRef, load_tasks
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = read_phrases("tr")
 HOLE = re.compile(r"\{(\w+)\}")
-SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d])")  # as `phrases.js` has it
+SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d])")  # as `phrases.js` has it, which knows titles of people, too
 NUMBER = r"([−-]?\d+(?:[.,]\d+)*)"
 # Names that are the same in Turkish: of the program, of files, models, methods, colours and keys.
 SAME = re.compile(

@@ -79,3 +79,9 @@ def test_memory_counts_the_weights(loads):
 
 def test_the_default_budget_is_a_share_of_this_machines_memory():
     assert 2**28 < Panels().budget < 2**45
+
+
+def test_tasks_of_which_no_model_is_here_are_offered_last(loads):
+    panels = Panels()
+    panels.tasks["one"] = dataclasses.replace(panels.tasks["one"], models=())
+    assert [name for _, name in panels.offer()] == ["two", "three", "one"]

@@ -50,8 +50,37 @@ def test_what_came_of_a_decision_is_said_inside_its_form_which_stays_in_sight(tm
     block = next(block for block in app.blocks.values() if block.elem_id == "review-message")
     above = []
     while block := block.parent:
-        above.append(block.elem_id)
-    assert "review-form" in above
+        above += block.elem_classes or []
+    assert "sr-form" in above
+
+
+def test_what_was_decided_is_said_and_what_retraining_would_change_drawn_anew(tmp_path):
+    room = Room(tmp_path)
+    flag_id, other = (add(room.ledger, image, "Normal") for image in IMAGES[:2])
+    with gr.Blocks() as app:
+        build_review_page(room, gr.Checkbox())
+    by_name = {fn.name: fn for fn in app.fns.values()}
+    request = gr.Request(session_hash="s")
+    done = by_name["settle"].fn(f"{flag_id} open", "Lung_Opacity", "Chief", "", 0, request)[0]
+    assert "Unknown label" in done
+    done = by_name["settle"].fn(f"{flag_id} open", "Nodule", "Chief", "", 0, request)[0]
+    assert 'role="status">Settled as <b>Nodule</b> · 2 rows' in done
+    accept, reject = (fn.fn for fn in app.fns.values() if fn.name == "decide")
+    assert 'role="status">Accepted · ' in accept(other, "Chief", "", 0, request)[0]
+    assert 'role="status">Rejected · ' in reject(other, "Chief", "", 0, request)[0]
+    written = by_name["settle"].outputs[2]
+    drawing = [fn for fn in app.fns.values() if (written._id, "change") in fn.targets]
+    assert "retraining" in [block.elem_id for fn in drawing for block in fn.outputs]
+
+
+def test_where_nobody_has_flagged_anything_it_says_where_flags_come_from(tmp_path):
+    room = Room(tmp_path)
+    with gr.Blocks() as app:
+        build_review_page(room, gr.Checkbox())
+    draw = next(fn.fn for fn in app.fns.values() if fn.name == "draw" and len(fn.inputs) == 8)
+    assert "There is no flag yet." in draw("", "AB", "", "", 0, "", 0, False)[0]
+    add(room.ledger, IMAGES[0], "Normal", "CD")
+    assert "No flag fits this filter." in draw("", "AB", "", "", 0, "", 0, False)[0]
 
 
 def test_from_flag_to_flag_of_the_list_that_the_filter_leaves(tmp_path):

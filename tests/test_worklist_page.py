@@ -390,7 +390,8 @@ def test_whose_rows_are_drawn_for_a_reader_reads_their_images_blinded_no_more(un
 
     while "<tbody" not in draw("ann")[1] and time.monotonic() < deadline:
         time.sleep(0.05)
-    draw("bob", blinded=True)
+    sealed = draw("bob", blinded=True)
+    assert [row.visible for row in sealed[3:5]] == [False, False]  # the files' row, too: nothing is listed
     sha256 = read_image(tmp_path / "a.png").sha256
     assert [seen(f"session {reader}", "phantom", sha256) for reader in ("ann", "bob")] == [True, False]
 

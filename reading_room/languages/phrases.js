@@ -6,7 +6,8 @@
 const NUMBER = "([−-]?\\d+(?:[.,]\\d+)*)";
 const SAMPLE = "1,000.5";
 const WHOLE_NUMBER = /^[<>]?[−-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?$/; // as English writes it
-const SENTENCES = /(?<=[.!?])\s+(?=[\p{Lu}\d])/u;
+const TITLES = "Prof|Dr|Doç|Öğr|Gör|Arş|Uzm|Op|Yrd|Dt|Mr|Mrs|Ms|St"; // before a name, as an initial is: no sentence ends there
+const SENTENCES = new RegExp(`(?<=[.!?])(?<!(?<!\\p{L})(?:${TITLES}|\\p{Lu})\\.)\\s+(?=[\\p{Lu}\\d])`, "u");
 const MOST_KEPT = 4000; // texts whose translation is kept
 
 class Phrases {

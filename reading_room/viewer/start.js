@@ -72,11 +72,16 @@ function joinCards(viewer) {
     viewer.stopBlinking();
     viewer.chooseMap(viewer.map.on && viewer.map.model === card.dataset.model ? null : card.dataset.model);
     const { top, bottom } = viewer.stageBox.getBoundingClientRect();
-    if (bottom < 0.5 * (bottom - top)) viewer.stageBox.scrollIntoView({ block: "start", behavior: "smooth" }); // a phone
+    if (bottom < 0.5 * (bottom - top)) bring(viewer.stageBox, "start"); // a phone
   });
   whenThere("#cards", (cards) => {
     new MutationObserver(() => viewer.followCards()).observe(cards, { subtree: true, childList: true, attributes: true });
   });
+}
+
+/** Scrolls the page to one of its parts, at once for whom motion is too much. */
+function bring(part, block) {
+  part.scrollIntoView({ block, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 }
 
 /** A finished consensus is said to a screen reader, once. */
@@ -98,7 +103,10 @@ function joinSteps(viewer) {
   });
 }
 
-/** Once a flag is saved, the keys go back to the image: they would be typed into the name or the comment. */
+/**
+ * What became of a flag comes into sight where its form is. Once it is saved, the keys go back to the image: they would be
+ * typed into the name or the comment.
+ */
 function joinSaved(viewer) {
   let seen = null;
   whenThere("#flag-status", (place) => {
@@ -107,6 +115,9 @@ function joinSaved(viewer) {
       const field = document.activeElement;
       if (saved && saved !== seen && field?.matches(TYPING) && field.closest(".sr-form")) viewer.stageBox.focus({ preventScroll: true });
       seen = saved;
+      const form = place.textContent && viewer.form && document.querySelector(viewer.form.save).closest(".sr-form");
+      const { top, bottom } = form ? form.getBoundingClientRect() : {};
+      if (bottom > 0 && top < innerHeight) requestAnimationFrame(() => bring(place, "nearest"));
     }).observe(place, { subtree: true, childList: true });
   });
 }

@@ -61,6 +61,12 @@ class Viewer extends Overlay {
     else button.click();
   }
 
+  /** Brings the image of a case that was just opened into sight; its page may be about to be shown. */
+  bringImage(tries = 40) {
+    if (!this.stageBox.offsetParent && tries) setTimeout(() => this.bringImage(tries - 1), 50);
+    else if (this.root.getBoundingClientRect().top < 0) this.root.scrollIntoView({ block: "start" });
+  }
+
   /** Says which case of the worklist is shown, as long as it is: an image opened by hand is none of them. */
   followSteps() {
     const step = document.querySelector("#case-place .sr-step");

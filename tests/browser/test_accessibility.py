@@ -63,7 +63,7 @@ def review(page, file):
     page.get_by_role("tab", name="Review").click()
     page.get_by_role("button", name="Load anew").click()
     page.get_by_role("button", name="Look").first.click()
-    page.wait_for_selector("#review-form", state="visible")
+    page.wait_for_selector("#review-me", state="visible")
     for accordion in ("agreement", "out", "retraining"):
         page.locator(f"#review-{accordion} > button").click()
     page.get_by_role("button", name="Compare").last.click()

@@ -33,6 +33,14 @@ def open_tab(page, name):
     page.get_by_role("tab", name=name, exact=True).click()
 
 
+def wait_until_seen(page, selector):
+    page.wait_for_function(
+        "selector => { const one = document.querySelector(selector), box = one.getBoundingClientRect();"
+        " return one.contains(document.elementFromPoint(box.left + 20, (box.top + box.bottom) / 2)) }",
+        arg=selector,
+    )
+
+
 def press(page, *keys):
     page.locator(".vw-stage").focus()
     for key in keys:
@@ -44,7 +52,9 @@ def flag(page, label, reader):
     press(page, str(1 + phantom.LABELS.index(label)), "f")
     page.keyboard.type(reader)
     page.keyboard.press("Enter")
-    return page.wait_for_selector(".sr-saved").inner_text()
+    said = page.wait_for_selector(".sr-saved").inner_text()
+    wait_until_seen(page, "#flag-status")
+    return said
 
 
 def read_blinded(page, path):
@@ -131,6 +141,7 @@ def test_two_readers_go_through_a_day(room, folder, tmp_path, monkeypatch, size,
         page.locator("#list-table tbody button").first.click()
         page.locator("#case-place", has_text=str(IMAGES - 1)).wait_for()
         page.wait_for_selector(".vw-stage", state="visible")
+        wait_until_seen(page, ".vw-stage")
         wait_for_maps(page)
         compare_maps(page)
         assert said("Nodule") in flag(page, "Nodule", "AA")

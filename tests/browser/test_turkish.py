@@ -208,6 +208,7 @@ def test_the_language_is_the_browsers_until_the_reader_chooses(room):
 TABLE = """{
   '1,000.5': '1.000,5', 'Open': 'Aç', 'Open|.status': 'Açık',
   'Lung Opacity': 'Akciğer opasitesi', 'Normal': 'Normal', 'agree': 'aynı',
+  'accepted by {READER}': 'kabul edildi ({READER})',
   '{n} of {m} models': '{m} modelden {n}', 'Not ruled out: {labels}': 'Dışlanamayan: {labels}',
   'Look at {READER}': 'Bak: {READER}', 'Try again.': 'Yeniden.', 'models {level}': 'modeller {level}', '{n} %': '%{n}',
 }"""
@@ -223,6 +224,8 @@ SAID = {
     "Not ruled out: Lung Opacity, Normal · 5 %": "Dışlanamayan: Akciğer opasitesi, Normal · %5",
     "Not ruled out: Lung Opacity, Doe": "Dışlanamayan: Lung Opacity, Doe",  # a list is known as a whole or not at all
     "Look at Open": "Bak: Open",  # a name stays
+    "accepted by Prof. Dr. Ayşe Y.": "kabul edildi (Prof. Dr. Ayşe Y.)",  # no sentence ends in a name
+    "Look at J. Doç. Dr. Öz. Try again.": "Bak: J. Doç. Dr. Öz. Yeniden.",
     "What is this? Try again.": "What is this? Yeniden.",
     ", 80 %": ", %80",
     "models agree": "modeller aynı",

@@ -8,6 +8,7 @@ from tests.browser.chromium import DESK, NEEDS_CHROMIUM, opened, wait_for_maps
 from xray_models import phantom
 
 pytestmark = NEEDS_CHROMIUM
+UPRIGHT = {"width": 820, "height": 1180}  # a tablet
 
 
 def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
@@ -67,3 +68,12 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
         page.wait_for_function("id => document.body.innerText.includes(id)", arg=written[-1]["flag_id"])
         page.get_by_role("tab", name="Worklist").click()
         page.locator("#list-table tbody", has_text="JR").wait_for()
+
+        page.set_viewport_size(UPRIGHT)
+        page.get_by_role("tab", name="Review").click()
+        page.get_by_role("button", name="Look").first.click()  # nothing lies over it
+        above, below = (page.locator(part).bounding_box() for part in ("#review-table", "#review-detail"))
+        assert above["y"] + above["height"] <= below["y"]
+        page.get_by_role("tab", name="Models").click()
+        card = page.locator("#models-table .sr-small").first.bounding_box()
+        assert card["x"] + card["width"] < UPRIGHT["width"]
