@@ -30,9 +30,13 @@ let last = '';
 watch('value', () => {
   const shown = element.querySelector('[data-flag]')?.dataset.flag ?? '';
   if (BELOW && shown && shown !== last) element.scrollIntoView({behavior: 'auto'});
+  else setTimeout(() => document.querySelector('#review-message [role]')?.scrollIntoView({block: 'nearest'}));
   last = shown;
 });
 """.replace("BELOW", _BELOW)  # only to another flag: what decided one, and what came of it, stay in sight
+_IN_SIGHT = """
+watch('value', () => setTimeout(() => element.querySelector('[role]')?.scrollIntoView({block: 'nearest'})));
+"""
 _WHAT_IS_SHOWN = """(_, ...sent) => {
   const {flag, verdict} = document.querySelector('#review-detail [data-flag]')?.dataset ?? {};
   return [`${flag ?? ''} ${verdict ?? ''}`, ...sent];
@@ -139,7 +143,7 @@ def _build_verdict() -> tuple[gr.Group, _Verdict]:
         with gr.Row(equal_height=True):
             label = gr.Radio([], label="Or settle the label between readers", elem_id="review-settled", scale=4)
             settle = gr.Button("Settle", elem_id="review-settle", min_width=130)
-        message = gr.HTML("", elem_id="review-message")
+        message = gr.HTML("", elem_id="review-message", js_on_load=_IN_SIGHT)
         with gr.Row(equal_height=True):
             newer = gr.Button("Newer flag", elem_id="review-newer", size="sm", min_width=130)
             older = gr.Button("Older flag", elem_id="review-older", size="sm", min_width=130)
