@@ -413,7 +413,7 @@ def test_the_page_tells_saved_here_from_on_the_hub(hub, desk, image, tmp_path):
     assert copy.renew(back).endswith("> · on the Hub</span></p>")
     _, flag_id = flagging.save_flag(desk, shown, fields, "", "ann")
     said, notice, count, comment = review_page._say(
-        desk.room, lambda: review.answer(desk.room, flag_id, "accepted", "Chief", ""), 1
+        desk.room, lambda: review.answer(desk.room, flag_id, "accepted", "Chief", ""), "Accepted", 1
     )
     assert said == notice and count == 2 and copy.awaits(said)
     copy.update()
