@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from reading_room.room import Room
 from xray_models.tasks import Task
 
 TAKE = "() => globalThis.secondReadDraft()"
@@ -39,3 +40,9 @@ def read_draft(text: str, tasks: Mapping[str, Task]) -> Draft | None:
     if not isinstance(sha256, str) or not isinstance(comment, str) or not isinstance(label, int):
         return None
     return Draft(task, sha256, labels[label] if 0 <= label < len(labels) else None, comment)
+
+
+def find_draft(room: Room, text: str, who: str) -> Draft | None:
+    """What a tab has kept, if `who` was shown that image: somebody else may have logged in meanwhile."""
+    draft = read_draft(text, room.panels.tasks)
+    return draft if draft and room.commitments.knows(who, draft.task, draft.sha256) else None

@@ -10,7 +10,7 @@ from gradio.context import Context
 
 from reading_room import cards, tables
 from reading_room.desk import SAYING, Desk, Setting, Shown, View
-from reading_room.drafts import TAKE, read_draft
+from reading_room.drafts import TAKE, find_draft
 from reading_room.forms import (
     CONFIDENCE,
     CommitForm,
@@ -226,20 +226,22 @@ def _wire_draft(desk: Desk, controls: Controls, stand: Stand) -> gr.Textbox:
     """Opens again what was in front of the reader before a reload; returns what holds it, for other events."""
 
     def reopen(text: str, shown: Shown | None, method: str, blinded: bool, request: gr.Request) -> Iterator[list]:
-        draft = read_draft(text, desk.room.panels.tasks)
-        who = name_reader(request)
-        if draft is None or not desk.room.commitments.knows(
-            who, draft.task, draft.sha256
-        ):  # another's, after a log-out
+        draft = find_draft(desk.room, text, name_reader(request))
+        if draft is None:
             yield [gr.skip()] * (1 + len(stand))
             return
         setting = _take_turn(desk, request, draft.task, method, blinded)
         views = desk.read_again(Shown(draft.task, draft.sha256, 0.0), setting)
-        steps = _show(desk, views, setting, shown, [draft.task])
-        first = dict(zip(("task", *Stand._fields), next(steps), strict=True))
-        label = gr.update(choices=offer_labels(desk.room.panels.tasks[draft.task]), value=draft.label)
-        yield list((first | {"label": label, "comment": draft.comment}).values())
-        yield from steps
+        said = {
+            "label": gr.update(choices=offer_labels(desk.room.panels.tasks[draft.task]), value=draft.label),
+            "comment": draft.comment,
+        }
+        for values in _show(desk, views, setting, shown, [draft.task]):
+            filled = dict(zip(("task", *Stand._fields), values, strict=True))
+            if isinstance(filled["shown"], Shown):  # and not overtaken by another image, or gone
+                filled |= said
+                said = {}
+            yield list(filled.values())
 
     draft = gr.Textbox(visible="hidden")
     sent = [draft, stand.shown, controls.method, controls.blinded]
@@ -252,7 +254,7 @@ def _wire_draft(desk: Desk, controls: Controls, stand: Stand) -> gr.Textbox:
 def _wire_link(desk: Desk, controls: Controls, stand: Stand, draft: gr.Textbox) -> None:
     def follow_link(task: str, draft: str, request: gr.Request) -> list[Any]:
         named = request.query_params.get("task") or task
-        if named == task or draft:
+        if named == task or find_draft(desk.room, draft, name_reader(request)):
             return [gr.skip()] * (1 + len(stand))
         try:
             choose("task", named, desk.room.panels.tasks)

@@ -40,9 +40,7 @@ class View {
 
   /** Says what is awaited, or with "" that nothing is; the image of before pales meanwhile. */
   wait(text) {
-    const place = this.find(".vw-wait");
-    place.textContent = text;
-    place.hidden = !text;
+    Object.assign(this.find(".vw-wait"), { textContent: text, hidden: !text });
     this.root.classList.toggle("vw-waiting", Boolean(text));
   }
 
