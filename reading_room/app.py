@@ -43,7 +43,7 @@ _STATISTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQU
 
 PAGES: dict[str, Callable[[Room, Shared, Callable[[gr.State], None]], Any]] = {
     "Worklist": build_worklist_page,
-    "Review": lambda room, shared, _: build_review_page(room, shared.blinded),
+    "Review": lambda room, shared, on_open: build_review_page(room, shared.blinded, on_open),
     "Models": lambda room, shared, _: build_models_page(room, shared),
 }
 """Title to builder of every page beside the first, in the order of their tabs.

@@ -15,12 +15,14 @@ from reading_room import review, review_view, tables
 from reading_room.cards import plain, render_error
 from reading_room.desk import SAYING
 from reading_room.forms import wire_following
+from reading_room.intake import Case
 from reading_room.readers import show_login, sign
 from reading_room.review import Wanted
 from reading_room.review_outcomes import build_outcomes
 from reading_room.room import Room
 from reading_room.wiring import FROM_LINK, QUIET
 from xray_models import flags as ledgers
+from xray_models.fields import choose
 
 _SEALED = '<p class="sr-none">Flags are not shown while you read blinded: they hold opinions.</p>'
 _NOTHING = '<p class="sr-none">Look at a flag: its image, and the opinions as they were then, appear here.</p>'
@@ -44,6 +46,20 @@ _WHAT_IS_SHOWN = """(_, ...sent) => {
 _BACK_TO_IT = f"() => {{ if ({_BELOW}) document.querySelector('#review-detail')?.scrollIntoView(); }}"
 
 
+class Reopened(NamedTuple):
+    """A flagged image that its reader opens in the viewer.
+
+    Attributes:
+        task: the flag's task.
+        sha256: of its image; `room.cases.get(task, sha256)` has it.
+        count: how often one was opened, so that opening one twice is a change as well.
+    """
+
+    task: str
+    sha256: str
+    count: int
+
+
 class _Filters(NamedTuple):
     task: gr.Dropdown
     reader: gr.Dropdown
@@ -65,12 +81,16 @@ class _Verdict(NamedTuple):
     older: gr.Button
 
 
-def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], object] | None:
+def build_review_page(
+    room: Room, blinded: gr.Checkbox, on_open: Callable[[gr.State], None]
+) -> Callable[[gr.Tab], object] | None:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
         room: whose ledger is shown, and gets the decisions.
         blinded: the switch for blinded reading; no flag is shown while it is on.
+        on_open: called once, now, with a state that holds a `Reopened` whenever the reader opens a flagged image; it
+            attaches to the state's `change` what shows the case.
 
     Returns:
         What draws the flags anew whenever the page's tab is chosen; None where none are shown.
@@ -97,7 +117,7 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], ob
                 place = gr.HTML("", elem_id="review-place")
                 after = gr.Button("Older", elem_id="review-after", size="sm", min_width=110)
         with gr.Column(scale=5, min_width=320, elem_classes="sr-beside"):
-            detail = gr.HTML(_NOTHING, elem_id="review-detail", js_on_load=_SCROLL)
+            detail = gr.HTML(_NOTHING, elem_id="review-detail", js_on_load=tables.ON_LOAD + _SCROLL)
             form, verdict = _build_verdict()
     for button, step in ((before, -1), (after, 1)):
         button.click(_stepping(step), number, number, **QUIET).then(
@@ -107,6 +127,7 @@ def build_review_page(room: Room, blinded: gr.Checkbox) -> Callable[[gr.Tab], ob
     draw_anew: dict[str, Any] = {"fn": lambda count: count + 1, "inputs": written, "outputs": written, **QUIET}
     fresh.click(**draw_anew)
     _wire_detail(room, table, (chosen, written, blinded), (detail, form, verdict))
+    _wire_opening(room, detail, verdict.message, on_open)
     _wire_verdict(room, verdict, written)
     _wire_steps(room, verdict, filters, (chosen, number))
     more = build_outcomes(room, tasks[1:], written, blinded)
@@ -190,8 +211,7 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
         same = (flags["image_sha256"] == row["image_sha256"]) & (flags["task"] == row["task"])
         task = room.panels.tasks.get(row["task"])  # none where the flag is older than the tasks of now
         labels = [(label.replace("_", " "), label) for label in (task.labels if task else ())]
-        title = task.title if task else row["task"]
-        html = review_view.render_detail(row, review.show_image(row), flags[same], title)
+        html = review_view.render_detail(row, review.show_image(row), flags[same], task.title if task else None)
         undecided = not row["decides"] and row["verdict"] != "withdrawn"
         return [html, gr.Group(visible=undecided), gr.Radio(labels, value=None)]
 
@@ -202,6 +222,22 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
     picked.then(None, None, None, js=_BACK_TO_IT, api_visibility="private")  # also to the flag that is shown already
     events = [chosen.change, written.change, blinded.change]
     gr.on(events, show, [*states], [detail, form, verdict.label], js=FROM_LINK, **QUIET)
+
+
+def _wire_opening(room: Room, detail: gr.HTML, message: gr.HTML, on_open: Callable[[gr.State], None]) -> None:
+    def reopen(last: Reopened | None, event: gr.EventData) -> tuple:
+        try:
+            row = review.find_flag(review.load_flags(room.ledger.root, withdrawn=True), event.key)
+            choose("task", row["task"], room.panels.tasks)
+            case = Case(review.open_image(row), row["source_name_hash"])
+        except SAYING as error:
+            return gr.skip(), render_error(str(error), "Not opened.")
+        room.cases.offer(row["task"], case)
+        return Reopened(row["task"], case.image.sha256, last.count + 1 if last else 1), ""
+
+    opened = gr.State(None)
+    detail.click(reopen, opened, [opened, message], **QUIET)
+    on_open(opened)
 
 
 def _wire_verdict(room: Room, form: _Verdict, written: gr.State) -> None:

@@ -19,6 +19,7 @@ from xray_models.images import Radiograph, to_display
 PAGE = 15  # rows on one page
 _LONGEST = 896  # pixels of the picture's longer side
 _MINUTES_FROM = 120  # seconds
+_ABOUT_OPEN = "Open this image in the viewer of the first page, and ask the panel anew"
 _BESIDE = 8  # raters whose figures stand beside their plot; of more, the pairs fill pages
 NO_FLAG = (
     '<p class="sr-none">There is no flag yet. On the first page, a reader who sees another label than the panel saves '
@@ -94,9 +95,11 @@ def render_detail(
         row: the flag.
         image: its image; None where it is gone.
         others: all rows about the same image and task, this one included.
-        title: of its task; None for the task's name.
+        title: of its task; None where there is no such task any more: then its name is shown, and nothing can read
+            the image.
     """
-    picture = _render_picture(image, read_regions(row["regions"]))
+    opening = tables.render_button("open", row["flag_id"], "Open in the viewer", _ABOUT_OPEN) if title else ""
+    picture = _render_picture(image, read_regions(row["regions"]), opening)
     items = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in _list_facts(row, others) if text)
     return (
         f'<article class="sr-detail" data-flag="{escape(row["flag_id"])}" data-verdict="{escape(row["verdict"])}">'
@@ -148,15 +151,16 @@ def _share(text: str) -> str:
     return "not said how" if share is None else f"{100 * share:.0f} %"
 
 
-def _render_picture(image: Radiograph | None, regions: Sequence[Mapping[str, float]]) -> str:
-    """The image with the reader's boxes, which are in image pixels."""
+def _render_picture(image: Radiograph | None, regions: Sequence[Mapping[str, float]], opening: str) -> str:
+    """The image with the reader's boxes, which are in image pixels; `opening` is what opens it elsewhere, as HTML."""
     if image is None:
         return '<p class="sr-none">The image is not in the ledger’s folder any more.</p>'
     uri = renders.to_uri(Image.fromarray(to_display(image, _LONGEST)), "JPEG")
     height, width = image.pixels.shape
     boxes = "".join(map(_render_box, regions))
     marks = f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">{boxes}</svg>' if boxes else ""
-    note = f"<figcaption>{len(regions)} marked region{'s' * (len(regions) > 1)}</figcaption>" if boxes else ""
+    marked = f"<span>{len(regions)} marked region{'s' * (len(regions) > 1)}</span>" if boxes else ""
+    note = f"<figcaption>{opening}{marked}</figcaption>" if opening or marked else ""
     frame = f'<div class="sr-frame" style="--aspect:{width / height:.4f}">'
     return f'<figure class="sr-flagged">{frame}<img src="{uri}" alt="the flagged image">{marks}</div>{note}</figure>'
 

@@ -69,6 +69,12 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
         page.get_by_role("tab", name="Worklist").click()
         page.locator("#list-table tbody", has_text="JR").wait_for()
 
+        page.get_by_role("tab", name="Review").click()
+        page.locator("#review-detail").get_by_role("button", name="Open this image in the viewer").click()
+        page.wait_for_selector(".vw-stage", state="visible")
+        page.wait_for_function("wanted => secondRead.case.sha256 === wanted", arg=written[-1]["image_sha256"])
+        page.locator("#flag-earlier", has_text="Nodule").wait_for()
+
         page.set_viewport_size(UPRIGHT)
         page.get_by_role("tab", name="Review").click()
         page.get_by_role("button", name="Look").first.click()  # nothing lies over it
