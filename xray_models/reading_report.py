@@ -42,8 +42,8 @@ _ABOUT = (
 
 _FAMILIAR = {  # by `Opinion.in_distribution`
     True: "",
-    False: '<p class="bad">Out of distribution</p>',
-    None: '<p class="quiet">Not known if in distribution</p>',
+    False: '<p class="bad">Unlike the training images</p>',
+    None: '<p class="quiet">Likeness to the training images not known</p>',
 }
 
 
