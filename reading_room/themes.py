@@ -77,7 +77,8 @@ def read_looks() -> str:
 def build_head() -> bytes:
     """What comes first in the page's head, before gradio's own scripts."""
     scripts = "".join(
-        f"<script>\n{_read(name)}</script>\n" for name in ("storage.js", "themes.js", "streams.js", "drafts.js")
+        f"<script>\n{_read(name)}</script>\n"
+        for name in ("storage.js", "themes.js", "streams.js", "drafts.js", "history.js")
     )
     return f"<style>\n{_read('themes.css')}</style>\n{scripts}".encode()
 

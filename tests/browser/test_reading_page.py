@@ -291,6 +291,32 @@ def test_a_models_name_opens_its_card(room, file, monkeypatch):
         assert not page.evaluate("() => secondRead.map.on")  # and no heatmap
 
 
+def test_back_and_forward_go_from_page_to_page_and_a_reload_stays(room, file):
+    def shows(name):
+        page.wait_for_function(
+            "name => document.querySelector('#pages [role=tab][aria-selected=true]')?.dataset.tabId === name", arg=name
+        )
+        assert page.url.partition("#")[2] == ("" if name == "read" else name)
+
+    with opened(room[1], DESK) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        page.get_by_role("heading", name="ResNet-18").get_by_role("button").click()
+        shows("models")
+        page.go_back()
+        shows("read")
+        assert page.locator("#cards .sr-layer").count() == 3  # the reading is still there
+        page.go_forward()
+        shows("models")
+        page.reload()
+        shows("models")
+        page.locator("#models-table tbody tr").first.wait_for()
+        page.get_by_role("tab", name="Worklist").click()
+        shows("worklist")
+    with opened(f"{room[1]}/#nowhere", DESK) as page:
+        assert page.get_by_role("tab", name="Read", exact=True).get_attribute("aria-selected") == "true"
+
+
 def test_a_link_opens_the_page_with_its_task(untrained, tmp_path, monkeypatch):
     labels = ("as usual", *untrained.labels[1:])
     other = replace(untrained, name="other", title="Other task", labels=labels, models=untrained.models[:1])
