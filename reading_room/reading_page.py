@@ -170,23 +170,27 @@ def _clear(desk: Desk, last: Shown | None, now: Shown | None) -> list[Any]:
     """The forms' entries anew for another image or task: what was said of one image must not be saved with the next."""
     if now is None or (last and last[:2] == now[:2]):
         return [gr.skip()] * 7
-    same = last is not None and last.task == now.task  # to give the same choices again would not take back a choice
-    return _empty_forms(desk, now.task, None if same else _offer(desk, now.task))
+    label = _offer(desk, now.task, last.task if last else "")
+    own = last is not None and last.sha256 == now.sha256  # the comment is about this image, whatever the task
+    return _empty_forms(desk, now.task, label, gr.skip() if own else "")
 
 
-def _offer(desk: Desk, task: str) -> Any:
-    return gr.update(choices=offer_labels(desk.room.panels.tasks[task]), value=None)
+def _offer(desk: Desk, task: str, before: str = "") -> Any:
+    """A task's labels, none chosen. To give the choices of `before` again would not take back a choice."""
+    tasks = desk.room.panels.tasks
+    same = before and tasks[before].labels == tasks[task].labels
+    return None if same else gr.update(choices=offer_labels(tasks[task]), value=None)
 
 
-def _empty_forms(desk: Desk, task: str, label: Any) -> list[Any]:
-    return [label, CONFIDENCE, label, CONFIDENCE, REASONS[0], "", task]
+def _empty_forms(desk: Desk, task: str, label: Any, comment: Any = "") -> list[Any]:
+    return [label, CONFIDENCE, label, CONFIDENCE, REASONS[0], comment, task]
 
 
 def _wire_reading(desk: Desk, controls: Controls, stand: Stand, file: gr.UploadButton, example: gr.Button) -> None:
     def renew_labels(task: str, offered: str) -> list:
         if task == offered:  # a list says so whenever it is left
             return [gr.skip()] * 3
-        return [*[_offer(desk, task)] * 2, task]
+        return [*[_offer(desk, task, offered)] * 2, task]
 
     def read_upload(
         path: str | None, shown: Shown | None, task: str, method: str, blinded: bool, request: gr.Request

@@ -259,15 +259,25 @@ def test_another_page_opens_a_case_here(untrained, tmp_path, image, monkeypatch)
         app.close()
 
 
-def test_the_other_pages_go_along_with_the_task(untrained, tmp_path, monkeypatch):
+def test_the_other_pages_go_along_with_the_task_and_a_comment_stays_with_its_image(
+    untrained, file, tmp_path, monkeypatch
+):
     other = replace(untrained, name="other", title="Other task")
     monkeypatch.setattr(panels, "load_tasks", lambda: {"phantom": untrained, "other": other})
     app = app_module.build_app(tmp_path, "phantom")
     _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app_module.launch_options())
     try:
         with opened(url, DESK) as page:
+            give_file(page, file)
+            wait_for_maps(page)
+            page.keyboard.press("2")
+            comment = page.locator("#flag-comment textarea, #flag-comment input")
+            comment.fill("a clip on the left")
             page.locator("#task input").click()
             page.get_by_role("option", name="Other task").click()
+            page.wait_for_function("() => !document.querySelector('#flag-label input:checked')")
+            wait_for_maps(page)
+            assert comment.input_value() == "a clip on the left"
             for title, field in (("Worklist", "#list-task input"), ("Models", "#models-task input")):
                 page.get_by_role("tab", name=title).click()
                 page.wait_for_function("(field) => document.querySelector(field).value === 'Other task'", arg=field)
