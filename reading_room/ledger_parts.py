@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
-import io
 import os
 import re
 from collections.abc import Collection
@@ -15,7 +13,7 @@ from typing import NamedTuple
 from huggingface_hub.hf_api import RepoFile
 
 from xray_models.hub_client import HubError
-from xray_models.rows import from_cell, measure_whole, to_line
+from xray_models.rows import from_cell, is_written, measure_whole, parse_rows, read_header, to_line
 
 _IMAGE = re.compile(r"[0-9a-f]{64}\.png")
 
@@ -66,11 +64,12 @@ def parse_part(data: bytes, where: str) -> Part:
         ForeignFile: when it is not a ledger's, or names images by anything but their hashes.
     """
     try:
-        lines = [line for line in csv.reader(io.StringIO(data.decode(), newline="")) if line]
-        header, rows = lines[0], lines[1:]
+        head = data[: data.find(b"\n") + 1]
+        header = read_header(head)
+        rows = parse_rows(data[len(head) :], len(header)).cells
         part = Part(data, header, [row + [""] * (len(header) - len(row)) for row in rows])
         good = len(part.ids) == len(rows) and all(map(_IMAGE.fullmatch, part.images))
-    except (ValueError, IndexError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise _refuse(where) from error
     if not good:
         raise _refuse(where)
@@ -86,17 +85,7 @@ def _refuse(where: str) -> ForeignFile:
 def read_whole(path: Path) -> bytes:
     """The whole rows of a file, as bytes; none where there is no file."""
     data = path.read_bytes() if path.exists() else b""
-    return data[: measure_whole(data)]
-
-
-def is_written(path: Path) -> bool:
-    """Whether a process that lives writes this file, be it this one; a writer locks its file before the first row."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return data[: measure_whole(data, lambda: is_written(path))]
 
 
 def is_listed(entry: RepoFile, data: bytes) -> bool:

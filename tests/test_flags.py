@@ -11,11 +11,11 @@ from unittest import mock
 
 import pytest
 
-from reading_room.ledger_parts import is_written
 from xray_models import flags, phantom
 from xray_models.file_names import hash_name
 from xray_models.flags import Flag, FlagError, Ledger, LedgerError
 from xray_models.images import from_pixels, read_image
+from xray_models.rows import is_written
 from xray_models.tasks import TaskError, load_task
 
 TASK = load_task("phantom")

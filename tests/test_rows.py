@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from unittest import mock
 
 import pandas as pd
@@ -52,7 +53,8 @@ def test_what_does_not_becomes_a_json_string(text, cell):
     ],
 )
 def test_whole_rows_end_at_the_last_line_end_outside_quotes(data, whole):
-    assert rows.measure_whole(data) == whole
+    assert rows.parse_rows(data, 1).end == whole
+    assert rows.measure_whole(b"flag_id\n" + data) == whole + 8
 
 
 def test_a_cell_that_could_run_is_disarmed():
@@ -79,6 +81,53 @@ def test_a_row_that_was_cut_off_is_left_out_and_mended(tmp_path, image):
         assert rows.mend(tmp_path) == 1
         assert file.read_bytes() == whole
     assert rows.mend(tmp_path) == 0
+
+
+def test_a_quotation_mark_that_somebody_left_costs_no_other_row(tmp_path, image, caplog):
+    """Wherever it stands: `mend`, at the next start, takes nothing away but the row that it is in."""
+    ledger = Ledger(tmp_path)
+    said = {"model": {"label": "Nodule", "probs": {"Nodule": 1.0}, "revision": "r"}}
+    for number, comment in enumerate(("plain", 'a "b", c', "two\nlines", "plain")):
+        ledger.append(flag(image, flag_id=f"flag-{number}", comment=comment, opinions=said), image, TASK)
+    os.close(ledger._file)
+    file = ledger.folder / "metadata.csv"
+    whole = file.read_bytes()
+    begins = [match.start() for match in re.finditer(rb"^[0-9a-f]{64}\.png,", whole, re.MULTILINE)]
+    for place in range(begins[0], len(whole)):
+        file.write_bytes(whole[:place] + b'"' + whole[place:])
+        edited = max(number for number, begin in enumerate(begins) if begin <= place)
+        others = {f"flag-{number}" for number in range(4)} - {f"flag-{edited}"}
+        assert others <= {row["flag_id"] for row in rows.read_part(file).rows}, place
+        kept = file.read_bytes()
+        rows.mend(tmp_path)
+        cut = file.with_suffix(".cut")
+        assert others <= {row["flag_id"] for row in rows.read_part(file).rows}, place
+        assert file.read_bytes() + (cut.read_bytes()[:-1] if cut.exists() else b"") == kept
+        cut.unlink(missing_ok=True)
+    assert caplog.text.count("a quotation mark stands alone in it") == 1  # of one file, once
+
+
+def test_lines_in_a_comment_are_no_rows_and_are_not_while_it_is_being_written(tmp_path, image):
+    ledger = Ledger(tmp_path)
+    ledger.append(flag(image, flag_id="flag-0"), image, TASK)
+    file = ledger.folder / "metadata.csv"
+    pasted = file.read_text().splitlines()[1].replace("flag-0", "flag-forged")
+    ledger.append(flag(image, flag_id="flag-1", comment=f"see\n{pasted}\n{pasted}\nabove"), image, TASK)
+    known, data = ["flag-0", "flag-1"], file.read_bytes()
+    assert [row["flag_id"] for row in rows.read_part(file).rows] == known
+    with file.open("r+b") as held:  # its writer lives
+        for size in range(data.index(b"forged"), len(data)):
+            held.truncate(size)
+            assert [row["flag_id"] for row in rows.read_part(file).rows] == known[:1], size
+
+
+def test_many_rows_behind_a_quotation_mark_are_read_in_one_pass():
+    row = "0" * 64 + ".png,flag-{},{}\n"
+    data = "".join(row.format(number, '"x' if number % 3 == 0 else "x" * 300) for number in range(6000)).encode()
+    with mock.patch.object(rows, "_read_lines", side_effect=rows._read_lines) as asked:
+        found = rows.parse_rows(data, 3)
+    assert [cells[1] for cells in found.cells] == [f"flag-{number}" for number in range(6000)]
+    assert found.torn == 2000 and found.end == len(data) and asked.call_count <= 2001
 
 
 def test_a_living_writers_file_is_not_mended(tmp_path, image):
