@@ -72,16 +72,30 @@ class History:
             LedgerError: when the ledger cannot be read.
         """
         with self._lock:
-            try:
-                self._refresh()
-            except (OSError, ValueError, csv.Error) as error:
-                raise LedgerError(
-                    f"the ledger cannot be read ({type(error).__name__}). Ask whoever runs this reading room."
-                ) from error
+            self._look()
             flags = [self._settle(flag) for flag in self._flags.get((task, sha256), {}).values()]
         return sorted(flags, key=lambda flag: (flag.created_at, flag.flag_id), reverse=True)
 
+    def locate(self, flag_id: str) -> tuple[str, str] | None:
+        """Task and image (sha256) of the row that has an id, a flag or a decision; None where there is none.
+
+        Raises:
+            LedgerError: when the ledger cannot be read.
+        """
+        with self._lock:
+            self._look()
+            return self._places.get(flag_id)
+
+    def _look(self) -> None:
+        try:
+            self._refresh()
+        except (OSError, ValueError, csv.Error) as error:
+            raise LedgerError(
+                f"the ledger cannot be read ({type(error).__name__}). Ask whoever runs this reading room."
+            ) from error
+
     def _forget(self) -> None:
+        self._places: dict[str, tuple[str, str]] = {}
         self._ends: dict[Path, int] = {}
         self._flags: dict[tuple[str, str], dict[str, Earlier]] = {}
         self._decisions: dict[str, _Decision] = {}
@@ -99,6 +113,8 @@ class History:
 
     def _add(self, row: dict[str, str]) -> None:
         flag_id, created_at, status, reader = (row[k] for k in ("flag_id", "created_at", "status", "reader"))
+        image = (sys.intern(row["task"]), sys.intern(row["image_sha256"]))
+        self._places.setdefault(flag_id, image)  # the same id twice is one flag
         if row["decides"]:
             said = WITHDRAWN if row["reason"] == WITHDRAWN else status
             decision = _Decision(created_at, flag_id, sys.intern(said), sys.intern(reader))
@@ -107,8 +123,7 @@ class History:
             return
         label = sys.intern(row["corrected_label"])
         flag = Earlier(flag_id, created_at, sys.intern(reader), label, sys.intern(status))
-        image = (sys.intern(row["task"]), row["image_sha256"])
-        self._flags.setdefault(image, {}).setdefault(flag_id, flag)  # the same id twice is one flag
+        self._flags.setdefault(image, {}).setdefault(flag_id, flag)
 
     def _settle(self, flag: Earlier) -> Earlier:
         decision = self._decisions.get(flag.flag_id)

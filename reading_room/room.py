@@ -250,6 +250,8 @@ def _check_record(record: Any) -> None:
             raise flags.FlagError(f"`{key}` is missing; a flag needs task, image_sha256, reader and corrected_label.")
     if not isinstance(record["image_sha256"], str) or not isinstance(record.get("regions") or [], list | tuple):
         raise flags.FlagError("the record must have a text as image_sha256, and a list of boxes as regions.")
+    if record.get("decides") or record.get("status", "open") != "open":
+        raise flags.FlagError("the record must leave out decides and status: flags are decided on the Review page.")
     if record.get("reason") == flags.WITHDRAWN:
         raise flags.FlagError("the record must have another reason: a flag is taken back with /withdraw.")
 

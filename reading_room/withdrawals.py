@@ -51,10 +51,12 @@ class Withdrawals:
         if flag.flag_id in self._saved:
             saver, saved = self._saved[flag.flag_id]
             taken = saver != who or _tell(saved) != _tell(flag)
-        else:
-            known = self.history.find(flag.task, flag.image_sha256)
+        elif (place := self.history.locate(flag.flag_id)) is None:
+            taken = False
+        else:  # saved before a restart, or by another process
+            known = self.history.find(*place) if place == (flag.task, flag.image_sha256) else ()
             same = [found for found in known if found.flag_id == flag.flag_id]
-            taken = any(who or found.label != flag.corrected_label for found in same)
+            taken = not same or any(who or found.label != flag.corrected_label for found in same)
         if taken:
             raise FlagError(f"flag_id {flag.flag_id!r} is that of a flag in the ledger; leave it out for a new one.")
 

@@ -165,6 +165,8 @@ def test_rank_puts_the_most_split_first_and_loses_no_file(served, tmp_path, phan
         (lambda c, f: c.predict(RECORD | {"image_sha256": {}}, api_name="/flag"), "a text as image_sha256"),
         (lambda c, f: c.predict(RECORD | {"regions": 7}, api_name="/flag"), "a list of boxes"),
         (lambda c, f: c.predict(RECORD | {"reason": "withdrawn"}, api_name="/flag"), "with /withdraw"),
+        (lambda c, f: c.predict(RECORD | {"decides": "flag-1"}, api_name="/flag"), "on the Review page"),
+        (lambda c, f: c.predict(RECORD | {"status": "accepted"}, api_name="/flag"), "on the Review page"),
         (
             lambda c, f: c.predict(
                 RECORD,

@@ -85,6 +85,10 @@ def test_the_same_id_twice_is_one_flag(tmp_path, image):
         ({"comment": "x" * 4001}, FlagError, "at most 4000"),
         ({"image_sha256": "0" * 64}, FlagError, "another image"),
         ({"decides": "x" * 140_000}, FlagError, "at most 100000"),
+        ({"seconds": -1.0}, FlagError, "seconds is -1.0; it must be 0 or more"),
+        ({"regions": ({"x": 0, "y": 0, "width": 0, "height": 5},)}, FlagError, "160 pixels wide and 160 high"),
+        ({"regions": ({"x": -1, "y": 0, "width": 5, "height": 5},)}, FlagError, "lies in the image"),
+        ({"regions": ({"x": 0, "y": 150, "width": 5, "height": 11},)}, FlagError, "lies in the image"),
     ],
 )
 def test_a_senseless_flag_is_refused_and_leaves_nothing(tmp_path, image, changes, error, says):

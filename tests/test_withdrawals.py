@@ -11,6 +11,7 @@ from reading_room.withdrawals import Withdrawals
 from tests.test_flags import TASK, flag
 from xray_models import flags
 from xray_models.flags import FlagError, Ledger
+from xray_models.images import from_pixels
 
 
 @pytest.fixture
@@ -49,6 +50,20 @@ def test_an_unnamed_client_takes_nothing_back(kept, image):
     kept.withdrawals.remember("", flag(image, flag_id="flag-2"))
     with pytest.raises(FlagError, match="by the reader who saved it"):
         kept.withdrawals.withdraw("", "flag-2", TASK)
+
+
+def test_an_id_is_taken_for_good_whatever_its_image_and_whoever_saved_it(kept, image):
+    """Also after a restart, when nothing but the ledger knows of it."""
+    row_id = kept.withdrawals.withdraw("ann", "flag-1", TASK)
+    later = Withdrawals(Ledger(kept.ledger.root), History(kept.ledger.root))
+    other = from_pixels(image.pixels[::-1].copy())
+    for taken in ("flag-1", row_id):
+        with pytest.raises(FlagError, match=f"flag_id {taken!r} is that of a flag in the ledger"):
+            later.refuse_taken("", flag(other, flag_id=taken))
+    with pytest.raises(FlagError, match="leave it out"):
+        later.refuse_taken("", flag(image, flag_id=row_id))
+    later.refuse_taken("", kept.flag)  # the same flag, sent again
+    later.refuse_taken("", flag(other, flag_id="flag-2"))
 
 
 def test_many_at_once_write_one_row(kept):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xray_models import __version__
@@ -125,6 +125,19 @@ def check_flag(flag: Flag, task: Task) -> None:
         value = getattr(flag, name)
         if value is not None and not 0 <= value <= 1:
             raise FlagError(f"{name} is {value}; it must be in [0, 1].")
+    if flag.seconds is not None and flag.seconds < 0:
+        raise FlagError(f"seconds is {flag.seconds}; it must be 0 or more.")
+
+
+def check_boxes(regions: Sequence[Mapping[str, float]], height: int, width: int) -> None:
+    """Raises `FlagError` unless every box has an area and lies in an image of this size, in pixels."""
+    for box in regions:
+        right, below = box["x"] + box["width"], box["y"] + box["height"]
+        if not (0 <= box["x"] < right <= width and 0 <= box["y"] < below <= height):
+            raise FlagError(
+                f"regions holds {dict(box)}; a box has its upper left corner at x, y and lies in the image, which is "
+                f"{width} pixels wide and {height} high."
+            )
 
 
 def _check_kinds(flag: Flag) -> None:

@@ -26,7 +26,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from xray_models.flag_record import FIELDS, REASONS, SCHEMA_VERSION, WITHDRAWN, Flag, FlagError, check_flag, to_row
+from xray_models.flag_record import (
+    FIELDS,
+    REASONS,
+    SCHEMA_VERSION,
+    WITHDRAWN,
+    Flag,
+    FlagError,
+    check_boxes,
+    check_flag,
+    to_row,
+)
 from xray_models.images import Radiograph, encode_png
 from xray_models.rows import disarm, mend, read_part, to_line
 from xray_models.tasks import Task
@@ -179,6 +189,7 @@ def _complete(flag: Flag, image: Radiograph, task: Task) -> Flag:
     check_flag(flag, task)
     if flag.image_sha256 != image.sha256:
         raise FlagError("the flag names another image than the one given; flag the image that is shown.")
+    check_boxes(flag.regions, *image.pixels.shape)
     return dataclasses.replace(
         flag,
         flag_id=flag.flag_id or f"flag-{secrets.token_hex(8)}",
