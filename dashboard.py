@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reading_room.accounts import read_accounts
 from reading_room.scratch import is_own, make_folder
-from xray_models.commands import leave, leave_in_order, refuse, start_log
+from xray_models.commands import check_out, leave, leave_in_order, refuse, start_log
 from xray_models.imports import HEAVY_IMPORTS
 from xray_models.tasks import choose, task_names
 
@@ -34,7 +34,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=[],
         help="a name under which a proxy serves the page, such as reading.example.org; may be given several times",
     )
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    parser.add_argument(
+        "--port", type=_read_port, default=os.environ.get("GRADIO_SERVER_PORT", "7860"), help="port to listen on"
+    )
     parser.add_argument("--flags", type=Path, default=Path("flags"), help="folder of the flag ledger")
     parser.add_argument(
         "--engine",
@@ -58,6 +60,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _read_port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a whole number from 0 to 65535")
+    return int(text)
+
+
 def check(options: argparse.Namespace) -> None:
     """Raises ValueError for options that do not go together, or lack what they need."""
     if options.task:
@@ -67,6 +75,7 @@ def check(options: argparse.Namespace) -> None:
             "--watch reads files into a worklist that shows opinions, and --blinded gives none out before a reader has "
             "committed to a label. Leave one of them out."
         )
+    check_out(options.flags, "--flags")
     if options.mcp and importlib.util.find_spec("mcp") is None:
         raise ValueError("--mcp needs a package that is not installed: pip install -r requirements-mcp.txt")
 

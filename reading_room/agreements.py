@@ -216,8 +216,9 @@ def count_switches(flags: pd.DataFrame, accepted: Mapping[str, str], task: str) 
     right = rows["image_sha256"].map(accepted) == rows["consensus_label"]
     switched = rows["corrected_label"] == rows["consensus_label"]
     found = []
-    for name in ("all readers", *sorted(rows["reader"].unique())):
-        own = (rows["reader"] == name) | (name == "all readers")
+    everybody = pd.Series(True, rows.index)
+    readers = [(name, rows["reader"] == name) for name in sorted(rows["reader"].unique())]
+    for name, own in [("all readers", everybody), *readers]:  # one of whom may have that name
         found += [
             Switch(name, kind, int((switched & own & (right == kind)).sum()), int((own & (right == kind)).sum()))
             for kind in (True, False)

@@ -139,9 +139,19 @@ class Panels:
         return [(self.tasks[name].title, name) for name in ready]
 
     def available(self, task: str) -> list[str]:
-        """Names of a task's models whose weights are on this machine (or are pinned on the Hub)."""
-        refs = self.tasks[task].models
-        return [ref.name for ref in refs if ref.path is None or (ref.path / "model.safetensors").is_file()]
+        """Names of a task's models whose weights are on this machine; those of the Hub, once they are pulled."""
+        return [ref.name for ref in self.tasks[task].models if _is_here(self.tasks[task], ref)]
+
+
+def _is_here(task: Task, ref: ModelRef) -> bool:
+    if ref.path is not None:
+        return (ref.path / "model.safetensors").is_file()
+    from xray_models.hub_cache import NotPulled, resolve  # the Hub's client, where a model needs it
+
+    try:
+        return bool(resolve(task, ref))
+    except NotPulled:
+        return False
 
 
 def _find_memory() -> int:

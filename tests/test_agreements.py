@@ -59,6 +59,16 @@ def test_whoever_settles_an_image_is_no_reader_of_it(ledger):
     assert agreements.gather_labels(flags, "phantom").to_dict("list") == {"reader AB": ["Effusion", "Effusion"]}
 
 
+def test_a_reader_who_is_called_all_readers_is_one_of_them(ledger):
+    for reader in ("all readers", "CD"):
+        more = {"mode": "blinded", "consensus_label": "Normal", "first_label": "Effusion"}
+        add(ledger, IMAGES[0], "Normal", reader, **more)
+    review.adjudicate(ledger, TASK, IMAGES[0].sha256, "Normal", "Chief")
+    flags = review.load_flags(ledger.root)
+    found = agreements.count_switches(flags, review.accept_labels(flags, "phantom"), "phantom")
+    assert [switch.cases for switch in found if switch.right] == [2, 1, 1]
+
+
 def test_switches_are_counted_by_whether_the_panel_was_right(ledger):
     """By hand: image 0: the panel is right; AB follows, CD does not. Image 1: it is wrong; AB follows."""
     for image, panel in ((0, "Normal"), (1, "Nodule"), (2, "Nodule")):

@@ -1,6 +1,8 @@
 import socket
 import threading
 
+import pytest
+
 import dashboard
 from reading_room.panels import Panels
 
@@ -40,6 +42,21 @@ def test_mcp_without_its_package_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(dashboard.importlib.util, "find_spec", lambda name: None)
     assert dashboard.main(["--mcp"]) == 2
     assert "requirements-mcp.txt" in capsys.readouterr().err
+
+
+def test_a_folder_of_flags_that_takes_none_is_found_out_before_the_page_is_up(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert dashboard.main(["--task", "bone", "--flags", str(tmp_path / "file")]) == 2
+    assert f"Nothing can be written to --flags {tmp_path / 'file'} (Not a directory)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "abc"])
+def test_a_port_that_is_none_is_a_sentence(port, monkeypatch, capsys):
+    for words in ([f"--port={port}"], []):
+        monkeypatch.setenv("GRADIO_SERVER_PORT", port)
+        with pytest.raises(SystemExit):
+            dashboard.main(words)
+        assert f"'{port}' is no port; give a whole number from 0 to 65535" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_a_sentence(tmp_path, capsys):

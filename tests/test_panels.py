@@ -1,11 +1,13 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from reading_room import panels as panels_module
 from reading_room.panels import Panels
+from xray_models import hub_cache
 from xray_models.panel import Panel
-from xray_models.tasks import TaskError
+from xray_models.tasks import ModelRef, TaskError
 
 
 @pytest.fixture
@@ -79,6 +81,15 @@ def test_memory_counts_the_weights(loads):
 
 def test_the_default_budget_is_a_share_of_this_machines_memory():
     assert 2**28 < Panels().budget < 2**45
+
+
+def test_a_model_of_the_hub_is_here_once_it_is_pulled(loads, monkeypatch):
+    panels = Panels()
+    ref = ModelRef("resnet18", repo="me/resnet", revision="a" * 40)
+    panels.tasks["one"] = dataclasses.replace(panels.tasks["one"], models=(ref,))
+    assert panels.available("one") == [] and panels.default() == "two"
+    monkeypatch.setattr(hub_cache, "resolve", lambda task, ref: Path("somewhere"))
+    assert panels.available("one") == ["resnet18"] and panels.default() == "one"
 
 
 def test_tasks_of_which_no_model_is_here_are_offered_last(loads):

@@ -73,8 +73,12 @@ def parse_seed(text: str) -> int:
     return int(text)
 
 
-def check_out(folder: Path) -> None:
-    """Finds out whether results can be written to a folder, before any work is done for them; leaves nothing behind.
+def check_out(folder: Path, option: str = "--out") -> None:
+    """Finds out whether anything can be written to a folder, before any work is done for it; leaves nothing behind.
+
+    Args:
+        folder: the folder; may be missing.
+        option: what named it.
 
     Raises:
         TaskError: when the folder can neither be made nor written to.
@@ -85,7 +89,7 @@ def check_out(folder: Path) -> None:
             pass
     except OSError as error:
         raise TaskError(
-            f"Nothing can be written to --out {folder} ({error.strerror}). Name a folder of yours, new or there."
+            f"Nothing can be written to {option} {folder} ({error.strerror}). Name a folder of yours, new or there."
         ) from error
 
 
