@@ -13,6 +13,7 @@ import pandas as pd
 
 from reading_room.cards import title_of
 from xray_models.flag_record import read_opinions
+from xray_models.flags import list_rows
 from xray_models.style import INK, RULE, SERIES, STYLE
 
 if TYPE_CHECKING:
@@ -88,14 +89,14 @@ def gather_labels(flags: pd.DataFrame, task: str, first: bool = False) -> pd.Dat
     own = flags[(flags["task"] == task) & (flags["decides"] == "") & (flags["status"] == "open")]
     own = own.sort_values("created_at")
     said: dict[str, dict[str, str]] = {}
-    for row in own.itertuples():
-        label = row.first_label if first else row.corrected_label
+    for row in list_rows(own):
+        label, image = row["first_label" if first else "corrected_label"], row["image_sha256"]
         if label:
-            said.setdefault(f"reader {row.reader}", {})[row.image_sha256] = label
-        for model, opinion in read_opinions(row.opinions).items():
-            said.setdefault(title_of(model), {})[row.image_sha256] = opinion["label"]
-        if row.consensus_label:
-            said.setdefault(PANEL, {})[row.image_sha256] = row.consensus_label
+            said.setdefault(f"reader {row['reader']}", {})[image] = label
+        for model, opinion in read_opinions(row["opinions"]).items():
+            said.setdefault(title_of(model), {})[image] = opinion["label"]
+        if row["consensus_label"]:
+            said.setdefault(PANEL, {})[image] = row["consensus_label"]
     readers = sorted(name for name in said if name.startswith("reader "))
     others = sorted(name for name in said if name not in readers and name != PANEL)
     order = [*readers, *([PANEL] if PANEL in said else []), *others]
@@ -187,9 +188,8 @@ def _fill_grid(axes: Axes, kappas: Sequence[Kappa], raters: list[str]) -> None:
         text = "–" if kappa.value is None else f"{kappa.value:.2f}".replace("-", "−")
         axes.text(column + 0.48, row + 0.48, text, ha="center", va="center")
     count = len(raters)
-    turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
     short = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1].rstrip()}…" for name in raters]
-    axes.set_xticks(np.arange(count - 1) + 0.48, short[:-1], **turned)
+    axes.set_xticks(np.arange(count - 1) + 0.48, short[:-1], rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(np.arange(1, count) + 0.48, short[1:])
     axes.set(xlim=(0, count - 1), ylim=(count, 1), aspect="equal")
     axes.tick_params(length=0)

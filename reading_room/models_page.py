@@ -27,7 +27,7 @@ _BRING = """() => {
 """Script that brings what was opened into sight where it stands below the window."""
 
 
-def build_models_page(room: Room, shared: Shared | None = None) -> Callable[[gr.Tab], None]:
+def build_models_page(room: Room, shared: Shared | None = None) -> Callable[[gr.Tab], object]:
     """Builds the page inside the current `gr.Blocks`.
 
     Args:
@@ -76,7 +76,7 @@ def build_models_page(room: Room, shared: Shared | None = None) -> Callable[[gr.
         asked.append(_wire_form(room, form, task, shown))
     for event in asked:
         event.then(None, None, None, js=_BRING, api_visibility="private")
-    return lambda tab: tab.select(functools.partial(_draw, room), task, table, **QUIET) and None
+    return lambda tab: tab.select(functools.partial(_draw, room), task, table, **QUIET)
 
 
 def _act(room: Room, name: str, event: gr.EventData) -> tuple:

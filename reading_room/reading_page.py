@@ -42,7 +42,7 @@ class Controls(NamedTuple):
     """How the reader sets a reading: components of the page's head, in the order in which handlers take them."""
 
     task: gr.Dropdown
-    method: gr.Radio
+    method: gr.Dropdown
     blinded: gr.Checkbox
 
 
@@ -157,8 +157,8 @@ def _show(
 
 def _fill(view: View) -> list[Any]:
     """A view as values for the components of `Stand`, without the entries of the forms."""
-    commit, flag = (True, "hidden") if view.sealed else ("hidden", True)
-    return [*view[:4], gr.update(visible=commit), gr.update(visible=flag), *_tell(view)]
+    there, hidden = gr.update(visible=True), gr.update(visible="hidden")
+    return [*view[:4], *((there, hidden) if view.sealed else (hidden, there)), *_tell(view)]
 
 
 def _tell(view: View) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from xray_models.file_names import hash_name
+from xray_models.flags import list_rows
 from xray_models.images import ImageError, read_image
 from xray_models.layouts import DataError, default_folder, list_images, name_below
 from xray_models.tasks import Task
@@ -67,9 +68,9 @@ def export_relabels(flags: pd.DataFrame, task: Task, folder: Path) -> Relabels:
     text, matched = io.StringIO(), 0
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file_name", "label"])
-    for row in relabels[::-1].itertuples():
-        paths = [path for path in by_hash.get(row.source_name_hash, ()) if _has_pixels(path, row.image_sha256)]
-        writer.writerows([name_below(path, folder), row.corrected_label] for path in paths)
+    for row in list_rows(relabels[::-1]):
+        paths = [path for path in by_hash.get(row["source_name_hash"], ()) if _has_pixels(path, row["image_sha256"])]
+        writer.writerows([name_below(path, folder), row["corrected_label"]] for path in paths)
         matched += bool(paths)
     return Relabels(text.getvalue(), matched, len(relabels) - matched)
 

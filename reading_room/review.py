@@ -77,7 +77,7 @@ def find_flag(flags: pd.DataFrame, flag_id: str) -> Mapping[str, Any]:
     found = flags[flags["flag_id"] == flag_id]
     if found.empty:
         raise FlagError("This flag is not in the ledger, or its reader took it back. Load the list anew.")
-    return found.iloc[0].to_dict()
+    return ledgers.list_rows(found)[0]
 
 
 def step_flag(flags: pd.DataFrame, wanted: pd.DataFrame, chosen: str, step: int) -> tuple[str, int]:
@@ -96,13 +96,12 @@ def step_flag(flags: pd.DataFrame, wanted: pd.DataFrame, chosen: str, step: int)
     if chosen not in places:
         return "", 0
     own = wanted[(wanted["decides"] == "") & (wanted["verdict"] != ledgers.WITHDRAWN)]
-    ahead = [
-        (places[found], row) for row, found in own["flag_id"].items() if (places[found] - places[chosen]) * step > 0
-    ]
+    found = zip(own["flag_id"], own.index.tolist(), strict=True)
+    ahead = [(places[flag_id], row, flag_id) for flag_id, row in found if (places[flag_id] - places[chosen]) * step > 0]
     if not ahead:
         return "", 0
-    row = min(ahead, key=lambda one: one[0] * step)[1]
-    return str(wanted["flag_id"][row]), int(row)
+    _, row, flag_id = min(ahead, key=lambda one: one[0] * step)
+    return flag_id, row
 
 
 def accept_labels(flags: pd.DataFrame, task: str) -> dict[str, str]:
@@ -178,10 +177,10 @@ def adjudicate(ledger: Ledger, task: Task, sha256: str, label: str, reader: str,
     own = flags[(flags["task"] == task.name) & (flags["image_sha256"] == sha256) & (flags["decides"] == "")]
     if own.empty:
         raise FlagError("Nobody flagged this image for this task, so there is nothing to settle.")
-    newest, matches = own.iloc[0].to_dict(), own["corrected_label"] == label
+    newest, matches = ledgers.list_rows(own)[0], own["corrected_label"] == label
     rows = []
     for verdict, decided in (("rejected", ~matches & (own["verdict"] != "rejected")), ("accepted", matches)):
-        for row in own[decided][::-1].to_dict("records"):
+        for row in ledgers.list_rows(own[decided][::-1]):
             targets = _find_targets(flags, row["flag_id"], verdict)
             rows += [_answer(row, reader, comment, verdict, target) for target in targets]
     if not matches.any():
@@ -215,7 +214,7 @@ def answer(  # noqa: PLR0913 - as `decide`, and what was seen
         return decide(room.ledger, task, flag_id, verdict, reader, comment)
 
 
-def _find_as_seen(flags: pd.DataFrame, flag_id: str, seen: str) -> dict[str, Any]:
+def _find_as_seen(flags: pd.DataFrame, flag_id: str, seen: str) -> Mapping[str, Any]:
     row = find_flag(flags, flag_id)
     if seen and row["verdict"] != seen:
         raise FlagError(f"This flag was {row['verdict']} meanwhile. Look at it again, then decide.")
@@ -279,7 +278,7 @@ def _answer(row: Mapping[str, Any], reader: str, comment: str, status: str, deci
 def export_json(flags: pd.DataFrame) -> str:
     """Flags as JSON: opinions and regions as they are, numbers as numbers; no folder of this machine."""
     records = []
-    for row in flags.drop(columns=["path", "current"]).to_dict("records"):
+    for row in ledgers.list_rows(flags.drop(columns=["path", "current"])):
         for name in ("opinions", "regions", *NUMBERS):
             with contextlib.suppress(ValueError):  # else it stays the text that somebody made of it
                 row[name] = json.loads(row[name] or "null", parse_constant=int)  # NaN is no JSON, and no whole number
@@ -290,4 +289,4 @@ def export_json(flags: pd.DataFrame) -> str:
 def list_readers(flags: pd.DataFrame, task: str) -> dict[str, list[str]]:
     """Who flagged each image, by sha256; decisions do not count."""
     own = flags[(flags["task"] == task) & (flags["decides"] == "")]
-    return {sha256: sorted(set(part["reader"])) for sha256, part in own.groupby("image_sha256")}
+    return {str(sha256): sorted(set(part["reader"])) for sha256, part in own.groupby("image_sha256")}

@@ -52,12 +52,12 @@ class Reopened(NamedTuple):
     Attributes:
         task: the flag's task.
         sha256: of its image; `room.cases.get(task, sha256)` has it.
-        count: how often one was opened, so that opening one twice is a change as well.
+        times: how often one was opened, so that opening one twice is a change as well.
     """
 
     task: str
     sha256: str
-    count: int
+    times: int
 
 
 class _Filters(NamedTuple):
@@ -233,7 +233,7 @@ def _wire_opening(room: Room, detail: gr.HTML, message: gr.HTML, on_open: Callab
         except SAYING as error:
             return gr.skip(), render_error(str(error), "Not opened.")
         room.cases.offer(row["task"], case)
-        return Reopened(row["task"], case.image.sha256, last.count + 1 if last else 1), ""
+        return Reopened(row["task"], case.image.sha256, last.times + 1 if last else 1), ""
 
     opened = gr.State(None)
     detail.click(reopen, opened, [opened, message], **QUIET)

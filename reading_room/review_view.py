@@ -13,7 +13,7 @@ from reading_room import renders, tables
 from reading_room.agreements import Kappa, Switch, draw_agreement
 from reading_room.cards import plain, render_bars, render_reader, title_of
 from xray_models.flag_record import read_number, read_opinions, read_regions
-from xray_models.flags import WITHDRAWN
+from xray_models.flags import WITHDRAWN, list_rows
 from xray_models.images import Radiograph, to_display
 
 PAGE = 15  # rows on one page
@@ -39,7 +39,7 @@ def render_flags(flags: pd.DataFrame, page: int, chosen: str = "", titles: Mappi
     """
     if flags.empty:
         return '<p class="sr-none">No flag fits this filter.</p>'
-    part = flags.iloc[page * PAGE : (page + 1) * PAGE].to_dict("records")
+    part = list_rows(flags.iloc[page * PAGE : (page + 1) * PAGE])
     named = [(row, (titles or {}).get(row["task"], row["task"])) for row in part]
     rows = [tables.Row(_render_flag(row, title), row["flag_id"], row["flag_id"] == chosen) for row, title in named]
     columns = ["When (UTC)", "Reader", "Panel", "Flagged as", "Status", "Look"]
@@ -116,7 +116,7 @@ def _list_facts(row: Mapping[str, Any], others: pd.DataFrame) -> list[tuple[str,
     label = f"<b>{plain(row['corrected_label'])}</b>"
     comment = f'<span class="sr-comment" translate="no">{escape(row["comment"])}</span>' if row["comment"] else ""
     if row["decides"]:
-        decided = others[others["flag_id"] == row["decides"]].to_dict("records")
+        decided = list_rows(others[others["flag_id"] == row["decides"]])
         whose = f"{render_reader(decided[0]['reader'])} " if decided else ""
         of = f"{whose}<code>{escape(row['decides'])}</code>"
         return [
@@ -173,7 +173,7 @@ def _render_box(box: Mapping[str, Any]) -> str:
 def _render_others(others: pd.DataFrame, flag_id: str) -> str:
     if len(others) < 2:
         return ""
-    rows = "".join(_render_other(row, row["flag_id"] == flag_id) for row in others.to_dict("records"))
+    rows = "".join(_render_other(row, row["flag_id"] == flag_id) for row in list_rows(others))
     return f'<h2>All that was said of this image</h2><ul class="sr-said">{rows}</ul>'
 
 
@@ -270,9 +270,8 @@ def render_retraining(relabels: pd.DataFrame, commands: Sequence[str]) -> str:
     if relabels.empty:
         return '<p class="sr-none">No flag of this task stands, so training would be given nothing new.</p>'
     moves = relabels.groupby(["consensus_label", "corrected_label"]).size().sort_values(ascending=False)
-    rows = [
-        tables.Row([plain(str(old)) or "–", f"<b>{plain(str(new))}</b>", str(n)]) for (old, new), n in moves.items()
-    ]
+    pairs = zip(moves.index.tolist(), moves.tolist(), strict=True)
+    rows = [tables.Row([plain(old) or "–", f"<b>{plain(new)}</b>", str(count)]) for (old, new), count in pairs]
     table = tables.render_table(["Panel’s label", "Label it gets", "Images"], rows, "Flags that stand", "sr-moves")
     opened = int((relabels["verdict"] == "open").sum())
     count = f"{len(relabels)} images get" if len(relabels) > 1 else "1 image gets"

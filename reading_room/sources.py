@@ -27,8 +27,9 @@ BYTE_LIMIT = 4 * 2**30  # bytes of one list, unpacked
 _CONTENTS_LIMIT = 8 * 2**20  # bytes of a zip's table of contents
 _CHUNK = 2**20
 _ASIDE = {"thumbs.db", "desktop.ini", "dicomdir", "__macosx"}
-_FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
-_FAULTS += (UnicodeDecodeError, IndexError)  # what `zipfile` makes of a damaged name
+_FAULTY_NAME = (UnicodeDecodeError, IndexError)  # what `zipfile` makes of a damaged one
+_FAULTY = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
+_FAULTS = _FAULTY + _FAULTY_NAME
 
 
 class NoRoomError(IntakeError):

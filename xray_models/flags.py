@@ -23,6 +23,7 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 
@@ -51,6 +52,7 @@ __all__ = [
     "LedgerError",
     "export_csv",
     "list_later",
+    "list_rows",
     "read_flags",
 ]
 
@@ -249,6 +251,11 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         raise LedgerError(
             f"{path} cannot be read: {error}. Save it as UTF-8, which it was, or move its folder out of the ledger."
         ) from error
+
+
+def list_rows(flags: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows by column."""
+    return cast("list[dict[str, Any]]", flags.to_dict("records"))
 
 
 def list_later(flags: pd.DataFrame) -> list[int]:
