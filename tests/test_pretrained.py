@@ -116,6 +116,22 @@ def test_the_recipe_sets_the_size_where_the_network_allows(tmp_path):
         build_model(f"hub:{tmp_path / 'vit'}", LABELS, larger)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny", "simple_cnn"])
+@pytest.mark.parametrize("labels", [["x", "y"], ["x", "y", "z"], LABELS])
+def test_the_labels_are_the_new_ones_and_so_is_a_classifier_for_others(name, labels, tmp_path):
+    """Also where there are as many: the classifier of other labels knows nothing of these."""
+    first, _ = build_model(name, labels, dataclasses.replace(RECIPE, image_size=64 if name != "vit_tiny" else 224))
+    first.save_pretrained(tmp_path / "first")
+    side = {"height": 224, "width": 224}
+    ViTImageProcessorPil(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(tmp_path / "first")
+    model, _ = build_model(f"hub:{tmp_path / 'first'}", LABELS, RECIPE)
+    model.save_pretrained(tmp_path / "tuned")
+    again = AutoModelForImageClassification.from_pretrained(tmp_path / "tuned")
+    assert again.config.id2label == dict(enumerate(LABELS))
+    kept, known = split_model(model).classifier.weight, split_model(first).classifier.weight
+    assert (kept.shape == known.shape and torch.equal(kept, known)) == (labels == LABELS)
+
+
 def test_an_own_model_can_be_tuned_for_another_task(tmp_path):
     small = dataclasses.replace(RECIPE, image_size=64, width=0.25)
     first, _ = build_model("resnet18", ["x", "y"], small)

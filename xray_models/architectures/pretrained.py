@@ -101,6 +101,7 @@ def builder(source: Source) -> Callable[[Sequence[str], Recipe, Path | None], Pr
         if recipe.width != 1.0:
             raise TaskError(f"width is {recipe.width}; {source.name} comes as it is. Leave it at 1.")
         try:
+            before = _read_labels(source)
             model, report = AutoModelForImageClassification.from_pretrained(
                 source.place,
                 revision=source.revision,
@@ -119,12 +120,23 @@ def builder(source: Source) -> Callable[[Sequence[str], Recipe, Path | None], Pr
                 f"{source.name} cannot be fine-tuned: {error}. Give a folder or a repository with safetensors weights "
                 "of an image model that transformers knows."
             ) from error
-        _check_report(source, report, find_name(model, split(model).classifier))
+        classifier = split(model).classifier
+        _check_report(source, report, find_name(model, classifier))
+        if before != list(labels) and not (report["missing_keys"] or report["mismatched_keys"]):
+            classifier.reset_parameters()  # as many labels, but others
+        if hasattr(model.config, "label_names"):  # of timm's wrapper, which takes them from there
+            model.config.label_names = list(labels)
         if model.config.model_type == "timm_wrapper":
             model.config.pretrained_cfg = _squash(model.config.pretrained_cfg, recipe.image_size)
         return model
 
     return build
+
+
+def _read_labels(source: Source) -> list[str]:
+    """The labels that a model was trained for, in their order."""
+    config = AutoConfig.from_pretrained(source.place, revision=source.revision, trust_remote_code=False)
+    return list((config.id2label or {}).values())
 
 
 def _check_report(source: Source, report: Any, classifier: str) -> None:
