@@ -94,33 +94,16 @@ def search_recipes(
     storage, done = _open_storage(out, resume)
     if resume:
         _log.info("%d of %d trainings of the interrupted search are done", done, wanted)
-    sampler: Any = optuna.samplers.TPESampler(seed=plan.seed + done)  # or it would suggest the same again
-    if plan.kind == "grid":
-        sampler = optuna.samplers.GridSampler({name: list(values) for name, values in GRID.items()}, seed=plan.seed)
     suggest = _suggest_from_grid if plan.kind == "grid" else _suggest
-
-    best = math.inf  # log loss of the training under way
-
-    def build_for(trial: Any) -> PreTrainedModel:
-        nonlocal best
-        best = math.inf
-        for folder in out.glob("run-*"):  # of the trainings before: a large network's would fill the disk
-            shutil.rmtree(folder)
-        return build(recipe if trial is None else dataclasses.replace(recipe, dropout=suggest(trial)["dropout"]))
-
-    def find_best(metrics: dict[str, float]) -> float:
-        nonlocal best
-        best = min(best, metrics["eval_calibrated_log_loss"])
-        return best  # infinite where it diverged
-
+    trainings = _Trainings(build, recipe, suggest, out)
     if done < wanted:
-        build_trainer(build_for, sets, recipe, out, plan.seed, teacher).hyperparameter_search(
+        build_trainer(trainings.build, sets, recipe, out, plan.seed, teacher).hyperparameter_search(
             hp_space=lambda trial: {name: value for name, value in suggest(trial).items() if name != "dropout"},
-            compute_objective=find_best,
+            compute_objective=trainings.find_best,
             direction="minimize",
             backend="optuna",
             n_trials=wanted - done,
-            sampler=sampler,
+            sampler=_build_sampler(plan, done),
             pruner=optuna.pruners.NopPruner(),
             storage=storage,
             study_name=_STUDY,
@@ -132,6 +115,41 @@ def search_recipes(
         raise TaskError("Every training of the search has diverged. Correct the data or the recipe.")
     rows = rows.replace(math.inf, math.nan)
     return rows.rename(columns=_NAMES).sort_values("log_loss", ignore_index=True)
+
+
+class _Trainings:
+    """The models of one training after another, and how good the one under way has been.
+
+    Args:
+        build: from a recipe to a new model.
+        recipe: what all trainings share.
+        suggest: a trial's settings.
+        out: folder of the Trainer's checkpoints.
+    """
+
+    def __init__(self, build: Callable[[Recipe], PreTrainedModel], recipe: Recipe, suggest: Callable, out: Path):
+        self._build, self._recipe, self._suggest, self._out = build, recipe, suggest, out
+        self._best = math.inf
+
+    def build(self, trial: Any) -> PreTrainedModel:
+        """The model of the next training; the Trainer asks for one without a trial as well."""
+        self._best = math.inf
+        for folder in self._out.glob("run-*"):  # of the trainings before: a large network's would fill the disk
+            shutil.rmtree(folder)
+        if trial is None:
+            return self._build(self._recipe)
+        return self._build(dataclasses.replace(self._recipe, dropout=self._suggest(trial)["dropout"]))
+
+    def find_best(self, metrics: dict[str, float]) -> float:
+        """The lowest log loss of this training's epochs until now; infinite where it diverged."""
+        self._best = min(self._best, metrics["eval_calibrated_log_loss"])
+        return self._best
+
+
+def _build_sampler(plan: Plan, done: int) -> optuna.samplers.BaseSampler:
+    if plan.kind == "grid":
+        return optuna.samplers.GridSampler({name: list(values) for name, values in GRID.items()}, seed=plan.seed)
+    return optuna.samplers.TPESampler(seed=plan.seed + done)  # or it would suggest the same again
 
 
 def _open_storage(out: Path, resume: bool) -> tuple[optuna.storages.RDBStorage, int]:
