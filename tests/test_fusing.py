@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def fused(tmp_path_factory):
         fusion = ModelRef("fusion", checkpoint=str(folder / "fusion"), members=tuple(SIZES))
         task = dataclasses.replace(task, models=(*refs, fusion))
         model, spec = fusing.build_fusion(task, fusion, recipe)
-        fusing.name_sources(model, task)
+        fusing.name_sources(model, task, folder / "fusion")
         save_checkpoint(model.eval(), spec, folder / "fusion", {"conformal_threshold": 0.1}, reference(128))
         yield task
 
@@ -192,3 +193,22 @@ def test_a_fusion_trains_by_its_command(fused, phantoms, tmp_path, monkeypatch):
     model = load_checkpoint(fused, ModelRef("fusion", checkpoint=str(out), members=tuple(SIZES))).model
     own = fusing.fingerprint(load_checkpoint(fused, fused.model("resnet18")).model)
     assert fusing.fingerprint(model.members["resnet18"]) == own
+
+
+def test_a_fusion_that_lies_elsewhere_holds_its_members_and_goes_anywhere(fused, phantoms, tmp_path, monkeypatch):
+    """It named members beside a folder that had none."""
+    monkeypatch.setattr(train, "load_task", lambda name: fused)
+    words = ["--task", "phantom", "--model", "fusion", "--epochs", "1", "--data", str(phantoms)]
+    assert train.main([*words, "--out", str(tmp_path / "runs" / "fusion")]) == 0
+    moved = (tmp_path / "runs" / "fusion").rename(tmp_path / "elsewhere")
+    AutoModelForImageClassification.from_pretrained(moved)
+    model = load_checkpoint(fused, ModelRef("fusion", checkpoint=str(moved), members=tuple(SIZES))).model
+    for name in SIZES:
+        own = fusing.fingerprint(load_checkpoint(fused, fused.model(name)).model)
+        assert fusing.fingerprint(model.members[name]) == own
+
+
+def test_a_fusion_that_was_moved_alone_says_what_it_lacks(fused, tmp_path):
+    moved = shutil.copytree(fused.model("fusion").path, tmp_path / "fusion")
+    with pytest.raises(TaskError, match="needs the weights of resnet18, and there is no resnet18/model.saf"):
+        load_checkpoint(fused, ModelRef("fusion", checkpoint=str(moved), members=tuple(SIZES)))

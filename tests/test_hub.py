@@ -17,10 +17,10 @@ from transformers import CONFIG_MAPPING, AutoModelForImageClassification
 
 from tests.hub_server import TOKEN, Blob, Fault, open_hub
 from xray_models import hub as command
-from xray_models import hub_client
+from xray_models import hub_client, train
 from xray_models.calibration import fit_reference
-from xray_models.checkpoints import save_checkpoint
-from xray_models.fusing import build_fusion, name_sources
+from xray_models.checkpoints import load_checkpoint, save_checkpoint
+from xray_models.fusing import build_fusion, fingerprint, name_sources
 from xray_models.hub_cache import pull_model, resolve
 from xray_models.hub_client import FileMissing, HashDiffers, HubError, LabelsDiffer, NotPulled, PickleOnly, RevisionGone
 from xray_models.hub_files import collect_code, compose_files, find_siblings, serve_timm
@@ -118,7 +118,7 @@ def test_a_fusion_goes_with_its_members(hub, task, image):
     folder = task.model("resnet18").path.parent / "fusion"
     fusion = ModelRef("fusion", checkpoint=str(folder), members=("resnet18", "simple_cnn"))
     model, spec = build_fusion(task, fusion, task.recipe)
-    name_sources(model, task)
+    name_sources(model, task, folder)
     rng = np.random.default_rng(1)
     units = model.config.units
     reference = fit_reference(rng.normal(size=(50, units)), rng.normal(size=(40, units)))
@@ -128,6 +128,22 @@ def test_a_fusion_goes_with_its_members(hub, task, image):
     shutil.rmtree(folder.parent)
     after = opinion(task, ModelRef("fusion", checkpoint=str(pull(task, ref))), image)
     assert [*after.probs.values()] == pytest.approx([*before.probs.values()], abs=1e-6)
+
+
+def test_a_fusion_of_models_of_the_hub_holds_them_itself(hub, task, phantoms, tmp_path, monkeypatch):
+    """It was refused when all was trained."""
+    pinned = push(task, "resnet18")
+    pull(task, pinned)
+    fusion = ModelRef("fusion", checkpoint=str(tmp_path / "checkpoints" / "fusion"), members=("resnet18", "simple_cnn"))
+    mixed = dataclasses.replace(task, models=(pinned, task.model("simple_cnn"), fusion))
+    monkeypatch.setattr(train, "load_task", lambda name: mixed)
+    words = ["--task", "phantom", "--model", "fusion", "--epochs", "1", "--data", str(phantoms)]
+    assert train.main([*words, "--out", str(fusion.path)]) == 0
+    model = load_checkpoint(mixed, fusion).model
+    for name in fusion.members:
+        assert fingerprint(model.members[name]) == fingerprint(load_checkpoint(mixed, mixed.model(name)).model)
+    again = push(mixed, "fusion")
+    assert load_checkpoint(mixed, ModelRef("fusion", checkpoint=str(pull(mixed, again)))).revision
 
 
 def test_an_owner_keeps_the_name_that_was_given(hub, task):

@@ -76,7 +76,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         "recipe": dataclasses.asdict(recipe),
     }
     if ref.architecture == "fusion":
-        name_sources(model, task)
+        name_sources(model, task, options.out)
     seen = note_seen(rows, named=task.dataset.layout != "phantom")
     with _saving(options.out):
         save_checkpoint(model, spec, options.out, fitted, reference, seen)
