@@ -445,3 +445,22 @@ def test_the_card_is_printed(task, capsys):
     assert out.startswith("---\n")
     assert "model-index:" in out
     assert out == compose_files(task, task.model("simple_cnn"))["README.md"].decode()
+
+
+def test_a_card_of_a_model_of_the_hub_takes_the_figures_of_its_evaluation(hub, task, tmp_path, monkeypatch, capsys):
+    """Its revision was compared with the hash of a local folder, which need not be there."""
+    ref = push(task, "simple_cnn")
+    shutil.rmtree(task.model("simple_cnn").path)
+    monkeypatch.setattr(command, "load_task", lambda name: dataclasses.replace(task, models=(ref,)))
+    span = {"value": 0.5, "low": 0.2, "high": 0.8}
+    own = dict.fromkeys(("accuracy", "balanced_accuracy", "auroc", "nll", "ece", "coverage", "set_size"), span)
+    own |= {"sensitivity": dict.fromkeys(RATES, span), "specificity": dict.fromkeys(RATES, span)}
+    own |= {"n": 28, "confusion": [[7, 0, 0, 0]] * 4, "revision": ref.revision}
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps({"task": "phantom", "split": "test", "models": {"simple_cnn": own}}))
+    words = ["card", "--task", "phantom", "--model", "simple_cnn", "--metrics", str(path)]
+    assert command.main(words) == 2
+    assert "Pull it: python -m xray_models.hub pull --task phantom" in capsys.readouterr().err
+    pull(task, ref)
+    assert command.main(words) == 0
+    assert "| accuracy | 0.5000 (0.200 to 0.800) |" in capsys.readouterr().out
