@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from reading_room import tables
 from reading_room.cards import plain, title_of
 from reading_room.reliability import render_reliability
-from xray_models.cards import Figures, Share, list_figures, render_card, take_figures
+from xray_models.cards import render_card
+from xray_models.figures import Figures, Share, list_figures, take_figures
 from xray_models.hub_cache import check_config, find_folder, read_config
 from xray_models.hub_client import HubError
 from xray_models.revisions import hash_weights

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import has_starters
-from xray_models.cards import render_card, take_figures
+from xray_models.cards import render_card
 from xray_models.checkpoints import hash_weights
+from xray_models.figures import take_figures
 from xray_models.hub import main
 from xray_models.tasks import CHECKPOINTS, TaskError, load_task
 
@@ -53,6 +54,26 @@ def test_a_card_takes_figures_and_intervals_from_an_evaluation(found, capsys):
     assert f"| auroc | {auroc['value']:.4f} ({auroc['low']:.3f} to {auroc['high']:.3f}) |" in card
     assert "bootstrap over groups" in card
     assert f"value: {auroc['value']:.4f}".rstrip("0") in card
+
+
+def test_all_figures_of_a_card_are_of_one_evaluation(found):
+    """Those of another number of images stood beside the number of the training's own test."""
+    task, digest, metrics = found
+    info = json.loads((CHECKPOINTS / "covid" / "vit_tiny" / "config.json").read_text())["second_read"]
+    fewer = copy.deepcopy(metrics)
+    own = fewer["models"]["vit_tiny"]
+    own |= {"n": 17, "confusion": [[5, 0, 0, 0], [1, 3, 0, 0], [0, 0, 7, 0], [0, 0, 1, 0]]}
+    for name, value in (("ece", 0.125), ("coverage", 0.75), ("set_size", 1.5)):
+        own[name] = own[name] | {"value": value}
+    figures = take_figures(task, "vit_tiny", digest, fewer)
+    card = render_card(task, info, figures)
+    assert "On the 17 images of the grouped test split" in card
+    assert re.findall(r"\(n = (\d+)\)", card) == ["5", "4", "7", "1"]
+    assert "(test ECE 0.125)." in card and "label in 75.0% of the images, with 1.50 labels" in card
+    assert f"(test ECE {info['ece_before']:.3f} before, {info['test']['ece']:.3f} after)" in render_card(task, info)
+    own |= {"coverage": None, "set_size": None}
+    unknown = render_card(task, info, take_figures(task, "vit_tiny", digest, fewer))
+    assert "aim at 90 % coverage." in unknown
 
 
 @pytest.mark.parametrize(("teacher", "named"), [("resnet18", "resnet18"), ("resnet18, fusion", "resnet18 and fusion")])

@@ -17,7 +17,7 @@ from reading_room.review import STATUSES
 from reading_room.viewer import read_part
 from xray_models.architectures import ARCHITECTURES
 from xray_models.attribution import TITLES
-from xray_models.cards import BOOTSTRAP, WILSON
+from xray_models.figures import BOOTSTRAP, WILSON
 from xray_models.flags import REASONS
 from xray_models.tasks import ModelRef, load_tasks
 

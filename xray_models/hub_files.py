@@ -24,7 +24,8 @@ import timm
 from safetensors.torch import load_file, save
 from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
-from xray_models.cards import Figures, render_card, take_figures
+from xray_models.cards import render_card
+from xray_models.figures import Figures, take_figures
 from xray_models.fusing import save_complete
 from xray_models.hub_cache import FILES, check_config, check_files, find_folder, read_config
 from xray_models.hub_client import HubError
@@ -123,7 +124,7 @@ def _take_figures(task: Task, ref: ModelRef, digest: str, metrics: Mapping[str, 
     """As `take_figures`; raises `TaskError` where a figure that the card shows is missing."""
     try:
         return take_figures(task, ref.name, digest, metrics)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise TaskError(
             f"The metrics of {ref.name!r} lack a figure or its interval: {error}. Evaluate it again: "
             f"python -m evaluation.run --task {task.name}"
