@@ -157,5 +157,31 @@ def test_a_card_says_of_a_split_what_is_so(found):
     assert "so do images of one patient" in render_card(patients, info)
     alone = dataclasses.replace(task, split=dataclasses.replace(task.split, group="none"))
     assert "divided one by one" in render_card(alone, info)
+    assert "images of the test split, which" in render_card(alone, info)
     official = render_card(task, info | {"split": "official"})
     assert "may stand on both sides" in official and "of the publisher's test split" in official
+
+
+@pytest.mark.parametrize(
+    ("group", "patient", "says"),
+    [
+        ("none", "", "(bootstrap over images)"),
+        ("auto", "", "(bootstrap over groups: near-copies are drawn together)"),
+        ("auto", "person", "(bootstrap over groups: near-copies, and images of one patient, are drawn together)"),
+    ],
+)
+def test_a_card_says_of_its_intervals_what_was_drawn_together(found, group, patient, says):
+    task, digest, metrics = found
+    info = json.loads((CHECKPOINTS / "covid" / "vit_tiny" / "config.json").read_text())["second_read"]
+    dataset = dataclasses.replace(task.dataset, patient=patient)
+    task = dataclasses.replace(task, dataset=dataset, split=dataclasses.replace(task.split, group=group))
+    assert says in render_card(task, info, take_figures(task, "vit_tiny", digest, metrics))
+
+
+def test_the_card_of_drawn_images_speaks_of_no_hospital():
+    if not has_starters("phantom"):
+        pytest.skip("no starter models of phantom")
+    info = json.loads((CHECKPOINTS / "phantom" / "vit_tiny" / "config.json").read_text())["second_read"]
+    card = render_card(load_task("phantom"), info)
+    assert "say nothing of radiographs of people" in card
+    assert not re.search("hospital|public collection|one patient|near-copies|grouped", card)

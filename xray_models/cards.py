@@ -30,7 +30,7 @@ One opinion of the Second Read panel for the task `{task}`: {labels}.
 
 ## Figures
 
-On the {n} images of the {kind} test split, which took no part in training, model choice or calibration:
+On the {n} images of the {kind}test split, which took no part in training, model choice or calibration:
 
 | metric | value |
 |---|---|
@@ -65,9 +65,6 @@ teach. Not to decide about a patient, alone or together with others.
 
 ## Known limits
 
-- Trained on one public collection; other hospitals, machines and populations will shift its figures.
-- Classes and sources are confounded in many public collections: a high figure can rest on the source of an image.
-- A heatmap shows what moved the score, not where disease is.
 {limits}
 """
 
@@ -82,6 +79,13 @@ def _describe_split(task: Task, kind: str) -> str:
     if task.dataset.patient:
         return f"{apart}, and so do images of one patient, as far as the names of the files tell patients."
     return f"{apart}. The files tell no patients: images of one patient may stand on both sides."
+
+
+def _name_kind(task: Task, kind: str) -> str:
+    """What stands before "test split"."""
+    if kind == "official":
+        return "publisher's "
+    return "" if task.split.group == "none" else "grouped "
 
 
 def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None) -> str:
@@ -109,14 +113,14 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         citation=task.dataset.citation,
         images=f"Images: {counts}",
         split=_describe_split(task, info.get("split", task.split.kind)),
-        kind={"grouped": "grouped", "official": "publisher's"}[figures.split or task.split.kind],
+        kind=_name_kind(task, figures.split or task.split.kind),
         n=figures.n,
         figures="\n".join(f"| {key.replace('_', ' ')} | {_show(share, 4)} |" for key, share in figures.whole.items()),
         per_label="\n".join(_render_label(label, figures) for label in task.labels),
         intervals=figures.intervals,
         references=info["ood_references"],
         ood_distance=info["ood_distance"],
-        limits=_describe_limits(figures),
+        limits=_describe_limits(task, figures),
         temperature=info["temperature"],
         biases=_describe_biases(task.labels, info.get("biases", ())),
         ece=_describe_error(info, figures),
@@ -157,9 +161,18 @@ def _describe_coverage(figures: Figures) -> str:
     )
 
 
-def _describe_limits(figures: Figures) -> str:
+_DRAWN = ("- Trained and tested on drawn images: its figures say nothing of radiographs of people.",)
+_COLLECTED = (
+    "- Trained on one public collection; other hospitals, machines and populations will shift its figures.",
+    "- Classes and sources are confounded in many public collections: a high figure can rest on the source of an "
+    "image.",
+)
+
+
+def _describe_limits(task: Task, figures: Figures) -> str:
     """What the test says, and what it cannot say."""
-    lines = []
+    lines = list(_DRAWN if task.dataset.layout == "phantom" else _COLLECTED)
+    lines.append("- A heatmap shows what moved the score, not where disease is.")
     if weakest := figures.find_weakest():
         value = figures.sensitivity[weakest].value
         lines.append(f"- Weakest on the test split: sensitivity for `{weakest}`, {value:.1%}.")

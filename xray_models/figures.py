@@ -17,7 +17,11 @@ METRICS = {
 """Figures that a card shows, and what the Hub calls them."""
 
 WILSON = "Wilson, which takes each image as independent"
-BOOTSTRAP = "bootstrap over groups: near-copies, and images of one patient where that is known, are drawn together"
+BOOTSTRAPS = {  # by what is drawn together
+    "none": "bootstrap over images",
+    "copies": "bootstrap over groups: near-copies are drawn together",
+    "patients": "bootstrap over groups: near-copies, and images of one patient, are drawn together",
+}
 _UNKNOWN = {"value": None}
 
 
@@ -115,13 +119,19 @@ def take_figures(task: Task, model: str, digest: str, metrics: Mapping[str, Any]
         specificity={label: Share(**found["specificity"][label]) for label in task.labels},
         coverage=Share(**(found.get("coverage") or _UNKNOWN)),  # none of a model without prediction sets
         set_size=Share(**(found.get("set_size") or _UNKNOWN)),
-        intervals=BOOTSTRAP,
+        intervals=BOOTSTRAPS[_name_groups(task)],
         split=task.split.kind,
         chance=Share(**found["ece_by_chance"]) if "ece_by_chance" in found else None,  # older results have neither
         reliability=tuple(
             Bin(each["n"], each["confidence"], Share(**each["accuracy"])) for each in found.get("reliability", ())
         ),
     )
+
+
+def _name_groups(task: Task) -> str:
+    if task.split.group == "none":
+        return "none"
+    return "patients" if task.dataset.patient else "copies"
 
 
 def _wilson(share: float | None, count: int) -> Share:
