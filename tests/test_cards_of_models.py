@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import has_starters
+from xray_models.architectures import find_architecture
 from xray_models.cards import render_card
 from xray_models.checkpoints import hash_weights
 from xray_models.figures import take_figures
 from xray_models.hub import main
 from xray_models.tasks import CHECKPOINTS, TaskError, load_task
+from xray_models.usage import describe_usage
 
-RESULTS = Path(__file__).resolve().parents[1] / "evaluation" / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "evaluation" / "results"
 
 
 @pytest.mark.parametrize("name", ["brain", "covid", "fracture", "phantom", "pneumonia"])
@@ -185,3 +188,41 @@ def test_the_card_of_drawn_images_speaks_of_no_hospital():
     card = render_card(load_task("phantom"), info)
     assert "say nothing of radiographs of people" in card
     assert not re.search("hospital|public collection|one patient|near-copies|grouped", card)
+
+
+KINDS = [
+    ("covid", "vit_tiny", "", False),
+    ("covid", "mobilenet_v2", "", False),
+    ("covid", "simple_cnn", "simple_cnn.py", True),
+    ("covid", "fusion", "fusion.py", True),
+]
+
+
+@pytest.mark.parametrize(("task", "model", "module", "own"), KINDS)
+def test_a_card_says_how_to_use_its_model_and_that_is_so(task, model, module, own):
+    if not has_starters(task):
+        pytest.skip(f"no starter models of {task}")
+    folder = CHECKPOINTS / task / model
+    usage = (folder / "README.md").read_text().partition("## How to use\n")[2].partition("\n## ")[0]
+    assert f"python -m xray_models.read IMAGE --task {task}\n" in usage
+    assert ("trust_remote_code" in usage, f"runs the repository's `{module}`" in usage) == (own, own)
+    (code,) = re.findall("```python\n(.*?)```", usage, re.DOTALL)
+    assert code.startswith("import xray_models") == own
+    names = {}
+    exec(code.replace("FOLDER", str(folder)).replace("image.png", str(ROOT / "docs" / "phantom.png")), names)
+    said = {each["label"] for each in names["classify"](str(ROOT / "docs" / "phantom.png"), top_k=None)}
+    assert said == set(load_task(task).labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "module"),
+    [
+        ({"architecture": "bone_cnn_v2_slim"}, "bone_cnn.py"),
+        ({"architecture": "resnet18", "recipe": {"head": "dense"}}, "headed.py"),
+        ({"architecture": "resnet18", "recipe": {}}, ""),
+    ],
+)
+def test_the_module_of_a_network_of_our_own_is_named(change, module):
+    usage = describe_usage("bone", {"recipe": {}, **change})
+    assert (f"runs the repository's `{module}`" in usage) if module else ("trust_remote_code" not in usage)
+    assert not module or (Path(find_architecture.__code__.co_filename).parent / module).is_file()

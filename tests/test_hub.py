@@ -203,7 +203,8 @@ def test_others_load_the_same_repositories_without_this_package(hub, task, tmp_p
 import json, sys
 sys.modules["xray_models"] = None
 import timm, torch
-from transformers import CONFIG_MAPPING, AutoModelForImageClassification as Auto
+from PIL import Image
+from transformers import CONFIG_MAPPING, AutoModelForImageClassification as Auto, pipeline
 x = torch.linspace(-1, 1, 3 * 112 * 112).reshape(1, 3, 112, 112)
 models = {
     "resnet18": Auto.from_pretrained("me/phantom-resnet18"),
@@ -220,6 +221,9 @@ with torch.inference_mode():
     own = timm.create_model("hf-hub:me/phantom-resnet18", pretrained=True).eval()
     said["timm"] = own(x)[0].tolist()
 assert {p.dtype for p in own.parameters()} == {torch.float32}
+for name, options in (("resnet18", {}), ("vit-tiny", {}), ("simple-cnn", {"trust_remote_code": True})):
+    classify = pipeline("image-classification", model=f"me/phantom-{name}", **options)  # as the cards say
+    assert len(classify(Image.new("L", (200, 150)))) == 4
 print(json.dumps({"said": said, "labels": own.pretrained_cfg["label_names"]}))
 """
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "HF_HUB_OFFLINE")}

@@ -11,6 +11,7 @@ from xray_models.architectures import find_architecture
 from xray_models.figures import METRICS, Figures, Share, list_figures
 from xray_models.recipes import list_teachers
 from xray_models.tasks import Task
+from xray_models.usage import describe_usage
 
 _CARD = """---
 {metadata}
@@ -21,6 +22,10 @@ _CARD = """---
 One opinion of the Second Read panel for the task `{task}`: {labels}.
 
 **Not a medical device.** For research and teaching. It must not be used to diagnose, treat or exclude disease.
+
+## How to use
+
+{usage}
 
 ## Data
 
@@ -108,6 +113,7 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         metadata=_render_metadata(task, info, figures),
         architecture=find_architecture(info["architecture"]).title,
         labels=", ".join(f"`{label}`" for label in task.labels),
+        usage=describe_usage(task.name, info),
         source=task.dataset.source,
         licence=task.dataset.licence,
         citation=task.dataset.citation,
