@@ -226,3 +226,19 @@ def test_the_module_of_a_network_of_our_own_is_named(change, module):
     usage = describe_usage("bone", {"recipe": {}, **change})
     assert (f"runs the repository's `{module}`" in usage) if module else ("trust_remote_code" not in usage)
     assert not module or (Path(find_architecture.__code__.co_filename).parent / module).is_file()
+
+
+def test_a_card_says_of_which_part_of_a_collection_its_figures_are(found):
+    task = found[0]
+    info = json.loads((CHECKPOINTS / "covid" / "vit_tiny" / "config.json").read_text())["second_read"]
+    part = (
+        "tested on 4,426 images, while the publisher offers 21,165; their longer side is 224 pixels in the median. Acc"
+    )
+    assert part in render_card(task, info)
+    older = {key: value for key, value in info.items() if key != "longer_side"}
+    assert "while the publisher offers 21,165. Acc" in render_card(task, older)
+    whole = info | {"counts": {"train": 14_815, "validation": 3_170, "test": 3_170}, "longer_side": 299}
+    card = render_card(task, whole)
+    assert "publisher offers" not in card and "Their longer side is 299 pixels in the median.\n" in card
+    unknown = dataclasses.replace(task, dataset=dataclasses.replace(task.dataset, images=0))
+    assert "publisher offers" not in render_card(unknown, older) and "longer side" not in render_card(unknown, older)

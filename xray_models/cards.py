@@ -13,6 +13,8 @@ from xray_models.recipes import list_teachers
 from xray_models.tasks import Task
 from xray_models.usage import describe_usage
 
+_WHOLE = 0.95  # of what a publisher offers: in every collection some files cannot be used
+
 _CARD = """---
 {metadata}
 ---
@@ -31,7 +33,7 @@ One opinion of the Second Read panel for the task `{task}`: {labels}.
 
 {source}. Licence: {licence}. Cite: {citation}.
 
-{images}. {split}
+{images}. {split}{copy}
 
 ## Figures
 
@@ -72,6 +74,19 @@ teach. Not to decide about a patient, alone or together with others.
 
 {limits}
 """
+
+
+def _describe_copy(info: Mapping[str, Any], offered: int) -> str:
+    """How large the images are, and how many of those that the publisher offers, unless it is about all."""
+    side, found = info.get("longer_side"), sum(info["counts"].values())
+    large = f"heir longer side is {side} pixels in the median" if side else ""  # which older configs do not say
+    if found >= _WHOLE * offered:
+        return f" T{large}." if large else ""
+    return (
+        f"\n\nTrained, validated and tested on {found:,} images, while the publisher offers {offered:,}"
+        f"{f'; t{large}' if large else ''}. Accuracy, predictive values and calibration depend on how many images of "
+        "each label there are, and on their size: those of the whole collection will be others."
+    )
 
 
 def _describe_split(task: Task, kind: str) -> str:
@@ -118,6 +133,7 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         licence=task.dataset.licence,
         citation=task.dataset.citation,
         images=f"Images: {counts}",
+        copy=_describe_copy(info, task.dataset.images),
         split=_describe_split(task, info.get("split", task.split.kind)),
         kind=_name_kind(task, figures.split or task.split.kind),
         n=figures.n,

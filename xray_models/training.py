@@ -27,6 +27,7 @@ from xray_models.checkpoints import save_checkpoint
 from xray_models.curves import plot_curves
 from xray_models.finishing import calibrate
 from xray_models.fusing import build_fusion, name_sources
+from xray_models.headers import measure_side
 from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits, read_rows
 from xray_models.optimizers import check_layers
@@ -72,6 +73,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     fitted |= {
         "started_from": started_from,
         "split": task.split.kind,
+        "longer_side": measure_side(rows["path"]),
         "command": options.command,
         "recipe": dataclasses.asdict(recipe),
     }
