@@ -5,8 +5,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL.Image import Resampling
 from safetensors import safe_open
-from transformers import AutoModelForImageClassification
+from transformers import (
+    AutoModelForImageClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+    ViTImageProcessorPil,
+)
 
 from xray_models import fusing, tasks, train
 from xray_models.architectures import FusedParts, build_model, split_model
@@ -158,6 +164,24 @@ def test_the_members_stay_as_they_are_while_it_trains(fused):
 def test_wrong_members_are_refused(fused, members, says):
     with pytest.raises(TaskError, match=says):
         fusing.build_fusion(fused, dataclasses.replace(fused.model("fusion"), members=members), fused.recipe)
+
+
+def test_a_member_whose_last_layer_cannot_be_left_out_is_refused_before_training(fused, tmp_path):
+    """Of a model that was trained elsewhere: its training ended in a traceback."""
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    names = dict(enumerate(fused.labels))
+    ResNetForImageClassification(ResNetConfig(**sizes, id2label=names)).save_pretrained(tmp_path / "resnet")
+    mean = [0.5] * 3
+    size = {"height": 64, "width": 64}
+    processor = ViTImageProcessorPil(size=size, image_mean=mean, image_std=mean, resample=Resampling.BICUBIC)
+    processor.save_pretrained(tmp_path / "resnet")
+    ref = ModelRef("resnet", checkpoint=str(tmp_path / "resnet"))
+    task = dataclasses.replace(fused, models=(*fused.models, ref))
+    fusion = dataclasses.replace(fused.model("fusion"), members=("simple_cnn", "resnet"))
+    spec = load_checkpoint(fused, fused.model("simple_cnn")).spec
+    assert load_checkpoint(task, ref).spec == spec
+    with pytest.raises(TaskError, match=r"'resnet' cannot be a member of a fusion: .* Name another"):
+        fusing.build_fusion(task, fusion, fused.recipe)
 
 
 @pytest.mark.parametrize("change", [{"image_size": 128}, {"width": 0.5}, {"head": "dense"}])

@@ -53,7 +53,21 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
     for name, member in members.items():
         model.members[name].load_state_dict(without_classifier(member.model).state_dict())
     model.members.requires_grad_(False)
+    _check_embeddings(model, spec)
     return model, spec
+
+
+@torch.inference_mode()
+def _check_embeddings(model: FusionForImageClassification, spec: InputSpec) -> None:
+    """Refuses members that give something else than their embedding without their last layer."""
+    image = torch.zeros(1, len(spec.mean), spec.height, spec.width)
+    for (name, member), width in zip(model.members.eval().items(), model.config.widths or (), strict=True):
+        found = tuple(member(pixel_values=image).logits.shape)
+        if found != (1, width):
+            raise TaskError(
+                f"{name!r} cannot be a member of a fusion: without its last layer its output for an image has the "
+                f"shape {found[1:]}, and not that of its embedding, ({width},). Name another model under `members:`."
+            )
 
 
 def _check_shape(recipe: Recipe, spec: InputSpec) -> None:

@@ -70,13 +70,8 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         return {}
     model = trainer.finish()
     fitted, reference = calibrate(model, sets, task.labels, biased=recipe.calibrate == "biases")
-    fitted |= {
-        "started_from": started_from,
-        "split": task.split.kind,
-        "longer_side": measure_side(rows["path"]),
-        "command": options.command,
-        "recipe": dataclasses.asdict(recipe),
-    }
+    fitted |= {"started_from": started_from, "command": options.command, "recipe": dataclasses.asdict(recipe)}
+    fitted |= {"split": task.split.kind, "longer_side": measure_side(rows["path"])}
     if ref.architecture == "fusion":
         name_sources(model, task, options.out)
     seen = note_seen(rows, named=task.dataset.layout != "phantom")
