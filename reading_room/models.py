@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from reading_room import tables
 from reading_room.cards import plain, title_of
 from reading_room.reliability import render_reliability
-from xray_models.cards import Figures, Share, list_figures, render_card, take_figures
-from xray_models.hub_cache import check_config, read_config, resolve
+from xray_models.cards import render_card
+from xray_models.figures import Figures, Share, list_figures, take_figures
+from xray_models.hub_cache import check_config, find_folder, read_config
 from xray_models.hub_client import HubError
 from xray_models.revisions import hash_weights
 from xray_models.tasks import ROOT, ModelRef, Task, TaskError
@@ -76,18 +77,6 @@ def read_metrics(task: Task, reports: Path) -> list[Mapping[str, Any]]:
         if isinstance(evaluation, Mapping):
             found.append(evaluation)
     return found
-
-
-def find_folder(task: Task, ref: ModelRef) -> Path:
-    """Where a model's files lie; raises `TaskError` or `HubError`, with the command that gets them, if nowhere."""
-    if ref.path is None:
-        return resolve(task, ref)
-    if not (ref.path / "config.json").is_file() or not (ref.path / "model.safetensors").is_file():
-        raise TaskError(
-            f"There are no weights in checkpoints/{ref.checkpoint}. Train them: python -m xray_models.train "
-            f"--task {task.name} --model {ref.name} --out checkpoints/{ref.checkpoint}"
-        )
-    return ref.path
 
 
 def _describe(task: Task, ref: ModelRef, metrics: Sequence[Mapping[str, Any]]) -> Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from xray_models.cards import Bin
+from xray_models.figures import Bin
 
 _SIDE, _LEFT, _TOP, _BELOW = 100, 12, 3, 14  # of the drawing; its square of figures begins at the left and the top
 _SCALE = f'x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}"'

@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import has_starters
-from xray_models.cards import render_card, take_figures
+from xray_models.architectures import find_architecture
+from xray_models.cards import render_card
 from xray_models.checkpoints import hash_weights
+from xray_models.figures import take_figures
 from xray_models.hub import main
 from xray_models.tasks import CHECKPOINTS, TaskError, load_task
+from xray_models.usage import describe_usage
 
-RESULTS = Path(__file__).resolve().parents[1] / "evaluation" / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "evaluation" / "results"
 
 
 @pytest.mark.parametrize("name", ["brain", "covid", "fracture", "phantom", "pneumonia"])
@@ -53,6 +57,26 @@ def test_a_card_takes_figures_and_intervals_from_an_evaluation(found, capsys):
     assert f"| auroc | {auroc['value']:.4f} ({auroc['low']:.3f} to {auroc['high']:.3f}) |" in card
     assert "bootstrap over groups" in card
     assert f"value: {auroc['value']:.4f}".rstrip("0") in card
+
+
+def test_all_figures_of_a_card_are_of_one_evaluation(found):
+    """Those of another number of images stood beside the number of the training's own test."""
+    task, digest, metrics = found
+    info = json.loads((CHECKPOINTS / "covid" / "vit_tiny" / "config.json").read_text())["second_read"]
+    fewer = copy.deepcopy(metrics)
+    own = fewer["models"]["vit_tiny"]
+    own |= {"n": 17, "confusion": [[5, 0, 0, 0], [1, 3, 0, 0], [0, 0, 7, 0], [0, 0, 1, 0]]}
+    for name, value in (("ece", 0.125), ("coverage", 0.75), ("set_size", 1.5)):
+        own[name] = own[name] | {"value": value}
+    figures = take_figures(task, "vit_tiny", digest, fewer)
+    card = render_card(task, info, figures)
+    assert "On the 17 images of the grouped test split" in card
+    assert re.findall(r"\(n = (\d+)\)", card) == ["5", "4", "7", "1"]
+    assert "(test ECE 0.125)." in card and "label in 75.0% of the images, with 1.50 labels" in card
+    assert f"(test ECE {info['ece_before']:.3f} before, {info['test']['ece']:.3f} after)" in render_card(task, info)
+    own |= {"coverage": None, "set_size": None}
+    unknown = render_card(task, info, take_figures(task, "vit_tiny", digest, fewer))
+    assert "aim at 90 % coverage." in unknown
 
 
 @pytest.mark.parametrize(("teacher", "named"), [("resnet18", "resnet18"), ("resnet18, fusion", "resnet18 and fusion")])
@@ -136,5 +160,85 @@ def test_a_card_says_of_a_split_what_is_so(found):
     assert "so do images of one patient" in render_card(patients, info)
     alone = dataclasses.replace(task, split=dataclasses.replace(task.split, group="none"))
     assert "divided one by one" in render_card(alone, info)
+    assert "images of the test split, which" in render_card(alone, info)
     official = render_card(task, info | {"split": "official"})
     assert "may stand on both sides" in official and "of the publisher's test split" in official
+
+
+@pytest.mark.parametrize(
+    ("group", "patient", "says"),
+    [
+        ("none", "", "(bootstrap over images)"),
+        ("auto", "", "(bootstrap over groups: near-copies are drawn together)"),
+        ("auto", "person", "(bootstrap over groups: near-copies, and images of one patient, are drawn together)"),
+    ],
+)
+def test_a_card_says_of_its_intervals_what_was_drawn_together(found, group, patient, says):
+    task, digest, metrics = found
+    info = json.loads((CHECKPOINTS / "covid" / "vit_tiny" / "config.json").read_text())["second_read"]
+    dataset = dataclasses.replace(task.dataset, patient=patient)
+    task = dataclasses.replace(task, dataset=dataset, split=dataclasses.replace(task.split, group=group))
+    assert says in render_card(task, info, take_figures(task, "vit_tiny", digest, metrics))
+
+
+def test_the_card_of_drawn_images_speaks_of_no_hospital():
+    if not has_starters("phantom"):
+        pytest.skip("no starter models of phantom")
+    info = json.loads((CHECKPOINTS / "phantom" / "vit_tiny" / "config.json").read_text())["second_read"]
+    card = render_card(load_task("phantom"), info)
+    assert "say nothing of radiographs of people" in card
+    assert not re.search("hospital|public collection|one patient|near-copies|grouped", card)
+
+
+KINDS = [
+    ("covid", "vit_tiny", "", False),
+    ("covid", "mobilenet_v2", "", False),
+    ("covid", "simple_cnn", "simple_cnn.py", True),
+    ("covid", "fusion", "fusion.py", True),
+]
+
+
+@pytest.mark.parametrize(("task", "model", "module", "own"), KINDS)
+def test_a_card_says_how_to_use_its_model_and_that_is_so(task, model, module, own):
+    if not has_starters(task):
+        pytest.skip(f"no starter models of {task}")
+    folder = CHECKPOINTS / task / model
+    usage = (folder / "README.md").read_text().partition("## How to use\n")[2].partition("\n## ")[0]
+    assert f"python -m xray_models.read IMAGE --task {task}\n" in usage
+    assert ("trust_remote_code" in usage, f"runs the repository's `{module}`" in usage) == (own, own)
+    (code,) = re.findall("```python\n(.*?)```", usage, re.DOTALL)
+    assert code.startswith("import xray_models") == own
+    names = {}
+    exec(code.replace("FOLDER", str(folder)).replace("image.png", str(ROOT / "docs" / "phantom.png")), names)
+    said = {each["label"] for each in names["classify"](str(ROOT / "docs" / "phantom.png"), top_k=None)}
+    assert said == set(load_task(task).labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "module"),
+    [
+        ({"architecture": "bone_cnn_v2_slim"}, "bone_cnn.py"),
+        ({"architecture": "resnet18", "recipe": {"head": "dense"}}, "headed.py"),
+        ({"architecture": "resnet18", "recipe": {}}, ""),
+    ],
+)
+def test_the_module_of_a_network_of_our_own_is_named(change, module):
+    usage = describe_usage("bone", {"recipe": {}, **change})
+    assert (f"runs the repository's `{module}`" in usage) if module else ("trust_remote_code" not in usage)
+    assert not module or (Path(find_architecture.__code__.co_filename).parent / module).is_file()
+
+
+def test_a_card_says_of_which_part_of_a_collection_its_figures_are(found):
+    task = found[0]
+    info = json.loads((CHECKPOINTS / "covid" / "vit_tiny" / "config.json").read_text())["second_read"]
+    part = (
+        "tested on 4,426 images, while the publisher offers 21,165; their longer side is 224 pixels in the median. Acc"
+    )
+    assert part in render_card(task, info)
+    older = {key: value for key, value in info.items() if key != "longer_side"}
+    assert "while the publisher offers 21,165. Acc" in render_card(task, older)
+    whole = info | {"counts": {"train": 14_815, "validation": 3_170, "test": 3_170}, "longer_side": 299}
+    card = render_card(task, whole)
+    assert "publisher offers" not in card and "Their longer side is 299 pixels in the median.\n" in card
+    unknown = dataclasses.replace(task, dataset=dataclasses.replace(task.dataset, images=0))
+    assert "publisher offers" not in render_card(unknown, older) and "longer side" not in render_card(unknown, older)

@@ -198,7 +198,7 @@ def fused(tmp_path_factory):
     fusion = ModelRef("fusion", checkpoint=str(folder / "fusion"), members=("simple_cnn", "resnet18"))
     task = dataclasses.replace(task, models=(*refs, fusion))
     model, spec = fusing.build_fusion(task, fusion, recipe)
-    fusing.name_sources(model, task)
+    fusing.name_sources(model, task, folder / "fusion")
     save_checkpoint(model.eval(), spec, folder / "fusion", {"conformal_threshold": 0.1}, reference(128))
     return task
 

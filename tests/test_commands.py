@@ -60,10 +60,20 @@ def test_folders_stand_for_themselves_and_the_rest_is_kept():
     assert show_command("m", ["--predictions", "/a.csv", "/b.csv"]) == "python -m m --predictions FILE FILE"
 
 
+def test_what_can_be_had_elsewhere_is_named():
+    """The command could not be repeated: it said DATA of a data set of the Hub, and FOLDER FOLDER."""
+    words = ["--data", "hub:owner/name@rev", "--foreign", "/home/ann/data/brain/", "../fracture", "/", "--out", "x"]
+    assert show_command("m", words) == "python -m m --data hub:owner/name@rev --foreign brain fracture FOLDER --out OUT"
+    assert show_command("m", ["--data=hub:owner/name", "--foreign=/ann/brain"]) == (
+        "python -m m --data=hub:owner/name --foreign=brain"
+    )
+
+
 @pytest.mark.parametrize("option", ["--data", "--foreign", "--metadata", "--predictions", "--ray-address"])
 def test_a_report_names_no_place_of_the_evaluation(option):
     words = ["--engine", "ray"] if option == "--ray-address" else []
-    assert "here" not in run._parse(["--task", "covid", *words, option, "/here"]).command
+    place = "/here/brain" if option == "--foreign" else "/here"
+    assert "here" not in run._parse(["--task", "covid", *words, option, place]).command
 
 
 def test_a_name_that_is_not_written_out_hides_no_folder():

@@ -1,11 +1,18 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL.Image import Resampling
 from safetensors import safe_open
-from transformers import AutoModelForImageClassification
+from transformers import (
+    AutoModelForImageClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+    ViTImageProcessorPil,
+)
 
 from xray_models import fusing, tasks, train
 from xray_models.architectures import FusedParts, build_model, split_model
@@ -41,7 +48,7 @@ def fused(tmp_path_factory):
         fusion = ModelRef("fusion", checkpoint=str(folder / "fusion"), members=tuple(SIZES))
         task = dataclasses.replace(task, models=(*refs, fusion))
         model, spec = fusing.build_fusion(task, fusion, recipe)
-        fusing.name_sources(model, task)
+        fusing.name_sources(model, task, folder / "fusion")
         save_checkpoint(model.eval(), spec, folder / "fusion", {"conformal_threshold": 0.1}, reference(128))
         yield task
 
@@ -159,6 +166,24 @@ def test_wrong_members_are_refused(fused, members, says):
         fusing.build_fusion(fused, dataclasses.replace(fused.model("fusion"), members=members), fused.recipe)
 
 
+def test_a_member_whose_last_layer_cannot_be_left_out_is_refused_before_training(fused, tmp_path):
+    """Of a model that was trained elsewhere: its training ended in a traceback."""
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    names = dict(enumerate(fused.labels))
+    ResNetForImageClassification(ResNetConfig(**sizes, id2label=names)).save_pretrained(tmp_path / "resnet")
+    mean = [0.5] * 3
+    size = {"height": 64, "width": 64}
+    processor = ViTImageProcessorPil(size=size, image_mean=mean, image_std=mean, resample=Resampling.BICUBIC)
+    processor.save_pretrained(tmp_path / "resnet")
+    ref = ModelRef("resnet", checkpoint=str(tmp_path / "resnet"))
+    task = dataclasses.replace(fused, models=(*fused.models, ref))
+    fusion = dataclasses.replace(fused.model("fusion"), members=("simple_cnn", "resnet"))
+    spec = load_checkpoint(fused, fused.model("simple_cnn")).spec
+    assert load_checkpoint(task, ref).spec == spec
+    with pytest.raises(TaskError, match=r"'resnet' cannot be a member of a fusion: .* Name another"):
+        fusing.build_fusion(task, fusion, fused.recipe)
+
+
 @pytest.mark.parametrize("change", [{"image_size": 128}, {"width": 0.5}, {"head": "dense"}])
 def test_a_shape_that_is_its_members_own_is_refused(fused, change):
     """Each was left out without a word."""
@@ -192,3 +217,22 @@ def test_a_fusion_trains_by_its_command(fused, phantoms, tmp_path, monkeypatch):
     model = load_checkpoint(fused, ModelRef("fusion", checkpoint=str(out), members=tuple(SIZES))).model
     own = fusing.fingerprint(load_checkpoint(fused, fused.model("resnet18")).model)
     assert fusing.fingerprint(model.members["resnet18"]) == own
+
+
+def test_a_fusion_that_lies_elsewhere_holds_its_members_and_goes_anywhere(fused, phantoms, tmp_path, monkeypatch):
+    """It named members beside a folder that had none."""
+    monkeypatch.setattr(train, "load_task", lambda name: fused)
+    words = ["--task", "phantom", "--model", "fusion", "--epochs", "1", "--data", str(phantoms)]
+    assert train.main([*words, "--out", str(tmp_path / "runs" / "fusion")]) == 0
+    moved = (tmp_path / "runs" / "fusion").rename(tmp_path / "elsewhere")
+    AutoModelForImageClassification.from_pretrained(moved)
+    model = load_checkpoint(fused, ModelRef("fusion", checkpoint=str(moved), members=tuple(SIZES))).model
+    for name in SIZES:
+        own = fusing.fingerprint(load_checkpoint(fused, fused.model(name)).model)
+        assert fusing.fingerprint(model.members[name]) == own
+
+
+def test_a_fusion_that_was_moved_alone_says_what_it_lacks(fused, tmp_path):
+    moved = shutil.copytree(fused.model("fusion").path, tmp_path / "fusion")
+    with pytest.raises(TaskError, match="needs the weights of resnet18, and there is no resnet18/model.saf"):
+        load_checkpoint(fused, ModelRef("fusion", checkpoint=str(moved), members=tuple(SIZES)))

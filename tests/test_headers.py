@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from tests.dicom_samples import RAMP, SECRET, build, write
-from xray_models.headers import read_header, read_headers
+from xray_models.headers import measure_side, read_header, read_headers
 from xray_models.images import ImageError, read_image
 
 GREY = np.tile(np.arange(60, dtype=np.uint8), (40, 1))
@@ -27,6 +27,14 @@ def test_jpegs_of_two_qualities_have_other_tables_and_coarseness(tmp_path):
     # ITU-T T.81, table K.1, has a mean of 57.625; quality 50 uses it as it is
     assert coarse.coarseness == pytest.approx(57.625, abs=0.01)
     assert first.coarseness == again.coarseness < 10
+
+
+def test_the_longer_side_is_that_of_the_files_that_have_one(tmp_path):
+    for name, size in (("a.png", (40, 60)), ("b.png", (90, 20)), ("c.png", (100, 100))):
+        Image.new("L", size).save(tmp_path / name)
+    (tmp_path / "d.png").write_bytes(b"no picture")
+    assert measure_side([str(tmp_path / f"{name}.png") for name in "abcdx"]) == 90
+    assert measure_side([str(tmp_path / "d.png")]) is None
 
 
 def test_only_the_kinds_of_metadata_are_named(tmp_path):

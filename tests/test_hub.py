@@ -17,10 +17,10 @@ from transformers import CONFIG_MAPPING, AutoModelForImageClassification
 
 from tests.hub_server import TOKEN, Blob, Fault, open_hub
 from xray_models import hub as command
-from xray_models import hub_client
+from xray_models import hub_client, train
 from xray_models.calibration import fit_reference
-from xray_models.checkpoints import save_checkpoint
-from xray_models.fusing import build_fusion, name_sources
+from xray_models.checkpoints import load_checkpoint, save_checkpoint
+from xray_models.fusing import build_fusion, fingerprint, name_sources
 from xray_models.hub_cache import pull_model, resolve
 from xray_models.hub_client import FileMissing, HashDiffers, HubError, LabelsDiffer, NotPulled, PickleOnly, RevisionGone
 from xray_models.hub_files import collect_code, compose_files, find_siblings, serve_timm
@@ -118,7 +118,7 @@ def test_a_fusion_goes_with_its_members(hub, task, image):
     folder = task.model("resnet18").path.parent / "fusion"
     fusion = ModelRef("fusion", checkpoint=str(folder), members=("resnet18", "simple_cnn"))
     model, spec = build_fusion(task, fusion, task.recipe)
-    name_sources(model, task)
+    name_sources(model, task, folder)
     rng = np.random.default_rng(1)
     units = model.config.units
     reference = fit_reference(rng.normal(size=(50, units)), rng.normal(size=(40, units)))
@@ -128,6 +128,22 @@ def test_a_fusion_goes_with_its_members(hub, task, image):
     shutil.rmtree(folder.parent)
     after = opinion(task, ModelRef("fusion", checkpoint=str(pull(task, ref))), image)
     assert [*after.probs.values()] == pytest.approx([*before.probs.values()], abs=1e-6)
+
+
+def test_a_fusion_of_models_of_the_hub_holds_them_itself(hub, task, phantoms, tmp_path, monkeypatch):
+    """It was refused when all was trained."""
+    pinned = push(task, "resnet18")
+    pull(task, pinned)
+    fusion = ModelRef("fusion", checkpoint=str(tmp_path / "checkpoints" / "fusion"), members=("resnet18", "simple_cnn"))
+    mixed = dataclasses.replace(task, models=(pinned, task.model("simple_cnn"), fusion))
+    monkeypatch.setattr(train, "load_task", lambda name: mixed)
+    words = ["--task", "phantom", "--model", "fusion", "--epochs", "1", "--data", str(phantoms)]
+    assert train.main([*words, "--out", str(fusion.path)]) == 0
+    model = load_checkpoint(mixed, fusion).model
+    for name in fusion.members:
+        assert fingerprint(model.members[name]) == fingerprint(load_checkpoint(mixed, mixed.model(name)).model)
+    again = push(mixed, "fusion")
+    assert load_checkpoint(mixed, ModelRef("fusion", checkpoint=str(pull(mixed, again)))).revision
 
 
 def test_an_owner_keeps_the_name_that_was_given(hub, task):
@@ -187,7 +203,8 @@ def test_others_load_the_same_repositories_without_this_package(hub, task, tmp_p
 import json, sys
 sys.modules["xray_models"] = None
 import timm, torch
-from transformers import CONFIG_MAPPING, AutoModelForImageClassification as Auto
+from PIL import Image
+from transformers import CONFIG_MAPPING, AutoModelForImageClassification as Auto, pipeline
 x = torch.linspace(-1, 1, 3 * 112 * 112).reshape(1, 3, 112, 112)
 models = {
     "resnet18": Auto.from_pretrained("me/phantom-resnet18"),
@@ -204,6 +221,9 @@ with torch.inference_mode():
     own = timm.create_model("hf-hub:me/phantom-resnet18", pretrained=True).eval()
     said["timm"] = own(x)[0].tolist()
 assert {p.dtype for p in own.parameters()} == {torch.float32}
+for name, options in (("resnet18", {}), ("vit-tiny", {}), ("simple-cnn", {"trust_remote_code": True})):
+    classify = pipeline("image-classification", model=f"me/phantom-{name}", **options)  # as the cards say
+    assert len(classify(Image.new("L", (200, 150)))) == 4
 print(json.dumps({"said": said, "labels": own.pretrained_cfg["label_names"]}))
 """
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "HF_HUB_OFFLINE")}
@@ -429,3 +449,22 @@ def test_the_card_is_printed(task, capsys):
     assert out.startswith("---\n")
     assert "model-index:" in out
     assert out == compose_files(task, task.model("simple_cnn"))["README.md"].decode()
+
+
+def test_a_card_of_a_model_of_the_hub_takes_the_figures_of_its_evaluation(hub, task, tmp_path, monkeypatch, capsys):
+    """Its revision was compared with the hash of a local folder, which need not be there."""
+    ref = push(task, "simple_cnn")
+    shutil.rmtree(task.model("simple_cnn").path)
+    monkeypatch.setattr(command, "load_task", lambda name: dataclasses.replace(task, models=(ref,)))
+    span = {"value": 0.5, "low": 0.2, "high": 0.8}
+    own = dict.fromkeys(("accuracy", "balanced_accuracy", "auroc", "nll", "ece", "coverage", "set_size"), span)
+    own |= {"sensitivity": dict.fromkeys(RATES, span), "specificity": dict.fromkeys(RATES, span)}
+    own |= {"n": 28, "confusion": [[7, 0, 0, 0]] * 4, "revision": ref.revision}
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps({"task": "phantom", "split": "test", "models": {"simple_cnn": own}}))
+    words = ["card", "--task", "phantom", "--model", "simple_cnn", "--metrics", str(path)]
+    assert command.main(words) == 2
+    assert "Pull it: python -m xray_models.hub pull --task phantom" in capsys.readouterr().err
+    pull(task, ref)
+    assert command.main(words) == 0
+    assert "| accuracy | 0.5000 (0.200 to 0.800) |" in capsys.readouterr().out

@@ -17,7 +17,7 @@ from reading_room.review import STATUSES
 from reading_room.viewer import read_part
 from xray_models.architectures import ARCHITECTURES
 from xray_models.attribution import TITLES
-from xray_models.cards import BOOTSTRAP, WILSON
+from xray_models.figures import BOOTSTRAPS, WILSON
 from xray_models.flags import REASONS
 from xray_models.tasks import ModelRef, load_tasks
 
@@ -185,8 +185,9 @@ def test_words_that_the_server_chooses_are_covered():
     words = [*REASONS, *STATUSES, *TITLES.values(), *worklist_view._STATES.values()]
     words += [task.title for task in tasks] + [label.replace("_", " ") for task in tasks for label in task.labels]
     words += [title for title, _ in worklist_view.ORDERS + worklist_view.list_filters(())]
-    words += [architecture.title for architecture in ARCHITECTURES.values()] + [BOOTSTRAP, WILSON, GUEST.strip()]
-    words.append("; ".join(sorted((BOOTSTRAP, WILSON))))  # as the models page says both
+    words += [architecture.title for architecture in ARCHITECTURES.values()]
+    words += [*BOOTSTRAPS.values(), WILSON, GUEST.strip()]
+    words += ["; ".join(sorted((each, WILSON))) for each in BOOTSTRAPS.values()]  # as the models page says both
     words += [text for html in (review_page._SEALED, worklist_page._SEALED) for text in Texts(html).found]
     pulled = pulls.Pulled(ModelRef("vit", repo="ward/vit", revision="0" * 40), calibrated=False)
     said = (

@@ -13,8 +13,8 @@ from reading_room import models
 from reading_room.models_page import build_models_page
 from reading_room.room import Room
 from tests.conftest import has_starters
-from xray_models.cards import Share
 from xray_models.checkpoints import hash_weights
+from xray_models.figures import Share
 from xray_models.hub_client import HubError
 from xray_models.tasks import CHECKPOINTS, ModelRef, TaskError, load_task
 

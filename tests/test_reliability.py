@@ -8,7 +8,7 @@ import pytest
 from evaluation.metrics import METRICS
 from evaluation.reliability import find_bins
 from reading_room.reliability import render_reliability
-from xray_models.cards import Bin, Share
+from xray_models.figures import Bin, Share
 
 
 def test_bins_hold_every_answer_once_and_make_the_calibration_error():

@@ -45,6 +45,7 @@ DATASET = {"layout": "label_folders", "source": "s", "licence": "l", "citation":
         ({"split": {"group": "patient"}}, "valid: auto, none"),
         ({"split": {"test": 0.9, "validation": 0.2}}, "together below 1"),
         ({"dataset": {"layout": "x"}}, "`dataset.citation` is missing"),
+        ({"dataset": {**DATASET, "images": -1}}, "dataset.images is -1; write how many"),
         ({"models": {"resnet18": {"checkpoint": "a", "train": {"lr": 1}}}}, "models.resnet18.train.lr"),
         ({"models": {"resnet18": {}}}, "either `checkpoint:` or `repo:`"),
         ({"models": {"resnet18": {"repo": "me/x", "revision": "main"}}}, "40 hexadecimal digits"),

@@ -62,6 +62,7 @@ def test_a_trained_folder_is_a_model_anyone_can_load(trained, phantoms):
     assert find_seen(rows, model.seen).tolist() == (rows["split"] != "test").tolist()
     assert model.reference.embeddings.shape[1] == model.parts.classifier.in_features
     assert model.model.config.id2label == dict(enumerate(phantom.LABELS))
+    assert model.model.config.second_read["longer_side"] == 96
     state = load_file(trained / "model.safetensors")
     assert state["features.0.0.weight"].dtype == torch.float16
     assert state["classifier.weight"].dtype == torch.float32
@@ -231,7 +232,7 @@ def test_a_label_without_a_test_image_does_not_cost_the_training(phantoms, tmp_p
     assert "no test image is Effusion" in caplog.text
     card = (out / "README.md").read_text()
     assert "| Effusion (n = 0) | – | 0." in card or "| Effusion (n = 0) | – | 1." in card
-    assert "No image of the test split has the label `Effusion`" in card and "older" not in card
+    assert "No image of the test split has the label `Effusion`" in card and "an older model's" not in card
 
 
 def test_a_label_without_a_training_image_is_refused(phantoms, tmp_path, capsys):

@@ -3,109 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from xray_models.architectures import find_architecture
+from xray_models.figures import METRICS, Figures, Share, list_figures
 from xray_models.recipes import list_teachers
-from xray_models.tasks import Task, TaskError, choose
+from xray_models.tasks import Task
+from xray_models.usage import describe_usage
 
-_METRICS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced_accuracy",
-    "auroc": "roc_auc",
-    "nll": "nll",
-    "ece": "ece",
-}
-"""Figures that a card shows, and what the Hub calls them."""
-
-WILSON = "Wilson, which takes each image as independent"
-BOOTSTRAP = "bootstrap over groups: near-copies, and images of one patient where that is known, are drawn together"
-
-
-class Share(NamedTuple):
-    """A figure, None where the test has no images for it, and, where one is known, its 95 % interval."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-
-class Bin(NamedTuple):
-    """Test images of about the same confidence: how many, how sure the model is, and how often it is right."""
-
-    n: int
-    confidence: float
-    accuracy: Share
-
-
-class Figures(NamedTuple):
-    """What a card says of a model's test.
-
-    Attributes:
-        whole: each key of `_METRICS`.
-        sensitivity: by label.
-        specificity: by label.
-        intervals: how the intervals were found.
-        chance: the calibration error that chance would make of calibrated probabilities; None where not known.
-        reliability: all test images by confidence, the least sure first; empty where not known.
-    """
-
-    whole: dict[str, Share]
-    sensitivity: dict[str, Share]
-    specificity: dict[str, Share]
-    intervals: str
-    chance: Share | None = None
-    reliability: tuple[Bin, ...] = ()
-
-    def find_weakest(self) -> str | None:
-        """The label with the lowest sensitivity; None where no sensitivity is defined."""
-        known = {label: share.value for label, share in self.sensitivity.items() if share.value is not None}
-        return min(known, key=known.__getitem__, default=None)
-
-
-def list_figures(info: Mapping[str, Any]) -> Figures:
-    """Figures as a model's own `config.json` holds them; shares of images get Wilson's interval (1927)."""
-    test, count = info["test"], info["counts"]["test"]
-    whole = {key: Share(test[key]) for key in _METRICS} | {"accuracy": _wilson(test["accuracy"], count)}
-    held = {label: (own, count - own) for label, own in test["support"].items()}
-    sensitivity = {label: _wilson(test["sensitivity"][label], own) for label, (own, _) in held.items()}
-    specificity = {label: _wilson(test["specificity"][label], others) for label, (_, others) in held.items()}
-    return Figures(whole, sensitivity, specificity, WILSON)
-
-
-def take_figures(task: Task, model: str, digest: str, metrics: Mapping[str, Any]) -> Figures:
-    """Figures of an evaluation of this very model.
-
-    Args:
-        task: the model's task.
-        model: its name.
-        digest: the first 12 digits of its weights' sha256, or its commit on the Hub.
-        metrics: the content of a `metrics.json`.
-
-    Raises:
-        TaskError: when the evaluation is of another task, split, model or other weights.
-    """
-    if metrics.get("task") != task.name or metrics.get("split") != "test":
-        raise TaskError(
-            f"The metrics are of task {metrics.get('task')!r}, split {metrics.get('split')!r}; the card of a model of "
-            f"{task.name!r} needs its test split: python -m evaluation.run --task {task.name}"
-        )
-    found = metrics["models"][choose("model", model, metrics["models"])]
-    if found["revision"] != digest:
-        raise TaskError(
-            f"The metrics are of {model!r} at {found['revision']}; its weights are now {digest}. Evaluate it again: "
-            f"python -m evaluation.run --task {task.name}"
-        )
-    sensitivity, specificity = (
-        {label: Share(**found[kind][label]) for label in task.labels} for kind in ("sensitivity", "specificity")
-    )
-    whole = {key: Share(**found[key]) for key in _METRICS}
-    chance = Share(**found["ece_by_chance"]) if "ece_by_chance" in found else None  # older results have neither
-    bins = tuple(Bin(each["n"], each["confidence"], Share(**each["accuracy"])) for each in found.get("reliability", ()))
-    return Figures(whole, sensitivity, specificity, BOOTSTRAP, chance, bins)
-
+_WHOLE = 0.95  # of what a publisher offers: in every collection some files cannot be used
 
 _CARD = """---
 {metadata}
@@ -117,15 +25,19 @@ One opinion of the Second Read panel for the task `{task}`: {labels}.
 
 **Not a medical device.** For research and teaching. It must not be used to diagnose, treat or exclude disease.
 
+## How to use
+
+{usage}
+
 ## Data
 
 {source}. Licence: {licence}. Cite: {citation}.
 
-{images}. {split}
+{images}. {split}{copy}
 
 ## Figures
 
-On the {n} images of the {kind} test split, which took no part in training, model choice or calibration:
+On the {n} images of the {kind}test split, which took no part in training, model choice or calibration:
 
 | metric | value |
 |---|---|
@@ -138,8 +50,7 @@ On the {n} images of the {kind} test split, which took no part in training, mode
 In brackets: 95 % intervals ({intervals}).
 
 Temperature {temperature:.3f}{biases}, fitted on the validation split and folded into the last layer
-(test ECE {ece_before:.3f} before, {ece:.3f} after). Prediction sets aim at 90 % coverage; on the test split they
-hold the true label in {coverage:.1%} of the images, with {set_size:.2f} labels on average.
+(test ECE {ece}). Prediction sets aim at 90 % coverage{coverage}.
 
 An image counts as unlike the training images when the squared Mahalanobis distance of its embedding, of norm 1, to
 {references} training embeddings is above {ood_distance:.1f}, which 99 % of the validation images stay within.
@@ -161,11 +72,21 @@ teach. Not to decide about a patient, alone or together with others.
 
 ## Known limits
 
-- Trained on one public collection; other hospitals, machines and populations will shift its figures.
-- Classes and sources are confounded in many public collections: a high figure can rest on the source of an image.
-- A heatmap shows what moved the score, not where disease is.
 {limits}
 """
+
+
+def _describe_copy(info: Mapping[str, Any], offered: int) -> str:
+    """How large the images are, and how many of those that the publisher offers, unless it is about all."""
+    side, found = info.get("longer_side"), sum(info["counts"].values())
+    large = f"heir longer side is {side} pixels in the median" if side else ""  # which older configs do not say
+    if found >= _WHOLE * offered:
+        return f" T{large}." if large else ""
+    return (
+        f"\n\nTrained, validated and tested on {found:,} images, while the publisher offers {offered:,}"
+        f"{f'; t{large}' if large else ''}. Accuracy, predictive values and calibration depend on how many images of "
+        "each label there are, and on their size: those of the whole collection will be others."
+    )
 
 
 def _describe_split(task: Task, kind: str) -> str:
@@ -180,6 +101,13 @@ def _describe_split(task: Task, kind: str) -> str:
     return f"{apart}. The files tell no patients: images of one patient may stand on both sides."
 
 
+def _name_kind(task: Task, kind: str) -> str:
+    """What stands before "test split"."""
+    if kind == "official":
+        return "publisher's "
+    return "" if task.split.group == "none" else "grouped "
+
+
 def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None) -> str:
     """Renders the README of a model's folder.
 
@@ -191,8 +119,8 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
     Returns:
         Markdown with the Hub's front matter.
     """
-    test, recipe = info["test"], info["recipe"]
     figures = figures or list_figures(info)
+    recipe = info["recipe"]
     counts = ", ".join(f"{count} for {split}" for split, count in info["counts"].items())
     return _CARD.format(
         title=task.title,
@@ -200,34 +128,34 @@ def render_card(task: Task, info: dict[str, Any], figures: Figures | None = None
         metadata=_render_metadata(task, info, figures),
         architecture=find_architecture(info["architecture"]).title,
         labels=", ".join(f"`{label}`" for label in task.labels),
+        usage=describe_usage(task.name, info),
         source=task.dataset.source,
         licence=task.dataset.licence,
         citation=task.dataset.citation,
         images=f"Images: {counts}",
+        copy=_describe_copy(info, task.dataset.images),
         split=_describe_split(task, info.get("split", task.split.kind)),
-        kind={"grouped": "grouped", "official": "publisher's"}[info.get("split", task.split.kind)],
-        n=info["counts"]["test"],
+        kind=_name_kind(task, figures.split or task.split.kind),
+        n=figures.n,
         figures="\n".join(f"| {key.replace('_', ' ')} | {_show(share, 4)} |" for key, share in figures.whole.items()),
-        per_label="\n".join(_render_label(label, info, figures) for label in task.labels),
+        per_label="\n".join(_render_label(label, figures) for label in task.labels),
         intervals=figures.intervals,
         references=info["ood_references"],
         ood_distance=info["ood_distance"],
-        limits=_describe_limits(info, figures),
+        limits=_describe_limits(task, figures),
         temperature=info["temperature"],
         biases=_describe_biases(task.labels, info.get("biases", ())),
-        ece_before=info["ece_before"],
-        ece=test["ece"],
-        coverage=test["coverage"],
-        set_size=test["set_size"],
+        ece=_describe_error(info, figures),
+        coverage=_describe_coverage(figures),
         start=_describe_start(info["started_from"], recipe),
         command=info["command"],
         recipe="; ".join(f"{key} {value}" for key, value in recipe.items() if not (key == "images" or value is None)),
     )
 
 
-def _render_label(label: str, info: dict[str, Any], figures: Figures) -> str:
+def _render_label(label: str, figures: Figures) -> str:
     shown = " | ".join(_show(kind[label], 3) for kind in (figures.sensitivity, figures.specificity))
-    return f"| {label} (n = {info['test']['support'][label]}) | {shown} |"
+    return f"| {label} (n = {figures.support[label]}) | {shown} |"
 
 
 def _show(share: Share, digits: int) -> str:
@@ -238,25 +166,42 @@ def _show(share: Share, digits: int) -> str:
     return f"{share.value:.{digits}f} ({share.low:.3f} to {share.high:.3f})"
 
 
-def _describe_limits(info: dict[str, Any], figures: Figures) -> str:
+def _describe_error(info: Mapping[str, Any], figures: Figures) -> str:
+    """The calibration error on the test's images; the one before calibration is known of the training's own test."""
+    after = _show(Share(figures.whole["ece"].value), 3)
+    same = (figures.n, figures.support) == (info["counts"]["test"], info["test"]["support"])
+    return f"{info['ece_before']:.3f} before, {after} after" if same else after
+
+
+def _describe_coverage(figures: Figures) -> str:
+    """What prediction sets hold on the test's images."""
+    share, size = figures.coverage.value, figures.set_size.value
+    if share is None or size is None:
+        return ""
+    return (
+        f"; on the test split they\nhold the true label in {share:.1%} of the images, with {size:.2f} labels on average"
+    )
+
+
+_DRAWN = ("- Trained and tested on drawn images: its figures say nothing of radiographs of people.",)
+_COLLECTED = (
+    "- Trained on one public collection; other hospitals, machines and populations will shift its figures.",
+    "- Classes and sources are confounded in many public collections: a high figure can rest on the source of an "
+    "image.",
+)
+
+
+def _describe_limits(task: Task, figures: Figures) -> str:
     """What the test says, and what it cannot say."""
-    lines = []
+    lines = list(_DRAWN if task.dataset.layout == "phantom" else _COLLECTED)
+    lines.append("- A heatmap shows what moved the score, not where disease is.")
     if weakest := figures.find_weakest():
         value = figures.sensitivity[weakest].value
         lines.append(f"- Weakest on the test split: sensitivity for `{weakest}`, {value:.1%}.")
-    untested = ", ".join(f"`{label}`" for label, count in info["test"]["support"].items() if not count)
+    untested = ", ".join(f"`{label}`" for label, count in figures.support.items() if not count)
     if untested:
         lines.append(f"- No image of the test split has the label {untested}: how well it is told is unknown.")
     return "\n".join(lines)
-
-
-def _wilson(share: float | None, count: int) -> Share:
-    if share is None:
-        return Share(None)
-    from scipy.stats import binomtest  # takes a second to import
-
-    found = binomtest(round(share * count), count).proportion_ci(method="wilson")
-    return Share(share, found.low, found.high)
 
 
 def _render_metadata(task: Task, info: dict[str, Any], figures: Figures) -> str:
@@ -267,7 +212,7 @@ def _render_metadata(task: Task, info: dict[str, Any], figures: Figures) -> str:
             dataset_type=task.name,
             dataset_name=task.title,
             dataset_split="test",
-            metric_type=_METRICS[key],
+            metric_type=METRICS[key],
             metric_name=key.replace("_", " "),
             metric_value=round(share.value, 4),
         )

@@ -32,6 +32,8 @@ _STAND_INS = {
     "--ray-address": "ADDRESS",
     "--weights": "WEIGHTS",
 }
+_HUB = "hub:"  # a data set of the Hub, the same for everyone
+_NAMED = "--foreign"  # results tell such folders apart by their last names
 _PATIENCE = 10.0  # seconds in which the first of several processes comes to what the others have come to
 
 
@@ -132,18 +134,26 @@ def show_command(module: str, words: Sequence[str], keep: Sequence[str] = ()) ->
         keep: options whose folders are shown as they are.
 
     Returns:
-        One line for a shell, in which DATA, OUT and the like stand for folders.
+        One line for a shell, in which DATA, OUT and the like stand for folders. A data set of the Hub is named, and of
+        folders of other tasks' images the last name, which the results bear as well.
     """
     stand_ins = {name: word for name, word in _STAND_INS.items() if name not in keep}
     shown, option = [], ""
     for word in words:
-        name, sign, _ = word.partition("=")
+        name, sign, value = word.partition("=")
         if word.startswith("--"):
             option = name
-            shown.append(f"{name}={stand_ins[name]}" if sign and name in stand_ins else word)
+            shown.append(f"{name}={_shorten(name, value, stand_ins[name])}" if sign and name in stand_ins else word)
         else:
-            shown.append(stand_ins.get(option, word))
+            shown.append(_shorten(option, word, stand_ins[option]) if option in stand_ins else word)
     return f"python -m {module} {shlex.join(shown)}"
+
+
+def _shorten(option: str, value: str, stand_in: str) -> str:
+    """What is shown of a value that may be a place of this machine."""
+    if value.startswith(_HUB):
+        return value
+    return Path(value).resolve().name or stand_in if option == _NAMED else stand_in
 
 
 def leave(main: Callable[[], int], stopped: str = "") -> NoReturn:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from xray_models.architectures.building import name_architecture
 from xray_models.architectures.fusion import FusionConfig, FusionForImageClassification, without_classifier
 from xray_models.checkpoints import Checkpoint, load_checkpoint
 from xray_models.images import InputSpec
@@ -24,7 +25,7 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
 
     Args:
         task: the task.
-        ref: its fusion; `members` names models of the task with local checkpoints.
+        ref: its fusion; `members` names models of the task, whose weights are here.
         recipe: its `dropout` applies before the last layer; 0.3 where it says none.
 
     Raises:
@@ -52,7 +53,21 @@ def build_fusion(task: Task, ref: ModelRef, recipe: Recipe) -> tuple[PreTrainedM
     for name, member in members.items():
         model.members[name].load_state_dict(without_classifier(member.model).state_dict())
     model.members.requires_grad_(False)
+    _check_embeddings(model, spec)
     return model, spec
+
+
+@torch.inference_mode()
+def _check_embeddings(model: FusionForImageClassification, spec: InputSpec) -> None:
+    """Refuses members that give something else than their embedding without their last layer."""
+    image = torch.zeros(1, len(spec.mean), spec.height, spec.width)
+    for (name, member), width in zip(model.members.eval().items(), model.config.widths or (), strict=True):
+        found = tuple(member(pixel_values=image).logits.shape)
+        if found != (1, width):
+            raise TaskError(
+                f"{name!r} cannot be a member of a fusion: without its last layer its output for an image has the "
+                f"shape {found[1:]}, and not that of its embedding, ({width},). Name another model under `members:`."
+            )
 
 
 def _check_shape(recipe: Recipe, spec: InputSpec) -> None:
@@ -67,24 +82,36 @@ def _check_shape(recipe: Recipe, spec: InputSpec) -> None:
             )
 
 
-def name_sources(model: PreTrainedModel, task: Task) -> None:
-    """Says in a trained fusion's config where its members' weights lie, so that its own file need not hold them."""
-    model.config.sources = {name: _source(task.model(name)) for name in model.config.order}
+def name_sources(model: PreTrainedModel, task: Task, out: Path) -> None:
+    """Says in a trained fusion's config where its members' weights lie, so that its own file need not hold them.
+
+    Only of members that lie beside it, and so go with it where their common folder goes. With any other its file holds
+    them all, and its folder can go anywhere.
+
+    Args:
+        model: the fusion.
+        task: the task.
+        out: the folder that the fusion is to be saved in.
+    """
+    found = {name: _source(task.model(name), out) for name in model.config.order}
+    model.config.sources = found if all(found.values()) else None
 
 
-_NOT_OWN = ("id2label", "label2id", "dtype", "architectures", "_name_or_path")
+_NOT_OWN = ("id2label", "label2id", "dtype", "architectures", "auto_map", "_name_or_path")
 
 
 def _own_config(model: PreTrainedModel) -> dict[str, Any]:
     """What is needed to build a member again, without what only its own folder needs."""
     raw = model.config.to_dict()
-    kept = {key: value for key, value in raw.items() if key not in _NOT_OWN}
-    return kept | {"second_read": {"architecture": raw["second_read"]["architecture"]}}
+    kept = {key: value for key, value in raw.items() if key not in (*_NOT_OWN, "second_read")}
+    name = name_architecture(model)
+    return kept | ({"second_read": {"architecture": name}} if name else {})
 
 
-def _source(ref: ModelRef) -> dict[str, str]:
-    if ref.path is None:
-        raise TaskError(f"{ref.name!r} is on the Hub; train a fusion of models whose weights lie in checkpoints/.")
+def _source(ref: ModelRef, out: Path) -> dict[str, str] | None:
+    """Where a member's weights lie, as seen from a fusion's folder; None where they do not lie beside it."""
+    if ref.path is None or (out.resolve().parent / ref.path.name).resolve() != ref.path.resolve():
+        return None
     with (ref.path / "model.safetensors").open("rb") as file:
         return {"folder": f"../{ref.path.name}", "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 

@@ -1,6 +1,7 @@
 """What a file says of itself before its pixels: size, format, coding. Nothing is decoded.
 
-Used to ask whether the file tells the label. Only the kinds of metadata are named, never their content.
+Used to ask whether the file tells the label, and how large pictures are. Only the kinds of metadata are named, never
+their content.
 """
 
 from __future__ import annotations
@@ -56,6 +57,25 @@ def read_headers(paths: Iterable[str]) -> list[Header]:
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(read_header, paths))
+
+
+def measure_side(paths: Iterable[str]) -> int | None:
+    """The longer side of pictures in pixels, in the median; files without a valid header are left out.
+
+    Returns:
+        Whole pixels; None where no file has a header.
+    """
+
+    def measure(path: str) -> int | None:
+        try:
+            header = read_header(path)
+        except ImageError:
+            return None
+        return max(header.height, header.width)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sides = [side for side in pool.map(measure, paths) if side is not None]
+    return round(float(np.median(sides))) if sides else None
 
 
 def read_header(path: str | Path) -> Header:

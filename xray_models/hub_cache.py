@@ -124,6 +124,23 @@ def resolve(task: Task, ref: ModelRef) -> Path:
     return folder
 
 
+def find_folder(task: Task, ref: ModelRef) -> Path:
+    """Where the files of a model lie that the panel asks: its checkpoint's folder, or the cache.
+
+    Raises:
+        TaskError: when a local model is not there; the message names the command that trains it.
+        NotPulled: when one of the Hub is not; the message names the command that pulls it.
+    """
+    if ref.path is None:
+        return resolve(task, ref)
+    if not (ref.path / "config.json").is_file() or not (ref.path / "model.safetensors").is_file():
+        raise TaskError(
+            f"There are no weights in checkpoints/{ref.checkpoint}. Train them: python -m xray_models.train "
+            f"--task {task.name} --model {ref.name} --out checkpoints/{ref.checkpoint}"
+        )
+    return ref.path
+
+
 def check_files(names: Collection[str], where: str) -> None:
     """Raises `PickleOnly` or `FileMissing` unless a model's config and safetensors are among `names`."""
     if "model.safetensors" not in names:

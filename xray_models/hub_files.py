@@ -24,9 +24,10 @@ import timm
 from safetensors.torch import load_file, save
 from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
-from xray_models.cards import Figures, render_card, take_figures
+from xray_models.cards import render_card
+from xray_models.figures import Figures, take_figures
 from xray_models.fusing import save_complete
-from xray_models.hub_cache import FILES, check_config, check_files, read_config
+from xray_models.hub_cache import FILES, check_config, check_files, find_folder, read_config
 from xray_models.hub_client import HubError
 from xray_models.revisions import hash_weights
 from xray_models.tasks import CHECKPOINTS, ModelRef, Task, TaskError
@@ -37,17 +38,13 @@ _PREFIX = "timm_model."
 _CRASHING = ("num_classes", "in_chans", "global_pool")  # timm's arguments that TimmWrapper passes a second time
 
 
-def find_folder(task: Task, ref: ModelRef) -> Path:
-    """Returns a model's local folder, also for a model that the panel takes from the Hub."""
-    return ref.path or CHECKPOINTS / task.name / ref.name
-
-
 def compose_files(task: Task, ref: ModelRef) -> dict[str, bytes | Path]:
     """Puts together what is uploaded for one model.
 
     Args:
         task: the model's task.
-        ref: the model; its weights lie in its local folder.
+        ref: the model; its weights lie in its local folder, `checkpoints/<task>/<model>` for one that the panel takes
+            from the Hub.
 
     Returns:
         Content by name in the repository: bytes, or the path of a file that goes as it is.
@@ -55,13 +52,14 @@ def compose_files(task: Task, ref: ModelRef) -> dict[str, bytes | Path]:
     Raises:
         HubError: when the folder lacks a file, has other labels, or its code cannot stand alone.
     """
-    folder = find_folder(task, ref)
+    folder = ref.path or CHECKPOINTS / task.name / ref.name
     present = {path.name for path in folder.glob("*") if path.is_file()}
     check_files(present, f"checkpoints/{task.name}/{ref.name}")
     config = read_config(folder)
     check_config(task, config, present, f"checkpoints/{task.name}/{ref.name}")
     files: dict[str, bytes | Path] = {name: folder / name for name in FILES if name in present}
-    files.setdefault("README.md", compose_card(task, ref).encode())
+    if "README.md" not in files:
+        files["README.md"] = _render(task, ref.name, config.get("second_read") or {}).encode()
     with _blame_config(ref.name):
         if config.get("sources"):
             config, files["model.safetensors"] = join_members(folder)
@@ -77,7 +75,7 @@ def compose_files(task: Task, ref: ModelRef) -> dict[str, bytes | Path]:
 
 
 def compose_card(task: Task, ref: ModelRef, metrics: Mapping[str, Any] | None = None) -> str:
-    """Renders the card of a model's local folder.
+    """Renders the card of a model as the panel asks it: in its local folder, or pulled from the Hub.
 
     Args:
         task: the model's task.
@@ -85,19 +83,26 @@ def compose_card(task: Task, ref: ModelRef, metrics: Mapping[str, Any] | None = 
         metrics: the content of a `metrics.json`, for figures with bootstrap intervals; None for its config's figures.
 
     Raises:
-        HubError: when the folder has no config, or its config no figures, or such as cannot be shown.
-        TaskError: when the metrics are not of this model, or lack a figure.
+        HubError: when the model is not pulled, or its config has no figures, or such as cannot be shown.
+        TaskError: when the model is not there, or the metrics are not of it, or lack a figure.
     """
     folder = find_folder(task, ref)
     info = read_config(folder).get("second_read") or {}
-    figures = None if metrics is None else _take_figures(task, ref, hash_weights(folder), metrics)
-    with _blame_config(ref.name):
+    figures = None
+    if metrics is not None:
+        figures = _take_figures(task, ref, ref.revision or hash_weights(folder), metrics)
+    return _render(task, ref.name, info, figures)
+
+
+def _render(task: Task, name: str, info: dict[str, Any], figures: Figures | None = None) -> str:
+    """As `render_card`; raises `HubError` where the config does not hold what a card shows."""
+    with _blame_config(name):
         try:
             return render_card(task, info, figures)
         except KeyError as error:
             raise HubError(
-                f"config.json of {ref.name!r} lacks `second_read.{error.args[0]}`, which the card shows. "
-                f"Train it with python -m xray_models.train --task {task.name} --model {ref.name}, which writes it."
+                f"config.json of {name!r} lacks `second_read.{error.args[0]}`, which the card shows. "
+                f"Train it with python -m xray_models.train --task {task.name} --model {name}, which writes it."
             ) from error
 
 
@@ -119,7 +124,7 @@ def _take_figures(task: Task, ref: ModelRef, digest: str, metrics: Mapping[str, 
     """As `take_figures`; raises `TaskError` where a figure that the card shows is missing."""
     try:
         return take_figures(task, ref.name, digest, metrics)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise TaskError(
             f"The metrics of {ref.name!r} lack a figure or its interval: {error}. Evaluate it again: "
             f"python -m evaluation.run --task {task.name}"

@@ -37,6 +37,7 @@ class Dataset:
         source: publisher and identifier, shown when the data are missing and in every model card.
         licence: licence of the images.
         citation: what to cite.
+        images: how many the publisher offers for the task's labels; 0 where that is not known.
         root: folder below the data folder in which the layout starts.
         splits: the publisher's split folders, our name to theirs, for `split_folders`.
         patient: regular expression that finds a patient's id in a file name, or "" where names carry none.
@@ -47,6 +48,7 @@ class Dataset:
     source: str
     licence: str
     citation: str
+    images: int = 0
     root: str = ""
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     patient: str = ""
@@ -54,6 +56,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         choose("layout under `dataset.layout:`", self.layout, LAYOUT_NAMES)
+        if self.images < 0:
+            raise TaskError(
+                f"dataset.images is {self.images}; write how many images the publisher offers, or leave it out."
+            )
         unknown = [str(name) for name in self.splits if name not in SPLITS]
         if unknown:
             raise TaskError(

@@ -27,6 +27,7 @@ from xray_models.checkpoints import save_checkpoint
 from xray_models.curves import plot_curves
 from xray_models.finishing import calibrate
 from xray_models.fusing import build_fusion, name_sources
+from xray_models.headers import measure_side
 from xray_models.images import InputSpec
 from xray_models.imagesets import ImageSet, load_splits, read_rows
 from xray_models.optimizers import check_layers
@@ -69,14 +70,10 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         return {}
     model = trainer.finish()
     fitted, reference = calibrate(model, sets, task.labels, biased=recipe.calibrate == "biases")
-    fitted |= {
-        "started_from": started_from,
-        "split": task.split.kind,
-        "command": options.command,
-        "recipe": dataclasses.asdict(recipe),
-    }
+    fitted |= {"started_from": started_from, "command": options.command, "recipe": dataclasses.asdict(recipe)}
+    fitted |= {"split": task.split.kind, "longer_side": measure_side(rows["path"])}
     if ref.architecture == "fusion":
-        name_sources(model, task)
+        name_sources(model, task, options.out)
     seen = note_seen(rows, named=task.dataset.layout != "phantom")
     with _saving(options.out):
         save_checkpoint(model, spec, options.out, fitted, reference, seen)

@@ -23,7 +23,8 @@ class FusionConfig(PreTrainedConfig):
         order: the members' names, in the order in which their embeddings are joined.
         members: name to the member's own configuration, as a dict.
         sources: name to {"folder", "sha256"}: where a member's weights lie, relative to this model's folder, and
-            what their file must hash to. Empty where this model's file holds them itself, as on the Hub.
+            what their file must hash to. Empty where this model's file holds them itself: on the Hub, and where
+            they do not lie beside it.
         widths: length of each member's embedding, in that order.
         units: width of the hidden layer.
         dropout: probability before the last layer, in [0, 1).
@@ -118,6 +119,11 @@ def without_classifier(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _check(path: Path, expected: str, name: str) -> None:
+    if not path.is_file():
+        raise OSError(
+            f"the fusion needs the weights of {name}, and there is no {path.parent.name}/{path.name} beside its "
+            "folder. Bring that model there, move both together, or train the fusion again."
+        )
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
