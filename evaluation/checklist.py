@@ -15,6 +15,11 @@ from evaluation.summary import count
 from xray_models.tasks import Task
 
 MISSING = "missing"
+_NAMES = (
+    "No name, date or identifier of a file's header enters results. Names of files and their folders do: they stand "
+    "in every table of images (predictions.csv, worklist.csv, faults.csv and others) and in the report, which also "
+    "shows pictures with whatever is written into them. Where these tell who or when, rename or clean the files first"
+)
 
 
 class Item(NamedTuple):
@@ -50,7 +55,7 @@ def fill_checklist(task: Task, table: Table, scores: Mapping[str, Any]) -> list[
         Item("Eligibility of participants", ""),
         Item("Age, sex and other demographics", f"Results by {', '.join(small)}" if small else ""),
         Item("Devices and protocols of acquisition", ""),
-        Item("De-identification", "Only pixels are read; no name, date or identifier enters results"),
+        Item("De-identification", _NAMES),
         Item("Reference standard and who set it", ""),
         Item("Inter-reader variability of the reference", ""),
         Item("Labels and their meaning", f"{labels}; not to be missed: {', '.join(task.positive)}"),

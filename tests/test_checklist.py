@@ -2,9 +2,11 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from evaluation.checklist import MISSING, fill_checklist
+from evaluation.predictions import write_predictions
 from evaluation.report import build_report
 from tests.test_report import FAULTS, TASK, judge, make_table
 
@@ -24,6 +26,15 @@ def test_the_checklist_names_what_is_missing(judged):
     assert items["Subgroups and fairness"] == ""
     page_items = build_report(TASK, table, scores, FAULTS).sections[-2]
     assert sum(row[1] == MISSING for row in page_items.blocks[1].rows) == sum(not known for known in items.values())
+
+
+def test_the_checklist_says_that_names_of_files_enter_results(judged, tmp_path):
+    table, scores = judged
+    said = {item.asked: item.known for item in fill_checklist(TASK, table, scores)}["De-identification"]
+    write_predictions(table, tmp_path / "predictions.csv")
+    assert table.images[0] in set(pd.read_csv(tmp_path / "predictions.csv")["image"])
+    for part in ("Names of files", "predictions.csv", "worklist.csv", "faults.csv", "report", "rename"):
+        assert part in said
 
 
 @pytest.mark.parametrize(
