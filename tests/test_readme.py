@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -101,12 +102,45 @@ def test_make_dashboard_answers_and_the_client_snippet_runs(started, monkeypatch
     assert 0 <= float(score) <= 1
 
 
-def test_make_test_runs_all_tests():
+BARE = """
+import pytest
+
+class Bare(pytest.Item):
+    def runtest(self): pass
+
+class File(pytest.File):
+    def collect(self):
+        yield Bare.from_parent(self, name="plain")
+        marked = Bare.from_parent(self, name="marked")
+        for marker in ("browser", "data"):
+            marked.add_marker(marker)
+        yield marked
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return File.from_parent(parent, path=module_path)
+"""
+
+
+def test_make_test_runs_all_tests(tmp_path):
+    """Whatever pytest would collect with the Makefile's options; two tests stand for a file's own, for time's sake."""
     shown = subprocess.run(
         ["make", "--no-print-directory", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    split = "-n 2 --dist loadfile --no-loadscope-reorder"  # over processes; nothing is left out
-    assert shown.strip().splitlines()[-1] == f"OMP_NUM_THREADS=1 .venv/bin/python -m pytest {split}"
+    words = shlex.split(shown.strip().splitlines()[-1])
+    options = words[words.index("pytest") + 1 :]
+    (tmp_path / "bare.py").write_text(BARE)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "--collect-only", "-q", "-p", "bare", "--noconftest"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    found = dict(re.findall(r"^(tests/\S+\.py): (\d+)$", listed, re.M))
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(files) > 100 and found == dict.fromkeys(files, "2"), listed
 
 
 def test_dashboard_command():
