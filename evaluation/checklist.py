@@ -91,8 +91,9 @@ def fill_checklist(task: Task, table: Table, scores: Mapping[str, Any]) -> list[
 
 
 def is_own(scores: Mapping[str, Any]) -> bool:
-    """Whether the data are known to be the collection that models of the panel were made with."""
-    return bool(scores.get("made_with") and scores["made_with"]["seen"])
+    """Whether the data are known to be the collection that models of the panel were made with: names alone tell not."""
+    found = scores.get("made_with")
+    return bool(found and found["seen"] > found.get("by_name", 0))
 
 
 def _describe_testing(scores: Mapping[str, Any]) -> str:
@@ -103,9 +104,10 @@ def _describe_testing(scores: Mapping[str, Any]) -> str:
     if not found["seen"]:
         return "The models were made with none of these images; whether others took them is for the authors to say"
     judged = "none of them is judged" if scores["split"] == "test" else "some of them are judged"
+    told = f" ({found['by_name']:,} of them known by file names alone)" if found.get("by_name") else ""
     return (
-        f"Internal: models of this panel were made with {found['seen']:,} of the data's {found['images']:,} images; "
-        f"{judged}"
+        f"Internal: models of this panel were made with {found['seen']:,} of the data's {found['images']:,} "
+        f"images{told}; {judged}"
     )
 
 

@@ -43,6 +43,7 @@ def test_the_checklist_says_that_names_of_files_enter_results(judged, tmp_path):
         ({"seen": 1200, "images": 1700}, "test", r"Internal: .* 1,200 of the data's 1,700 images; none .* judged"),
         ({"seen": 1200, "images": 1700}, "all", r"Internal: .*; some of them are judged"),
         ({"seen": 0, "images": 1700}, "test", r"The models were made with none of these images; .* authors"),
+        ({"seen": 9, "by_name": 9, "images": 1700}, "test", r"with 9 of .* \(9 of them known by file names alone\);"),
         (None, "test", r"^$"),
     ],
 )
