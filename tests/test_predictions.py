@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from evaluation.predictions import CONSENSUS, PredictionError, read_predictions, tabulate, write_predictions
+from xray_models.layouts import DataError
 from xray_models.tasks import load_task
 
 TASK = load_task("phantom")
@@ -111,7 +112,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("message", BROKEN)
 def test_what_cannot_be_right_is_refused(message, save):
-    with pytest.raises(PredictionError, match=message):
+    with pytest.raises(DataError, match=message):
         read_predictions([save(BROKEN[message](make_rows()))], TASK)
 
 
@@ -126,7 +127,7 @@ def test_predicted_must_be_the_most_probable(save):
 def test_no_csv_file_is_refused(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     for name in ("empty.csv", "missing.csv"):
-        with pytest.raises(PredictionError, match="cannot be read as a CSV file"):
+        with pytest.raises(DataError, match="cannot be read as a CSV file"):
             read_predictions([tmp_path / name], TASK)
     text = make_rows().to_csv(index=False)
     for content, says in (
@@ -135,7 +136,7 @@ def test_no_csv_file_is_refused(tmp_path):
         (text.replace("\n", ",\n").replace(",\n", "\n", 1).encode(), "Expected 10 fields in line 2, saw 11"),
     ):
         (tmp_path / "odd.csv").write_bytes(content)
-        with pytest.raises(PredictionError, match=says):
+        with pytest.raises(DataError, match=says):
             read_predictions([tmp_path / "odd.csv"], TASK)
 
 
