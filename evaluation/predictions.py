@@ -11,6 +11,7 @@ import pandas as pd
 
 from xray_models.layouts import DataError
 from xray_models.readings import Consensus, Opinion, agree
+from xray_models.rows import disarm
 from xray_models.tables import read_table
 from xray_models.tasks import CONSENSUS, Task
 
@@ -138,14 +139,17 @@ def _stack(task: Task, voices: Sequence[Opinion | Consensus | None], with_sets: 
 
 
 def write_predictions(table: Table, path: Path) -> None:
-    """Writes one row for each image and each model that answered, the consensus last."""
+    """Writes one row for each image and each model that answered, the consensus last.
+
+    A spreadsheet runs no cell of it as a formula; `read_predictions` gives back what such cells were.
+    """
     frames = []
     for name, answers in table.answers.items():
         rows = np.flatnonzero(answers.answered)
         frame = pd.DataFrame(
             {
                 "image": np.array(table.images)[rows],
-                "group": table.groups[rows],
+                "group": table.groups[rows].astype(str),
                 "label": np.array(table.labels)[table.truth[rows]],
                 "model": name,
                 "revision": answers.revision or "",
@@ -155,6 +159,7 @@ def write_predictions(table: Table, path: Path) -> None:
         )
         frames.append(frame.set_index(rows))
     together = pd.concat(frames).sort_index(kind="stable")
+    together[list(_KEYS)] = together[list(_KEYS)].map(disarm)
     together.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
 
 

@@ -156,14 +156,16 @@ def test_predictions_made_elsewhere_score_the_same(done, tmp_path, capsys):
 
 
 def test_no_name_of_a_file_runs_as_a_formula(done, tmp_path):
-    """In the list that a person opens; predictions are read back, so they keep the names."""
+    """Neither in the list that a person opens nor in the predictions, which are read back as they were."""
     rows = pd.read_csv(done[1] / "predictions.csv")
     rows["image"] = "=" + rows["image"]
     rows.to_csv(tmp_path / "given.csv", index=False)
-    words = ["--task", "phantom", "--predictions", str(tmp_path / "given.csv"), "--out", str(tmp_path / "out")]
-    assert run.main([*words, "--resamples", "10"]) == 0
-    names = {table: pd.read_csv(tmp_path / "out" / f"{table}.csv")["image"] for table in ("worklist", "predictions")}
-    assert names["worklist"].str.startswith("'=").all() and names["predictions"].str.startswith("=").all()
+    for given, out in (("given.csv", "out"), ("out/predictions.csv", "again")):
+        words = ["--task", "phantom", "--predictions", str(tmp_path / given), "--out", str(tmp_path / out)]
+        assert run.main([*words, "--resamples", "10"]) == 0
+        worklist, predictions = (pd.read_csv(tmp_path / out / f"{name}.csv") for name in ("worklist", "predictions"))
+        assert predictions["image"].str.startswith("'=").all()
+        assert set(predictions["image"]) == set(worklist["image"])
 
 
 def test_corrections_replace_the_labels_that_answers_are_judged_by(task, data, tmp_path, monkeypatch):
