@@ -218,6 +218,10 @@ def test_hub_commands(tmp_path, monkeypatch, capsys):
         task = load_task("phantom")
         entry = yaml.safe_load(line)["simple_cnn"]
         pinned = dataclasses.replace(task, models=(ModelRef("simple_cnn", **entry),))
+        assert hub.main(["pull", *options_of("python -m xray_models.hub pull")]) != 0  # until that line is there
+        assert "repo:" in capsys.readouterr().err
+        between = README[README.index("hub push") : README.index("hub pull")]
+        assert "hub_configs/phantom.yaml" in between and "Once that line" in between
         monkeypatch.setattr(hub, "load_task", lambda name: pinned)
         assert hub.main(["pull", *options_of("python -m xray_models.hub pull")]) == 0
         assert hub.main(["space", *options_of("python -m xray_models.hub space")]) == 0
@@ -261,6 +265,12 @@ def test_figures_come_from_the_committed_result_files(task):
     assert f"<!-- results:{task} -->\n{render_table(committed)}\n<!-- /results -->" in README
     trained = {model.name for model in (ROOT / "checkpoints" / task).iterdir()}
     assert trained == set(committed["models"]) - {"consensus"}
+
+
+def test_what_an_error_by_chance_is_stands_once_before_the_tables():
+    assert README.count("perfectly calibrated model") == 1
+    assert README.index("perfectly calibrated model") < README.index("<!-- results:")
+    assert max(len(line.partition(" Made by ")[0]) for line in README.splitlines() if " Made by `" in line) < 120
 
 
 @pytest.mark.data
