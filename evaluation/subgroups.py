@@ -16,7 +16,7 @@ from evaluation.document import Grid, Paragraph, Section
 from evaluation.metrics import accuracy, auroc, balanced_accuracy
 from evaluation.predictions import CONSENSUS, PredictionError, Table
 from evaluation.sections import show
-from evaluation.statistics import bootstrap
+from evaluation.statistics import bootstrap, describe
 from evaluation.summary import TITLES
 from xray_models.tables import read_table
 
@@ -165,10 +165,7 @@ def _judge(part: Table, resamples: int, seed: int) -> dict[str, Any]:
         resamples,
         seed,
     )
-    numbers = {
-        name: {key: None if np.isnan(v) else round(float(v), 6) for key, v in interval._asdict().items()}
-        for name, interval in intervals.items()
-    }
+    numbers = {name: describe(*interval) for name, interval in intervals.items()}
     return {"n": len(part.truth), "small": len(part.truth) < SMALL, **numbers}
 
 
