@@ -15,6 +15,7 @@ from xray_models.tasks import TaskError
 SMALLEST = 64  # pixels of a drawn image's side: `phantom.SMALLEST`, which takes scipy to import
 _RESULTS = Path(__file__).parent / "results"
 _ENGINES = ("auto", "torch", "openvino")
+_BESIDE = {"pytorch_grad_cam": "grad-cam"}  # what only a benchmark needs, and the package that brings it
 _OWN_SIZE = "pixels of an input's side (default: its own)"
 
 
@@ -161,9 +162,22 @@ def _run(name: str, options: argparse.Namespace) -> int:
     try:
         if hasattr(options, "out"):
             check_out(options.out)
-        importlib.import_module(f"benchmarks.{name}").run(options)
+        from xray_models.layouts import DataError  # takes pandas
+
+        try:
+            importlib.import_module(f"benchmarks.{name}").run(options)
+        except DataError as error:
+            return refuse(error)
     except TaskError as error:
         return refuse(error)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        return refuse(
+            TaskError(
+                f"benchmarks.{name} needs {package}, which is not installed. Install it: pip install "
+                f"{_BESIDE.get(package, '-r requirements.txt')}"
+            )
+        )
     return 0
 
 

@@ -31,7 +31,7 @@ from xray_models import arrays, phantom
 from xray_models.datasets import data_folder, open_dataset
 from xray_models.grouping import HASH_DISTANCE, find_alike, find_near_copies, hash_pictures, join_groups
 from xray_models.images import InputSpec
-from xray_models.layouts import name_below
+from xray_models.layouts import DataError, name_below
 from xray_models.tasks import load_task
 
 TASKS = ("covid", "brain", "fracture", "pneumonia")
@@ -61,7 +61,16 @@ class Answers(NamedTuple):
 
 
 def judge(name: str, folder: Path) -> Answers:
-    """Compares the near-copies of a task's data with its `manifest.csv` and, if there is one, `near_duplicates.csv`."""
+    """Compares the near-copies of a task's data with its `manifest.csv` and, if there is one, `near_duplicates.csv`.
+
+    Raises:
+        DataError: when the data come without a `manifest.csv` that says what is known.
+    """
+    if not (folder / "manifest.csv").is_file():
+        raise DataError(
+            f"There is no manifest.csv in {folder} that says which images are near-copies (columns path, group and "
+            "near_dup_cluster). Leave --answers out, or put one there."
+        )
     manifest = open_dataset(load_task(name), folder)
     place = {name_below(path, folder): index for index, path in enumerate(manifest.rows["path"])}
     book = pd.read_csv(folder / "manifest.csv")

@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from pytorch_grad_cam import GradCAM
@@ -39,8 +38,7 @@ MAP = 320  # pixels of a map's longer side, as the page shows it; more than the 
 
 def draw_jpeg(path: Path) -> Path:
     """Writes a phantom, enlarged, as a JPEG."""
-    pixels = phantom.draw_phantom("Nodule", 1, size=1024).pixels
-    small = (pixels >> 8 if pixels.dtype == np.uint16 else pixels).astype(np.uint8)
+    small = phantom.draw_phantom("Nodule", 1, size=1024).pixels  # uint8
     Image.fromarray(small).resize(SIZE[::-1], Image.Resampling.BICUBIC).save(path, quality=92)
     return path
 
@@ -129,5 +127,6 @@ def run(options: argparse.Namespace) -> None:
         print(
             f"{engine}: without decoding {rest / found[f'bare forwards, {engine}']['median']:.2f} x the bare forwards"
         )
-    record = {"milliseconds": found, "engines": engines, "machine": machine}
+    settings = {"rounds": options.rounds, "size": SIZE, "map": MAP}
+    record = {"milliseconds": found, "engines": engines, "settings": settings, "machine": machine}
     write_record("panel", record | {"versions": list_versions("transformers", "openvino")}, options.out)

@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xray_models.tasks import TaskError
+
 TOLERANCE = 5e-3  # of a probability: `engine.TOLERANCE`; the images of two cases differ by more, or in their sha256
 _PATIENCE = 300.0  # seconds without an answer after which the clients are given up
 
@@ -105,7 +107,7 @@ def serve_once(url: str, task: str, paths: list[str], clients: int) -> Round:
         process.terminate()
     process.join()
     if not found:
-        raise RuntimeError("no reading came back; what went wrong is said above.")
+        raise TaskError("No reading came back; what went wrong is said above.")
     return Round(found, tenth, measure_memory())
 
 
@@ -148,7 +150,7 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], 
     from benchmarks.measuring import take_turns
     from benchmarks.subjects import draw_images
     from reading_room.app import build_app, launch_options
-    from xray_models.tasks import TaskError, load_task
+    from xray_models.tasks import load_task
 
     load_task(options.task)  # says at once when there is none
     app = build_app(folder / "flags", options.task)

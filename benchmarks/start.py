@@ -33,6 +33,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.measuring import write_record
+from xray_models.tasks import TaskError
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = "import torch, gradio"
@@ -86,7 +87,7 @@ def time_dashboard() -> dict[str, float]:
         reading = client.predict(handle_file(ROOT / "docs" / "phantom.png"), "phantom", api_name="/read")
         found["reading"] = time.perf_counter() - started
         if reading["consensus"] is None:
-            raise RuntimeError("no model of the phantom task answered; its starter models are missing.")
+            raise TaskError("No model of the phantom task answered; its starter models are missing.")
     return found
 
 
@@ -99,7 +100,7 @@ def _await_page(process: subprocess.Popen, address: str, deadline: float) -> Non
             time.sleep(0.02)
         else:
             return
-    raise RuntimeError(f"the dashboard did not answer within {_PATIENCE:.0f} seconds; try `python dashboard.py`.")
+    raise TaskError(f"The dashboard did not answer within {_PATIENCE:.0f} seconds; try `python dashboard.py`.")
 
 
 def measure(rounds: int) -> dict[str, list[float]]:

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from evaluation.samples import describe
 from evaluation.shortcuts import FEWEST, Shortcut, judge_shortcuts
+from evaluation.statistics import describe
 from evaluation.traits import FAMILIES
 from xray_models.datasets import THUMBNAIL, Manifest, count_twins, load_arrays
 from xray_models.grouping import NearCopies

@@ -15,6 +15,11 @@ from evaluation.summary import count
 from xray_models.tasks import Task
 
 MISSING = "missing"
+_NAMES = (
+    "No name, date or identifier of a file's header enters results. Names of files and their folders do: they stand "
+    "in every table of images (predictions.csv, worklist.csv, faults.csv and others) and in the report, which also "
+    "shows pictures with whatever is written into them. Where these tell who or when, rename or clean the files first"
+)
 
 
 class Item(NamedTuple):
@@ -50,7 +55,7 @@ def fill_checklist(task: Task, table: Table, scores: Mapping[str, Any]) -> list[
         Item("Eligibility of participants", ""),
         Item("Age, sex and other demographics", f"Results by {', '.join(small)}" if small else ""),
         Item("Devices and protocols of acquisition", ""),
-        Item("De-identification", "Only pixels are read; no name, date or identifier enters results"),
+        Item("De-identification", _NAMES),
         Item("Reference standard and who set it", ""),
         Item("Inter-reader variability of the reference", ""),
         Item("Labels and their meaning", f"{labels}; not to be missed: {', '.join(task.positive)}"),
@@ -86,8 +91,9 @@ def fill_checklist(task: Task, table: Table, scores: Mapping[str, Any]) -> list[
 
 
 def is_own(scores: Mapping[str, Any]) -> bool:
-    """Whether the data are known to be the collection that models of the panel were made with."""
-    return bool(scores.get("made_with") and scores["made_with"]["seen"])
+    """Whether the data are known to be the collection that models of the panel were made with: names alone tell not."""
+    found = scores.get("made_with")
+    return bool(found and found["seen"] > found.get("by_name", 0))
 
 
 def _describe_testing(scores: Mapping[str, Any]) -> str:
@@ -98,9 +104,10 @@ def _describe_testing(scores: Mapping[str, Any]) -> str:
     if not found["seen"]:
         return "The models were made with none of these images; whether others took them is for the authors to say"
     judged = "none of them is judged" if scores["split"] == "test" else "some of them are judged"
+    told = f" ({found['by_name']:,} of them known by file names alone)" if found.get("by_name") else ""
     return (
-        f"Internal: models of this panel were made with {found['seen']:,} of the data's {found['images']:,} images; "
-        f"{judged}"
+        f"Internal: models of this panel were made with {found['seen']:,} of the data's {found['images']:,} "
+        f"images{told}; {judged}"
     )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ from tqdm import tqdm
 
 from evaluation.cache import OpinionCache
 from evaluation.cases import collect_cases, load_panel
-from evaluation.parts import Part, list_unavailable, read_faults, scan_parts, tabulate_parts, write_part
+from evaluation.parts import Part, clear_parts, list_unavailable, read_faults, scan_parts, tabulate_parts, write_part
 from evaluation.predictions import Table
 from xray_models.commands import writing
 from xray_models.panel import Panel
@@ -111,21 +110,22 @@ def collect_cases_ray(
         models: names of its models; None for all.
         rows: of a manifest: path, label, group, sha256.
         folder: the data folder.
-        out: folder of the results; `parts/` in it is emptied first.
+        out: folder of the results; the parts of an earlier run in its `parts/` are removed first.
         cluster: how the work is dealt out.
 
     Returns:
         What `collect_cases` and `tabulate` give in one process, to the digits that `settle` keeps.
 
     Raises:
-        TaskError: when no model of the task is available, Ray is not installed, or there is no room for the results.
+        TaskError: when no model of the task is available, Ray is not installed, there is no room for the results, or
+            `parts/` holds something else.
         ClusterError: when the cluster cannot be reached, or a worker fails for another reason than its death.
         PredictionError: when no model answered on any image.
     """
     load_panel(task, models)  # what is wrong with it is said here and now, not by every worker
     parts = out / "parts"
     with writing(out):
-        shutil.rmtree(parts, ignore_errors=True)
+        clear_parts(parts)
         parts.mkdir(parents=True)
     job = Job(task, None if models is None else tuple(models), folder.resolve(), parts.resolve(), cluster)
     with _join_cluster(cluster) as ray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Section
 from evaluation.faithfulness import LOST, TOLERANCE
-from evaluation.summary import set_interval
+from evaluation.summary import join, set_interval
 from xray_models.attribution import TITLES
 from xray_models.map_words import PLACES, say_pointing
 from xray_models.style import INK, RULE, SERIES
@@ -59,26 +59,26 @@ def _summarise(found: Mapping[str, Any], located: Mapping[str, Any]) -> str:
     parts = []
     if faithful:
         parts.append(
-            f"What the {_name_method(found)} maps of {_join(faithful)} call important matters to these models more "
+            f"What the {_name_method(found)} maps of {join(faithful)} call important matters to these models more "
             "than random places do."
         )
     else:
         parts.append(f"No model’s {_name_method(found)} maps are shown to find what matters to it better than chance.")
     if faithful and others:
         theirs, them = ("their", "them") if len(others) > 1 else ("its", "it")
-        parts.append(f"That is not shown for {_join(others)}: {theirs} maps should not be trusted to explain {them}.")
+        parts.append(f"That is not shown for {join(others)}: {theirs} maps should not be trusted to explain {them}.")
     flat = [name for name, model in models.items() if model["sanity"]["correlation"]["value"] is None]
     if flat:
-        parts.append(f"The maps of {_join(flat)} are flat: they show no place at all.")
+        parts.append(f"The maps of {join(flat)} are flat: they show no place at all.")
     kept = [name for name, model in models.items() if name not in flat and not model["sanity"]["passed"]]
     if kept:
-        parts.append(f"A random network draws maps much like those of {_join(kept)}, which speaks against them.")
+        parts.append(f"A random network draws maps much like those of {join(kept)}, which speaks against them.")
     if located:
         parts.append(_say_best(located, found["regions"]))
         blind = [name for name, model in located.items() if (model["energy_gain"]["low"] or 0) <= 0]
         if blind:
             parts.append(
-                f"For {_join(blind)}, no more weight is shown to lie there than that of a map which knows nothing, "
+                f"For {join(blind)}, no more weight is shown to lie there than that of a map which knows nothing, "
                 "spread evenly or over the middle."
             )
     return " ".join(parts)
@@ -89,15 +89,11 @@ def _say_best(located: Mapping[str, Any], kind: str) -> str:
     most = max(model["pointing"]["value"] for model in located.values())
     best = [name for name, model in located.items() if model["pointing"]["value"] == most]
     model = min((located[name] for name in best), key=lambda model: model["pointing"]["low"] or 0)
-    said = say_pointing(f"At best, the maps of {_join(best)}", model, kind)
+    said = say_pointing(f"At best, the maps of {join(best)}", model, kind)
     low = model["pointing"]["low"]
     if low is None or low > model["pointing_chance"]["value"]:
         return said
     return f"{said} With so few images that may be chance."
-
-
-def _join(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _explain(found: Mapping[str, Any]) -> str:

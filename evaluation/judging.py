@@ -109,9 +109,9 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
     task = choose_models(task, options.models)
     panel = load_panel(task, engine=options.compute)
     manifest = datasets.open_dataset(task, options.data, relabels=options.labels)
-    left_out, made_with = manifest.faults, count_seen(manifest, panel)
+    left_out, made_with = manifest.faults, count_seen(manifest, panel, options.by_picture)
     if options.split == "test":
-        manifest, seen = leave_out_seen(manifest, panel)
+        manifest, seen = leave_out_seen(manifest, panel, options.by_picture)
         left_out = pd.concat([left_out, seen], ignore_index=True)
     rows = manifest.part(options.split)
     if rows.empty:
@@ -131,27 +131,42 @@ def ask_panel(task: Task, options: argparse.Namespace) -> Material:
     return Material(table, pd.concat([early, late], ignore_index=True), unavailable, made_with, panel, manifest)
 
 
-def count_seen(manifest: datasets.Manifest, panel: Panel) -> dict[str, int] | None:
-    """Of a data set's `images`, how many were `seen` by a model as it was made; None where no model knows."""
-    known = [member.seen for member in panel.checkpoints.values() if member.seen]
-    if not known:
+def count_seen(manifest: datasets.Manifest, panel: Panel, by_picture: bool = False) -> dict[str, int] | None:
+    """Of a data set's `images`, how many were `seen` by a model as it was made; None where no model knows.
+
+    `by_name` of them are recognised by their file names alone.
+    """
+    if not any(member.seen for member in panel.checkpoints.values()):
         return None
-    seen = np.any([find_seen(manifest.rows, each) for each in known], axis=0)
-    return {"seen": int(seen.sum()), "images": len(seen)}
+    pictures, either = _recognise(manifest.rows, panel, by_picture)
+    return {"seen": int(either.sum()), "by_name": int((either & ~pictures).sum()), "images": len(either)}
 
 
-def leave_out_seen(manifest: datasets.Manifest, panel: Panel) -> tuple[datasets.Manifest, pd.DataFrame]:
+def _recognise(rows: pd.DataFrame, panel: Panel, by_picture: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) bool: what a model of the panel was made with by its pixels, and by its pixels or its file's name."""
+    known = [member.seen for member in panel.checkpoints.values() if member.seen]
+    nothing = np.zeros(len(rows), dtype=bool)
+    pictures = np.any([nothing, *(find_seen(rows, each, by_picture=True) for each in known)], axis=0)
+    return pictures, np.any([pictures, *(find_seen(rows, each, by_picture) for each in known)], axis=0)
+
+
+def leave_out_seen(
+    manifest: datasets.Manifest, panel: Panel, by_picture: bool = False
+) -> tuple[datasets.Manifest, pd.DataFrame]:
     """Takes out of the test split what a model of the panel was made with, and near-copies of that.
 
     The split is dealt from the images that are there: with one more or less, or after a training on the publisher's
-    split, test images may be among those that a model learned from.
+    split, test images may be among those that a model learned from. An image that is known by its file's name alone is
+    taken out, too: it may be the publisher's at another resolution, and nothing in it tells that from a stranger's.
 
     Args:
         manifest: the data set.
         panel: whose models know what they were made with.
+        by_picture: whether names tell nothing, since the collection is another one.
 
     Returns:
-        The data set, in which such images count as training images; and these images: path, label, reason.
+        The data set, in which such images count as training images; and these images: path, label, reason, which says
+        by what they are known.
 
     Raises:
         DataError: when no test image is left.
@@ -161,24 +176,39 @@ def leave_out_seen(manifest: datasets.Manifest, panel: Panel) -> tuple[datasets.
     models = pd.Series("", index=rows.index)
     for name, member in panel.checkpoints.items():
         if member.seen:
-            groups = rows.loc[find_seen(rows, member.seen), "group"]
+            groups = rows.loc[find_seen(rows, member.seen, by_picture), "group"]
             models[tested & rows["group"].isin(groups).to_numpy()] += f", {name}"
     known = (models != "").to_numpy()
-    if known.any() and known.sum() == tested.sum():
-        raise datasets.DataError(
-            f"All {tested.sum():,} test images were used to train or calibrate a model of this panel: no figure would "
-            "mean anything. Choose other models with --models, or other data with --data."
+    pictures, either = _recognise(rows, panel, by_picture)
+    pictured = rows["group"].isin(rows.loc[pictures, "group"]).to_numpy()
+    _say_left_out(int(known.sum()), int((known & ~pictured).sum()), int(tested.sum()))
+    how = np.select([pictures, either], ["its picture", "its file's name"], "an image of the same group")
+    reasons = "used to make " + models.str.removeprefix(", ") + ": known by " + pd.Series(how, index=rows.index)
+    moved = dataclasses.replace(manifest, rows=rows.assign(split=rows["split"].where(~known, "train")))
+    return moved, rows.loc[known, ["path", "label"]].assign(reason=reasons[known])
+
+
+def _say_left_out(known: int, named: int, tested: int) -> None:
+    """Warns that `known` of the `tested` images are left out, `named` for names alone; raises where none remain."""
+    alone = ""
+    if named:
+        alone = (
+            f" Of these, {named:,} are known by file names alone, as copies at another resolution are. Where the "
+            "collection is another one, and names are alike by chance, add --by-picture."
         )
-    if known.any():
+    if known and known == tested:
+        raise datasets.DataError(
+            f"All {tested:,} test images were used to train or calibrate a model of this panel: no figure would mean "
+            f"anything. Choose other models with --models, or other data with --data.{alone}"
+        )
+    if known:
         _log.warning(
             "%d of %d test images are left out: models of this panel were trained or calibrated on them or on "
-            "near-copies of them; faults.csv lists them",
-            known.sum(),
-            tested.sum(),
+            "near-copies of them; faults.csv lists them.%s",
+            known,
+            tested,
+            alone,
         )
-    reasons = "used to make " + models[known].str.removeprefix(", ")
-    moved = dataclasses.replace(manifest, rows=rows.assign(split=rows["split"].where(~known, "train")))
-    return moved, rows.loc[known, ["path", "label"]].assign(reason=reasons)
 
 
 def _score_files(task: Task, options: argparse.Namespace) -> Material:

@@ -8,6 +8,7 @@ makes no difference.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +22,11 @@ import pyarrow.parquet as pq
 
 from evaluation.cases import FAULT
 from evaluation.predictions import CONSENSUS, Answers, Case, PredictionError, Table
+from xray_models.layouts import shorten
 from xray_models.readings import Consensus, Opinion
-from xray_models.tasks import Task
+from xray_models.tasks import Task, TaskError
+
+_OWN = re.compile(r"(opinions|faults)-\d{6,}\.(parquet|draft)")  # files that this module writes
 
 
 class Part(NamedTuple):
@@ -91,6 +95,28 @@ def _write(table: pa.Table, path: Path) -> None:
     draft = path.with_suffix(".draft")
     pq.write_table(table, draft)
     draft.replace(path)
+
+
+def clear_parts(folder: Path) -> None:
+    """Removes a folder of parts that an earlier run has left; does nothing where there is none.
+
+    Raises:
+        TaskError: when anything else lies in it; nothing is removed then.
+        OSError: when it is no folder, or cannot be removed.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return
+    foreign = [path.name for path in found if not (_OWN.fullmatch(path.name) and path.is_file())]
+    if foreign:
+        raise TaskError(
+            f"{folder} is where the parts of an evaluation go, and holds something else: {shorten(foreign)}. Move that "
+            "away, or name another folder with --out."
+        )
+    for path in found:
+        path.unlink()
+    folder.rmdir()
 
 
 def scan_parts(folder: Path) -> Iterator[pa.RecordBatch]:

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xray_models.layouts import DataError
 from xray_models.readings import Consensus, Opinion, agree
+from xray_models.rows import disarm
+from xray_models.tables import read_table
 from xray_models.tasks import CONSENSUS, Task
 
 _TOLERANCE = 1e-3  # by which probabilities may miss a sum of 1
 _KEYS = ("image", "group", "label", "model", "revision", "predicted")
 
 
-class PredictionError(ValueError):
+class PredictionError(DataError):
     """A table of predictions that cannot be scored; the message says where and what is valid."""
 
 
@@ -136,14 +139,17 @@ def _stack(task: Task, voices: Sequence[Opinion | Consensus | None], with_sets: 
 
 
 def write_predictions(table: Table, path: Path) -> None:
-    """Writes one row for each image and each model that answered, the consensus last."""
+    """Writes one row for each image and each model that answered, the consensus last.
+
+    A spreadsheet runs no cell of it as a formula; `read_predictions` gives back what such cells were.
+    """
     frames = []
     for name, answers in table.answers.items():
         rows = np.flatnonzero(answers.answered)
         frame = pd.DataFrame(
             {
                 "image": np.array(table.images)[rows],
-                "group": table.groups[rows],
+                "group": table.groups[rows].astype(str),
                 "label": np.array(table.labels)[table.truth[rows]],
                 "model": name,
                 "revision": answers.revision or "",
@@ -153,6 +159,7 @@ def write_predictions(table: Table, path: Path) -> None:
         )
         frames.append(frame.set_index(rows))
     together = pd.concat(frames).sort_index(kind="stable")
+    together[list(_KEYS)] = together[list(_KEYS)].map(disarm)
     together.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
 
 
@@ -167,7 +174,8 @@ def read_predictions(paths: Sequence[Path], task: Task) -> list[Case]:
         task: its labels are the valid ones.
 
     Raises:
-        PredictionError: for a file that cannot be read or rows that cannot be right.
+        DataError: for a file that cannot be read.
+        PredictionError: for rows that cannot be right.
     """
     rows = pd.concat([_read_rows(path, task) for path in paths], ignore_index=True)
     rows = rows[rows["model"] != CONSENSUS]
@@ -206,38 +214,6 @@ def _check_revisions(rows: pd.DataFrame) -> None:
                 f"Model {model!r} answers at two revisions, {first!r} and {second!r}. Keep one, or give each a name "
                 "of its own."
             )
-
-
-def read_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    """Reads a CSV file as text; a cell that is not there is "".
-
-    Args:
-        path: of the file: UTF-8, commas between its cells.
-        needed: columns that it must have.
-
-    Raises:
-        PredictionError: when it cannot be read, lacks a column, has two of one name, or has no row.
-    """
-    try:
-        cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
-    except UnicodeDecodeError as error:
-        raise PredictionError(f"{path} is not in UTF-8. Save it as CSV in UTF-8.") from error
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise PredictionError(f"{path} cannot be read as a CSV file: {reason}") from error
-    names = list(cells.iloc[0])
-    for name in needed:
-        if name not in names:
-            raise PredictionError(
-                f"{path} has no column {name!r}, but {', '.join(map(repr, names[:20]))}. It needs "
-                f"{', '.join(needed)}, with commas between them."
-            )
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise PredictionError(f"{path} has two columns {twice[0]!r}. Keep one.")
-    if len(cells) == 1:
-        raise PredictionError(f"{path} has a head, but no row below it. Give one row or more.")
-    return cells.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
 
 
 def _read_rows(path: Path, task: Task) -> pd.DataFrame:

@@ -15,8 +15,8 @@ from evaluation.agreement import fleiss_kappa
 from evaluation.perturbations import PERTURBATIONS
 from evaluation.predictions import CONSENSUS
 from evaluation.robustness_section import build_robustness_section
-from evaluation.samples import RESAMPLES, ImageSample, QuickPanel, describe, mean_known, read_sample
-from evaluation.statistics import Interval, bootstrap
+from evaluation.samples import RESAMPLES, ImageSample, QuickPanel, mean_known, read_sample
+from evaluation.statistics import Interval, bootstrap, describe
 from xray_models.images import Radiograph
 from xray_models.panel import Panel
 from xray_models.readings import Reading

@@ -13,7 +13,7 @@ from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Sec
 from evaluation.perturbations import PERTURBATIONS
 from evaluation.plots import style_of
 from evaluation.predictions import CONSENSUS
-from evaluation.summary import set_interval
+from evaluation.summary import join, set_interval
 from xray_models.style import RULE
 
 
@@ -41,7 +41,7 @@ def _summarise(found: Mapping[str, Any]) -> str:
     ways = found["perturbations"]
     losses = {name: round(100 * (way["loss"][-1]["value"] or 0)) for name, way in ways.items()}
     worst = [_say(name, ways[name]["strengths"][-1]) for name in ways if losses[name] == max(losses.values())]
-    strongest = f"{_join(worst)} cost{'s' if len(worst) == 1 else ''} the consensus most"
+    strongest = f"{join(worst)} cost{'s' if len(worst) == 1 else ''} the consensus most"
     harmful = {name: way["harmful_from"] for name, way in ways.items() if way["harmful_from"] is not None}
     steps = {name: ways[name]["strengths"].index(strength) for name, strength in harmful.items()}
     if not harmful:
@@ -50,10 +50,10 @@ def _summarise(found: Mapping[str, Any]) -> str:
     harmless = [_name(name) for name in ways if name not in harmful]
     parts = [
         f"At full strength, {strongest}: {max(losses.values())} points of its accuracy. "
-        f"It loses 5 points soonest under {_join([_say(name, harmful[name]) for name in first])}."
+        f"It loses 5 points soonest under {join([_say(name, harmful[name]) for name in first])}."
     ]
     if harmless:
-        parts.append(f"It never loses as much under {_join(harmless)}.")
+        parts.append(f"It never loses as much under {join(harmless)}.")
     return " ".join(parts)
 
 
@@ -65,10 +65,6 @@ def _name(name: str) -> str:
     """A perturbation's title inside a sentence."""
     title = PERTURBATIONS[name].title
     return title if title.isupper() else title.lower()
-
-
-def _join(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _explain(found: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ _OF_MODELS: dict[str, object] = {  # what says whom to ask and of what, and what
     "data": None,
     "split": "test",
     "labels": None,
+    "by_picture": False,
     "robustness": IMAGES,
     "heatmaps": IMAGES,
     "margins": IMAGES,
@@ -57,6 +58,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--predictions", nargs="+", type=Path, help="judge these CSV files instead of running models")
     parser.add_argument("--labels", type=Path, help="CSV with file_name and label of files to label anew")
+    parser.add_argument(
+        "--by-picture",
+        action="store_true",
+        default=None,
+        help="leave out only what a model was made with pixel for pixel, not what bears the same file name: for images "
+        "of another collection whose names are alike by chance",
+    )
     parser.add_argument("--metadata", type=Path, help="CSV with image and, say, sex, age, view: results by subgroup")
     parser.add_argument(
         "--inject-noise", type=_parse_share, default=0.0, help="share of labels to make wrong, as a trial"

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from evaluation.cases import read_ahead
-from evaluation.statistics import bootstrap
+from evaluation.statistics import bootstrap, describe
 from xray_models.batches import Batch
 from xray_models.checkpoints import Checkpoint
 from xray_models.images import Radiograph, from_pixels
@@ -26,7 +26,6 @@ from xray_models.precision import bf16_helps
 
 LONGEST = 512  # pixels of the longer side; a larger image is made smaller, so that its size does not set the time
 RESAMPLES = 1000
-_DIGITS = 6
 
 
 class Item(NamedTuple):
@@ -187,9 +186,3 @@ def mean_known(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = np.tensordot(weights, np.where(known, values, 0.0), axes=1)
     count = np.tensordot(weights, known.astype(weights.dtype), axes=1)
     return np.where(count > 0, total / np.maximum(count, 1e-12), np.nan)
-
-
-def describe(value: float, low: float, high: float) -> dict[str, float | None]:
-    """An interval as plain data: floats of six digits behind the point, None for NaN."""
-    numbers = {"value": value, "low": low, "high": high}
-    return {key: None if np.isnan(number) else round(float(number), _DIGITS) + 0.0 for key, number in numbers.items()}

@@ -16,9 +16,16 @@ from evaluation.operating import RULES, Points, choose_points, judge_points
 from evaluation.predictions import Answers, Table
 from evaluation.reliability import find_bins
 from evaluation.resamples import confusion, mean_of
-from evaluation.statistics import Interval, bootstrap, compare_delong, compare_mcnemar, correct_holm, reflect
-
-_DIGITS = 6
+from evaluation.statistics import (
+    Interval,
+    bootstrap,
+    compare_delong,
+    compare_mcnemar,
+    correct_holm,
+    describe,
+    reflect,
+    round_number,
+)
 
 
 def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
@@ -49,8 +56,8 @@ def score(table: Table, resamples: int, seed: int) -> dict[str, Any]:
         },
         "pairs": _describe_pairs(table, intervals),
         "agreement": {
-            **{name: _plain(intervals[name,]) if (name,) in intervals else None for name in _PANEL},
-            "cohen_kappa": {f"{a}|{b}": _plain(intervals["cohen", a, b]) for a, b in combinations(table.models, 2)},
+            **{name: describe(*intervals[name,]) if (name,) in intervals else None for name in _PANEL},
+            "cohen_kappa": {f"{a}|{b}": describe(*intervals["cohen", a, b]) for a, b in combinations(table.models, 2)},
         },
         "in_distribution": {name: _share_within(answers.novelty) for name, answers in table.answers.items()},
     }
@@ -142,9 +149,9 @@ def _describe_pairs(table: Table, intervals: Mapping[Any, Interval]) -> list[dic
             "a": a,
             "b": b,
             "n": int(_both(table, a, b).sum()),
-            "accuracy_difference": _plain(intervals["accuracy_difference", a, b]),
-            "auroc_difference": _plain(intervals["auroc_difference", a, b]),
-            **{test: _number(p_values[place]) for test, p_values in tests.items()},
+            "accuracy_difference": describe(*intervals["accuracy_difference", a, b]),
+            "auroc_difference": describe(*intervals["auroc_difference", a, b]),
+            **{test: round_number(p_values[place]) for test, p_values in tests.items()},
             "differ": _count_differing(table, a, b),
         }
         for place, (a, b) in enumerate(names)
@@ -178,14 +185,14 @@ def _describe(table: Table, name: str, intervals: Mapping[Any, Interval]) -> dic
     """One model's entry under `models`."""
     answers = table.answers[name]
     entry: dict[str, Any] = {
-        metric: _plain(reflect(intervals[name, metric]) if metric in REFLECTED else intervals[name, metric])
+        metric: describe(*(reflect(intervals[name, metric]) if metric in REFLECTED else intervals[name, metric]))
         for metric in METRICS
     }
     for metric in LABEL_METRICS:
         columns = zip(*intervals[name, metric], strict=True)
-        entry[metric] = {k: _plain(Interval(*column)) for k, column in zip(table.labels, columns, strict=True)}
+        entry[metric] = {k: describe(*column) for k, column in zip(table.labels, columns, strict=True)}
     for metric in ("coverage", "set_size"):
-        entry[metric] = _plain(intervals[name, metric]) if (name, metric) in intervals else None
+        entry[metric] = describe(*intervals[name, metric]) if (name, metric) in intervals else None
     rows = answers.answered
     counts = confusion(table.truth[rows], answers.predicted[rows], len(table.labels), np.ones((1, rows.sum())))
     return entry | {
@@ -201,9 +208,10 @@ def _describe_calibration(table: Table, answers: Answers, seed: int) -> dict[str
     probs, correct = answers.probs[rows], answers.predicted[rows] == table.truth[rows]
     bins = find_bins(probs.max(axis=1), correct)
     return {
-        "ece_by_chance": _plain(expect_ece(probs, table.groups[rows], seed)),
+        "ece_by_chance": describe(*expect_ece(probs, table.groups[rows], seed)),
         "reliability": [
-            {"n": each.n, "confidence": _number(each.confidence), "accuracy": _plain(each.accuracy)} for each in bins
+            {"n": each.n, "confidence": round_number(each.confidence), "accuracy": describe(*each.accuracy)}
+            for each in bins
         ],
     }
 
@@ -218,7 +226,7 @@ def _describe_points(
         for s, rule in enumerate(RULES):
             threshold = points[name].thresholds[k, s]
             worth = {
-                metric: _plain(Interval(*(part[k, s] for part in intervals[name, "operating", metric])))
+                metric: describe(*(part[k, s] for part in intervals[name, "operating", metric]))
                 for metric in ("sensitivity", "specificity", "ppv", "npv")
             }
             found[label][rule] = {"threshold": None if np.isnan(threshold) else float(threshold)} | worth
@@ -227,13 +235,4 @@ def _describe_points(
 
 def _share_within(novelty: np.ndarray) -> float | None:
     known = novelty[~np.isnan(novelty)]
-    return _number((known <= 1).mean()) if len(known) else None
-
-
-def _plain(interval: Interval) -> dict[str, float | None]:
-    return {key: _number(number) for key, number in interval._asdict().items()}
-
-
-def _number(value: Any) -> float | None:
-    """A float of six digits behind the point; None for NaN."""
-    return None if np.isnan(value) else round(float(value), _DIGITS) + 0.0
+    return round_number((known <= 1).mean()) if len(known) else None

@@ -21,6 +21,16 @@ class Interval(NamedTuple):
     high: Any
 
 
+def describe(value: Any, low: Any, high: Any) -> dict[str, float | None]:
+    """An interval as plain data."""
+    return {key: round_number(number) for key, number in Interval(value, low, high)._asdict().items()}
+
+
+def round_number(value: Any) -> float | None:
+    """A float of six digits behind the point, as results are written; None for NaN."""
+    return None if np.isnan(value) else round(float(value), 6) + 0.0
+
+
 Measure = Callable[[np.ndarray | None], Mapping[Any, Any]]
 
 

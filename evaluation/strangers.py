@@ -14,8 +14,8 @@ from tqdm import tqdm
 from evaluation.cases import read_ahead
 from evaluation.predictions import CONSENSUS, Table
 from evaluation.resamples import measure_curve
-from evaluation.samples import RESAMPLES, describe, mean_known
-from evaluation.statistics import bootstrap
+from evaluation.samples import RESAMPLES, mean_known
+from evaluation.statistics import bootstrap, describe
 from xray_models.images import Radiograph, from_pixels
 from xray_models.layouts import find_images
 from xray_models.panel import Panel

@@ -14,10 +14,11 @@ import pandas as pd
 
 from evaluation.document import Grid, Paragraph, Section
 from evaluation.metrics import accuracy, auroc, balanced_accuracy
-from evaluation.predictions import CONSENSUS, PredictionError, Table, read_table
+from evaluation.predictions import CONSENSUS, PredictionError, Table
 from evaluation.sections import show
-from evaluation.statistics import bootstrap
+from evaluation.statistics import bootstrap, describe
 from evaluation.summary import TITLES
+from xray_models.tables import read_table
 
 _log = logging.getLogger(__name__)
 MOST = 50  # subgroups that a column may make: a column of patients or dates divides nothing
@@ -37,7 +38,8 @@ def read_metadata(path: Path) -> pd.DataFrame:
         Text, one row for each image, named by it.
 
     Raises:
-        PredictionError: when the file cannot be read, has no such columns, or two rows for an image.
+        DataError: when the file cannot be read, or has no column `image`.
+        PredictionError: when it has no other column, or two rows for an image.
     """
     rows = read_table(path, ("image",))
     if len(rows.columns) < 2:
@@ -163,10 +165,7 @@ def _judge(part: Table, resamples: int, seed: int) -> dict[str, Any]:
         resamples,
         seed,
     )
-    numbers = {
-        name: {key: None if np.isnan(v) else round(float(v), 6) for key, v in interval._asdict().items()}
-        for name, interval in intervals.items()
-    }
+    numbers = {name: describe(*interval) for name, interval in intervals.items()}
     return {"n": len(part.truth), "small": len(part.truth) < SMALL, **numbers}
 
 

@@ -172,6 +172,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def join(words: Sequence[str]) -> str:
+    """One word or more as a sentence lists them: "a", "a and b", "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def format_value(value: float | None, metric: str) -> str:
     """A metric's number: per cent with one digit where its title says so, else three digits; – for None."""
     percent = TITLES.get(metric, "").endswith("%")

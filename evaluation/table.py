@@ -30,8 +30,8 @@ def render_table(metrics: Mapping[str, Any]) -> str:
         A caption with the command that made the figures, and the table.
     """
     lines = [
-        f"{metrics['n']} images of the {metrics['split']} split, 95 % bootstrap intervals over groups; ECE by chance: "
-        f"that of probabilities which mean just what they say, and 95 % of draws. Made by `{metrics['command']}`:",
+        f"{metrics['n']} images of the {metrics['split']} split; in brackets 95 % bootstrap intervals over groups, of "
+        f"ECE by chance the 95 % range. Made by `{metrics['command']}`:",
         "",
         "| model | " + " | ".join(title for _, title in _COLUMNS) + " |",
         "|---" * (len(_COLUMNS) + 1) + "|",

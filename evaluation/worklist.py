@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 
 from evaluation.document import Block, Cell, Figures, Grid, Paragraph, Plot, Row, Section
 from evaluation.predictions import CONSENSUS, Table
-from evaluation.statistics import Interval, bootstrap
+from evaluation.statistics import Interval, bootstrap, round_number
 from evaluation.summary import count, set_interval
 from xray_models.style import INK, RULE, SERIES
 
@@ -171,10 +171,7 @@ def _found_by(
 
 
 def _plain(interval: Interval) -> dict[str, list[float | None]]:
-    return {
-        key: [None if np.isnan(number) else round(float(number), 6) for number in column]
-        for key, column in interval._asdict().items()
-    }
+    return {key: [round_number(number) for number in column] for key, column in interval._asdict().items()}
 
 
 def list_worklist(table: Table) -> pd.DataFrame:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -110,6 +112,49 @@ def test_a_record_that_could_not_be_written_is_not_measured(name, tmp_path, caps
     (tmp_path / "file").touch()
     assert getattr(commands, name)(["--out", str(tmp_path / "file")]) == 2
     assert "Nothing can be written to --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "command"), [("pytorch_grad_cam", "grad-cam"), ("gradio_client", "-r requirements.txt")]
+)
+def test_a_package_that_is_missing_is_named_with_its_command(module, command, monkeypatch, capsys):
+    def miss(options):
+        raise ModuleNotFoundError(f"No module named '{module}.utils'", name=f"{module}.utils")
+
+    monkeypatch.setitem(sys.modules, "benchmarks.panel", SimpleNamespace(run=miss))
+    assert commands.panel([]) == 2
+    says = f"error: benchmarks.panel needs {module}, which is not installed. Install it: pip install {command}\n"
+    assert capsys.readouterr().err == says
+
+
+def test_near_copies_that_nobody_knows_are_not_compared(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XRAY_DATA", str(tmp_path))
+    assert commands.near_copies(["--answers"]) == 2
+    assert f"There is no data for task 'covid' in {tmp_path / 'covid'}" in capsys.readouterr().err
+    (tmp_path / "covid").mkdir()
+    assert commands.near_copies(["--answers"]) == 2
+    assert f"There is no manifest.csv in {tmp_path / 'covid'}" in capsys.readouterr().err
+
+
+def test_panel(tmp_path, monkeypatch, capsys):
+    """Without grad-cam, which stands in no file of requirements."""
+    cams, targets = ModuleType("pytorch_grad_cam"), ModuleType("pytorch_grad_cam.utils.model_targets")
+    cams.GradCAM = lambda model, layers, reshape_transform: lambda inputs, targets: model(inputs)
+    targets.ClassifierOutputTarget = int
+    for module in (cams, ModuleType("pytorch_grad_cam.utils"), targets):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.delitem(sys.modules, "benchmarks.panel", raising=False)
+    from benchmarks import panel as benchmark
+    from benchmarks.subjects import build_panel
+
+    few = {"resnet18": "resnet18", "vit_tiny": "vit_tiny"}
+    monkeypatch.setattr(benchmark, "MODELS", tuple(few))
+    monkeypatch.setattr(benchmark, "SIZE", (96, 128))
+    monkeypatch.setattr(benchmark, "build_panel", lambda folder: build_panel(folder, few))
+    record = run("panel", tmp_path)
+    assert record["settings"] == {"rounds": 1, "size": [96, 128], "map": benchmark.MAP}
+    assert "without decoding" in capsys.readouterr().out
+    del sys.modules["benchmarks.panel"]
 
 
 def test_a_task_without_models_is_not_served(untrained, tmp_path, monkeypatch, capsys):

@@ -2,9 +2,11 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from evaluation.checklist import MISSING, fill_checklist
+from evaluation.predictions import write_predictions
 from evaluation.report import build_report
 from tests.test_report import FAULTS, TASK, judge, make_table
 
@@ -26,12 +28,22 @@ def test_the_checklist_names_what_is_missing(judged):
     assert sum(row[1] == MISSING for row in page_items.blocks[1].rows) == sum(not known for known in items.values())
 
 
+def test_the_checklist_says_that_names_of_files_enter_results(judged, tmp_path):
+    table, scores = judged
+    said = {item.asked: item.known for item in fill_checklist(TASK, table, scores)}["De-identification"]
+    write_predictions(table, tmp_path / "predictions.csv")
+    assert table.images[0] in set(pd.read_csv(tmp_path / "predictions.csv")["image"])
+    for part in ("Names of files", "predictions.csv", "worklist.csv", "faults.csv", "report", "rename"):
+        assert part in said
+
+
 @pytest.mark.parametrize(
     ("made_with", "split", "says"),
     [
         ({"seen": 1200, "images": 1700}, "test", r"Internal: .* 1,200 of the data's 1,700 images; none .* judged"),
         ({"seen": 1200, "images": 1700}, "all", r"Internal: .*; some of them are judged"),
         ({"seen": 0, "images": 1700}, "test", r"The models were made with none of these images; .* authors"),
+        ({"seen": 9, "by_name": 9, "images": 1700}, "test", r"with 9 of .* \(9 of them known by file names alone\);"),
         (None, "test", r"^$"),
     ],
 )

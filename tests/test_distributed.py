@@ -161,8 +161,17 @@ def test_what_stops_a_worker_is_said_in_a_sentence(cluster, task, rows, data, tm
 
 def test_results_that_find_no_room_start_no_cluster(task, rows, data, tmp_path):
     (tmp_path / "parts").write_text("something else")
-    with pytest.raises(TaskError, match=r"cannot be written to .* at parts: File exists"):
+    with pytest.raises(TaskError, match=r"cannot be written to .* at parts: Not a directory"):
         collect_cases_ray(task, ["simple_cnn"], rows, data, tmp_path, Cluster("10.0.0.1:1"))
+
+
+def test_a_folder_of_somebody_elses_is_not_emptied(task, rows, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "_join_cluster", lambda cluster: pytest.fail("a cluster was started"))
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "my_only_copy.txt").write_text("x")
+    with pytest.raises(TaskError, match=r"holds something else: my_only_copy\.txt"):
+        collect_cases_ray(task, ["simple_cnn"], rows, data, tmp_path, Cluster())
+    assert (tmp_path / "parts" / "my_only_copy.txt").read_text() == "x"
 
 
 def test_a_panel_without_models_starts_no_cluster(task, rows, data, tmp_path, monkeypatch):

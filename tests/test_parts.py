@@ -9,10 +9,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from evaluation.cases import FAULT, find_unavailable, settle
-from evaluation.parts import Part, list_fields, list_unavailable, read_faults, scan_parts, tabulate_parts, write_part
+from evaluation.parts import (
+    Part,
+    clear_parts,
+    list_fields,
+    list_unavailable,
+    read_faults,
+    scan_parts,
+    tabulate_parts,
+    write_part,
+)
 from evaluation.predictions import Case, PredictionError, tabulate
 from xray_models.readings import Opinion, agree
-from xray_models.tasks import load_task
+from xray_models.tasks import TaskError, load_task
 
 TASK = load_task("phantom")
 NONE = pd.DataFrame(columns=list(FAULT))
@@ -130,3 +139,18 @@ def test_no_answer_at_all_is_an_error(tmp_path):
     with pytest.raises(PredictionError, match="no image on which a model answered"):
         tabulate_parts(TASK, scan_parts(tmp_path))
     assert list_fields(TASK).field("p:Normal").type == pa.float64()
+
+
+def test_parts_of_an_earlier_run_are_cleared_and_nothing_else(tmp_path):
+    folder = tmp_path / "parts"
+    clear_parts(folder)
+    folder.mkdir()
+    for name in ("opinions-000000.parquet", "faults-000000.parquet", "opinions-000001.draft"):
+        (folder / name).write_bytes(b"x")
+    (folder / "my_only_copy.txt").write_text("x")
+    with pytest.raises(TaskError, match=r"parts.* holds something else: my_only_copy\.txt.* --out"):
+        clear_parts(folder)
+    assert len(list(folder.iterdir())) == 4
+    (folder / "my_only_copy.txt").unlink()
+    clear_parts(folder)
+    assert not folder.exists()

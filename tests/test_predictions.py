@@ -3,6 +3,9 @@ import pandas as pd
 import pytest
 
 from evaluation.predictions import CONSENSUS, PredictionError, read_predictions, tabulate, write_predictions
+from evaluation.worklist import list_worklist
+from xray_models.layouts import DataError
+from xray_models.rows import write_sheet
 from xray_models.tasks import load_task
 
 TASK = load_task("phantom")
@@ -111,7 +114,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("message", BROKEN)
 def test_what_cannot_be_right_is_refused(message, save):
-    with pytest.raises(PredictionError, match=message):
+    with pytest.raises(DataError, match=message):
         read_predictions([save(BROKEN[message](make_rows()))], TASK)
 
 
@@ -126,7 +129,7 @@ def test_predicted_must_be_the_most_probable(save):
 def test_no_csv_file_is_refused(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     for name in ("empty.csv", "missing.csv"):
-        with pytest.raises(PredictionError, match="cannot be read as a CSV file"):
+        with pytest.raises(DataError, match="cannot be read as a CSV file"):
             read_predictions([tmp_path / name], TASK)
     text = make_rows().to_csv(index=False)
     for content, says in (
@@ -135,7 +138,7 @@ def test_no_csv_file_is_refused(tmp_path):
         (text.replace("\n", ",\n").replace(",\n", "\n", 1).encode(), "Expected 10 fields in line 2, saw 11"),
     ):
         (tmp_path / "odd.csv").write_bytes(content)
-        with pytest.raises(PredictionError, match=says):
+        with pytest.raises(DataError, match=says):
             read_predictions([tmp_path / "odd.csv"], TASK)
 
 
@@ -143,3 +146,17 @@ def test_what_a_spreadsheet_writes_is_read(tmp_path):
     rows = make_rows()
     (tmp_path / "windows.csv").write_bytes(b"\xef\xbb\xbf" + rows.to_csv(index=False, lineterminator="\r\n").encode())
     assert [case.image for case in read_predictions([tmp_path / "windows.csv"], TASK)] == list(rows["image"].unique())
+
+
+def test_no_name_runs_as_a_formula_and_all_come_back(save, tmp_path):
+    rows = make_rows()
+    rows["image"] = rows["image"].where(rows["image"] != "x/3.png", "=cmd|' /C calc'!A1/3.png")
+    rows["group"] = rows["group"].where(rows["group"] != "g0", "-1")
+    table = tabulate(TASK, read_predictions([save(rows)], TASK))
+    write_predictions(table, tmp_path / "again.csv")
+    write_sheet(list_worklist(table), tmp_path / "worklist.csv")
+    shown = [pd.read_csv(tmp_path / name, dtype=str) for name in ("again.csv", "worklist.csv")]
+    assert not any(cell.startswith(("=", "-")) for sheet in shown for cell in sheet["image"])
+    assert set(shown[0]["image"]) == set(shown[1]["image"])
+    again = tabulate(TASK, read_predictions([tmp_path / "again.csv"], TASK))
+    assert again.images == table.images and list(again.groups) == list(table.groups)

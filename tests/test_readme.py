@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -101,12 +102,45 @@ def test_make_dashboard_answers_and_the_client_snippet_runs(started, monkeypatch
     assert 0 <= float(score) <= 1
 
 
-def test_make_test_runs_all_tests():
+BARE = """
+import pytest
+
+class Bare(pytest.Item):
+    def runtest(self): pass
+
+class File(pytest.File):
+    def collect(self):
+        yield Bare.from_parent(self, name="plain")
+        marked = Bare.from_parent(self, name="marked")
+        for marker in ("browser", "data"):
+            marked.add_marker(marker)
+        yield marked
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return File.from_parent(parent, path=module_path)
+"""
+
+
+def test_make_test_runs_all_tests(tmp_path):
+    """Whatever pytest would collect with the Makefile's options; two tests stand for a file's own, for time's sake."""
     shown = subprocess.run(
         ["make", "--no-print-directory", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    split = "-n 2 --dist loadfile --no-loadscope-reorder"  # over processes; nothing is left out
-    assert shown.strip().splitlines()[-1] == f"OMP_NUM_THREADS=1 .venv/bin/python -m pytest {split}"
+    words = shlex.split(shown.strip().splitlines()[-1])
+    options = words[words.index("pytest") + 1 :]
+    (tmp_path / "bare.py").write_text(BARE)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "--collect-only", "-q", "-p", "bare", "--noconftest"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    found = dict(re.findall(r"^(tests/\S+\.py): (\d+)$", listed, re.M))
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(files) > 100 and found == dict.fromkeys(files, "2"), listed
 
 
 def test_dashboard_command():
@@ -184,6 +218,10 @@ def test_hub_commands(tmp_path, monkeypatch, capsys):
         task = load_task("phantom")
         entry = yaml.safe_load(line)["simple_cnn"]
         pinned = dataclasses.replace(task, models=(ModelRef("simple_cnn", **entry),))
+        assert hub.main(["pull", *options_of("python -m xray_models.hub pull")]) != 0  # until that line is there
+        assert "repo:" in capsys.readouterr().err
+        between = README[README.index("hub push") : README.index("hub pull")]
+        assert "hub_configs/phantom.yaml" in between and "Once that line" in between
         monkeypatch.setattr(hub, "load_task", lambda name: pinned)
         assert hub.main(["pull", *options_of("python -m xray_models.hub pull")]) == 0
         assert hub.main(["space", *options_of("python -m xray_models.hub space")]) == 0
@@ -227,6 +265,12 @@ def test_figures_come_from_the_committed_result_files(task):
     assert f"<!-- results:{task} -->\n{render_table(committed)}\n<!-- /results -->" in README
     trained = {model.name for model in (ROOT / "checkpoints" / task).iterdir()}
     assert trained == set(committed["models"]) - {"consensus"}
+
+
+def test_what_an_error_by_chance_is_stands_once_before_the_tables():
+    assert README.count("perfectly calibrated model") == 1
+    assert README.index("perfectly calibrated model") < README.index("<!-- results:")
+    assert max(len(line.partition(" Made by ")[0]) for line in README.splitlines() if " Made by `" in line) < 120
 
 
 @pytest.mark.data

@@ -156,14 +156,16 @@ def test_predictions_made_elsewhere_score_the_same(done, tmp_path, capsys):
 
 
 def test_no_name_of_a_file_runs_as_a_formula(done, tmp_path):
-    """In the list that a person opens; predictions are read back, so they keep the names."""
+    """Neither in the list that a person opens nor in the predictions, which are read back as they were."""
     rows = pd.read_csv(done[1] / "predictions.csv")
     rows["image"] = "=" + rows["image"]
     rows.to_csv(tmp_path / "given.csv", index=False)
-    words = ["--task", "phantom", "--predictions", str(tmp_path / "given.csv"), "--out", str(tmp_path / "out")]
-    assert run.main([*words, "--resamples", "10"]) == 0
-    names = {table: pd.read_csv(tmp_path / "out" / f"{table}.csv")["image"] for table in ("worklist", "predictions")}
-    assert names["worklist"].str.startswith("'=").all() and names["predictions"].str.startswith("=").all()
+    for given, out in (("given.csv", "out"), ("out/predictions.csv", "again")):
+        words = ["--task", "phantom", "--predictions", str(tmp_path / given), "--out", str(tmp_path / out)]
+        assert run.main([*words, "--resamples", "10"]) == 0
+        worklist, predictions = (pd.read_csv(tmp_path / out / f"{name}.csv") for name in ("worklist", "predictions"))
+        assert predictions["image"].str.startswith("'=").all()
+        assert set(predictions["image"]) == set(worklist["image"])
 
 
 def test_corrections_replace_the_labels_that_answers_are_judged_by(task, data, tmp_path, monkeypatch):
@@ -239,7 +241,7 @@ def taught(task, data):
     manifest = datasets.open_dataset(task, data)
     panel = SimpleNamespace(checkpoints=dict(Panel.load(task).checkpoints))
     test = manifest.rows[manifest.rows["split"] == "test"]
-    seen = note_seen(test.iloc[:2].assign(split="train"), named=False)
+    seen = note_seen(test.iloc[:2].assign(split="train"))
     panel.checkpoints["simple_cnn"] = dataclasses.replace(panel.checkpoints["simple_cnn"], seen=seen)
     return manifest, panel, test
 
@@ -248,10 +250,10 @@ def test_what_a_model_was_made_with_does_not_test_it(taught, caplog):
     manifest, panel, test = taught
     moved, left_out = judging.leave_out_seen(manifest, panel)
     assert list(left_out["path"]) == list(test["path"][:2])
-    assert set(left_out["reason"]) == {"used to make simple_cnn"}
+    assert set(left_out["reason"]) == {"used to make simple_cnn: known by its picture"}
     assert list(moved.part("test")["path"]) == list(test["path"][2:])
     assert len(moved.rows) == len(manifest.rows)
-    assert f"2 of {len(test)} test images are left out" in caplog.text
+    assert f"2 of {len(test)} test images are left out" in caplog.text and "names alone" not in caplog.text
 
 
 def test_a_near_copy_of_what_a_model_was_made_with_does_not_test_it_either(taught):
@@ -260,17 +262,18 @@ def test_a_near_copy_of_what_a_model_was_made_with_does_not_test_it_either(taugh
     joined = dataclasses.replace(manifest, rows=manifest.rows.assign(group=group))
     _, left_out = judging.leave_out_seen(joined, panel)
     assert list(left_out["path"]) == list(test["path"][:3])
+    assert left_out["reason"].iloc[2] == "used to make simple_cnn: known by an image of the same group"
 
 
 def test_what_a_panel_was_made_with_is_counted_over_all_models(taught):
     manifest, panel, test = taught
     train = manifest.part("train")
-    seen = note_seen(pd.concat([train.iloc[:3], test.iloc[1:2].assign(split="train")]), named=False)
+    seen = note_seen(pd.concat([train.iloc[:3], test.iloc[1:2].assign(split="train")]))
     panel.checkpoints["resnet18"] = dataclasses.replace(panel.checkpoints["resnet18"], seen=seen)
     others = {name: dataclasses.replace(member, seen={}) for name, member in panel.checkpoints.items()}
     known = {name: panel.checkpoints[name] for name in ("simple_cnn", "resnet18")}
     count = judging.count_seen(manifest, SimpleNamespace(checkpoints=others | known))
-    assert count == {"seen": 5, "images": len(manifest.rows)}  # two and four, one of them the same
+    assert count == {"seen": 5, "by_name": 0, "images": len(manifest.rows)}  # two and four, one of them the same
     assert judging.count_seen(manifest, SimpleNamespace(checkpoints=others)) is None
 
 
@@ -279,6 +282,29 @@ def test_models_that_know_every_test_image_are_not_judged(taught):
     seen = note_seen(test.assign(split="train"))
     panel.checkpoints["resnet18"] = dataclasses.replace(panel.checkpoints["resnet18"], seen=seen)
     with pytest.raises(datasets.DataError, match=f"All {len(test)} test images"):
+        judging.leave_out_seen(manifest, panel)
+
+
+def test_names_alone_count_until_they_are_said_to_be_alike_by_chance(taught, caplog):
+    """The publisher's images at another resolution have the same names and other pixels; so has a stranger's camera."""
+    manifest, panel, test = taught
+    paths = manifest.rows["path"].str.replace(".png", "-x.png")  # not of digits alone
+    manifest = dataclasses.replace(manifest, rows=manifest.rows.assign(path=paths))
+    others = manifest.part("test").assign(split="train", sha256="another picture")
+    unsure = panel.checkpoints["resnet18"]
+    panel.checkpoints["resnet18"] = dataclasses.replace(unsure, seen=note_seen(others.iloc[2:3], named=True))
+    _, left_out = judging.leave_out_seen(manifest, panel)
+    pictures, names = "used to make simple_cnn: known by its picture", "used to make resnet18: known by its file's name"
+    assert list(left_out["reason"]) == [pictures] * 2 + [names]
+    assert "Of these, 1 are known by file names alone" in caplog.text and "add --by-picture." in caplog.text
+    assert judging.count_seen(manifest, panel) == {"seen": 3, "by_name": 1, "images": len(manifest.rows)}
+    _, left_out = judging.leave_out_seen(manifest, panel, by_picture=True)
+    assert list(left_out["reason"]) == [pictures] * 2
+    assert judging.count_seen(manifest, panel, by_picture=True)["by_name"] == 0
+    panel.checkpoints["resnet18"] = dataclasses.replace(unsure, seen=note_seen(others, named=True))
+    with pytest.raises(
+        datasets.DataError, match=rf"All .* Of these, {len(test) - 2} are known by .* add --by-picture\."
+    ):
         judging.leave_out_seen(manifest, panel)
 
 

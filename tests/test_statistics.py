@@ -15,6 +15,7 @@ from evaluation.statistics import (
     bootstrap,
     compare_mcnemar,
     correct_holm,
+    describe,
     reflect,
     resample_groups,
 )
@@ -198,3 +199,8 @@ def test_holm_does_not_count_tests_that_are_not_defined():
     found = correct_holm(np.array([0.01, np.nan, 0.04, 0.03]))
     np.testing.assert_allclose(found, [0.03, np.nan, 0.06, 0.06])
     assert correct_holm(np.array([])).shape == (0,)
+
+
+def test_an_interval_is_written_with_six_digits_and_nothing_for_what_is_not_known():
+    assert describe(np.nan, -0.0, 1 / 3) == {"value": None, "low": 0, "high": 0.333333}
+    assert str(describe(0, -0.0, 0)["low"]) == "0.0"

@@ -6,6 +6,7 @@ from sklearn.metrics import accuracy_score
 from evaluation.predictions import CONSENSUS, PredictionError
 from evaluation.subgroups import build_subgroup_section, judge_subgroups, match_metadata, read_metadata
 from tests.test_report import make_table
+from xray_models.layouts import DataError
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_bare_names_may_stand_beside_paths(table, tmp_path):
 def test_a_table_that_does_not_fit_is_refused(table, tmp_path, text, message):
     path = tmp_path / "m.csv"
     path.write_text(text)
-    with pytest.raises(PredictionError, match=message):
+    with pytest.raises(DataError, match=message):
         match(path, table)
-    with pytest.raises(PredictionError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_metadata(tmp_path / "none.csv")

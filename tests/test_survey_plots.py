@@ -49,3 +49,17 @@ def test_clusters_say_their_labels_and_splits(tmp_path):
     rows = pd.DataFrame({"path": paths, "label": ["a", "a", "b"], "split": ["train", "train", "test"]})
     figure = survey_plots.draw_clusters(rows, [np.array([0, 1, 2])])
     assert figure.texts[0].get_text() == "3 near-copies: a 2, b 1; train 2, test 1"
+
+
+def test_every_label_has_a_sheet_of_its_own():
+    labels = ["beyond repair", "正常", "肺炎", "Grade +", "Grade -", "grade 2", "+", "-"]
+    assert list(survey_plots.name_sheets(labels).values()) == [
+        "sheet_beyond_repair",
+        "sheet_正常",
+        "sheet_肺炎",
+        "sheet_grade",
+        "sheet_grade_2",
+        "sheet_grade_2_2",
+        "sheet_label",
+        "sheet_label_2",
+    ]

@@ -60,6 +60,7 @@ def test_a_trained_folder_is_a_model_anyone_can_load(trained, phantoms):
     assert model.conformal == 0.0  # eight validation images are too few to rule a label out
     rows = read_rows(task, phantoms)
     assert find_seen(rows, model.seen).tolist() == (rows["split"] != "test").tolist()
+    assert len(model.seen["seen_names"]) == 0  # anybody could try names until one fits
     assert model.reference.embeddings.shape[1] == model.parts.classifier.in_features
     assert model.model.config.id2label == dict(enumerate(phantom.LABELS))
     assert model.model.config.second_read["longer_side"] == 96
@@ -67,6 +68,16 @@ def test_a_trained_folder_is_a_model_anyone_can_load(trained, phantoms):
     assert state["features.0.0.weight"].dtype == torch.float16
     assert state["classifier.weight"].dtype == torch.float32
     assert model.model.dtype == torch.float32
+
+
+def test_names_are_kept_where_they_are_a_collections_own(capsys, tmp_path):
+    words = ["--model", "simple_cnn", "--out", str(tmp_path)]
+    assert not train._parse(["--task", "covid", *words]).keep_names
+    kept = train._parse(["--task", "covid", *words, "--keep-names"])
+    assert kept.keep_names and "--keep-names" in kept.command
+    with pytest.raises(SystemExit):
+        train._parse([*SMALL, "--out", str(tmp_path), "--keep-names"])
+    assert "numbered anew in every folder" in capsys.readouterr().err
 
 
 def test_copies_of_rare_labels_count_once(phantoms, tmp_path):

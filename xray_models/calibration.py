@@ -122,7 +122,7 @@ def fit_scaling(logits: np.ndarray, labels: np.ndarray, biased: bool = True) -> 
         for fold in range(min(FOLDS, len(labels))):
             held = folds == fold
             scaled[held] = fit(logits[~held], labels[~held]).apply(logits[held])
-        losses.append(_log_loss(scaled, labels))
+        losses.append(log_loss(scaled, labels))
     return fits[int(np.argmin(losses))](logits, labels)
 
 
@@ -173,7 +173,8 @@ def _fit_with_biases(logits: np.ndarray, labels: np.ndarray) -> Scaling:
     return Scaling(float(1 / found[0]), tuple(float(bias) for bias in found[1:] - found[1:].mean()))
 
 
-def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean log loss of (N, K) logits for (N,) label numbers, in nats."""
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
 
 
@@ -189,7 +190,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
 
     def loss(log_temperature: float) -> float:
-        return _log_loss(logits / np.exp(log_temperature), labels)
+        return log_loss(logits / np.exp(log_temperature), labels)
 
     return _minimise(loss)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from xray_models.layouts import DataError, name_below, shorten
+from xray_models.tables import read_table
 from xray_models.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) ->
     Args:
         files: path, label and sha256 of each image, the last "" where it cannot be read.
         corrections: CSV with the columns `file_name` (below the data folder, or the bare name where only one file
-            bears it) and `label`.
+            bears it) and `label`, as `tables.read_table` reads it.
         task: whose labels are valid.
         folder: the data folder.
 
@@ -30,27 +32,25 @@ def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) ->
         The files with their new labels.
 
     Raises:
-        DataError: for a file that is not there or not the only one of its name, a label that the task does not
-            have, or two labels for one file.
+        DataError: for a CSV that cannot be read, a file that is not there or not the only one of its name, a label that
+            the task does not have, or two labels for one file.
     """
-    try:
-        rows = pd.read_csv(corrections, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"The corrections in {corrections} cannot be read: {error}") from error
-    if not {"file_name", "label"} <= set(rows.columns):
-        raise DataError(f"{corrections} has the columns {shorten(list(rows.columns))}; expected file_name and label.")
+    rows = read_table(corrections, ("file_name", "label"), empty=True)
+    rows["label"] = rows["label"].str.strip()
     unknown = sorted(set(rows["label"]) - set(task.labels))
     if unknown:
-        raise DataError(f"{corrections} has unknown labels: {shorten(unknown)}. Valid: {', '.join(task.labels)}.")
+        said = shorten([label or "(none)" for label in unknown])
+        raise DataError(f"{corrections} has unknown labels: {said}. Valid: {', '.join(task.labels)}.")
     places = _name_files(files["path"], folder)
-    missing = [name for name in rows["file_name"] if len(places.get(name, ())) != 1]
+    found = [places.get(name) or places.get(_unify(name), []) for name in rows["file_name"]]
+    missing = [name for name, borne in zip(rows["file_name"], found, strict=True) if len(borne) != 1]
     if missing:
         raise DataError(
             f"{corrections} names files that are not in {folder}, or a bare name that several files bear: "
             f"{shorten(missing)}. Write the path below that folder, as in "
             f"{name_below(files['path'].iloc[0], folder)}."
         )
-    rows["place"] = [places[name][0] for name in rows["file_name"]]
+    rows["place"] = [borne[0] for borne in found]
     given = rows.groupby("place")["label"].nunique()
     if (given > 1).any():
         twice = [name_below(files["path"][place], folder) for place in given.index[given > 1]]
@@ -65,9 +65,15 @@ def relabel(files: pd.DataFrame, corrections: Path, task: Task, folder: Path) ->
 
 
 def _name_files(paths: pd.Series, folder: Path) -> dict[str, list[Any]]:
-    """The rows that each bare name and each path below the folder stands for."""
+    """The rows that each bare name and each path below the folder stands for, as they are and as `_unify` has them."""
     places: dict[str, list[Any]] = {}
     for place, path in paths.items():
-        for name in {Path(path).name, name_below(path, folder)}:
+        names = {Path(path).name, name_below(path, folder)}
+        for name in names | set(map(_unify, names)):
             places.setdefault(name, []).append(place)
     return places
+
+
+def _unify(name: str) -> str:
+    """A file's name with Windows' backslashes as slashes, and its accents as one character each, unlike macOS' way."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))

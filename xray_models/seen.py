@@ -1,8 +1,9 @@
 """Which images a model was made with, so that no evaluation takes them for new ones.
 
-Kept beside the weights as 64-bit numbers: they tell whether an image is among them, and give away neither picture nor
-name. A picture is known by its pixels, and by its file's name where that is its own in the data set: the same
-collection in another resolution has other pixels.
+Kept beside the weights as 64-bit hashes. Those of pictures, of their pixels, tell who has a picture whether it is among
+them, and nobody else anything. Those of file names are kept for published collections alone, where that is asked for:
+they find the collection's copies at another resolution, but anybody can try names until one fits, and so find out which
+names are among them.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ MADE_WITH = ("train", "validation")
 PICTURES, NAMES = "seen_pictures", "seen_names"
 
 
-def note_seen(rows: pd.DataFrame, named: bool = True) -> dict[str, np.ndarray]:
+def note_seen(rows: pd.DataFrame, named: bool = False) -> dict[str, np.ndarray]:
     """Numbers of the images that a model is made with.
 
     Args:
         rows: of a data set's manifest: `path`, `sha256` (of the pixels) and `split`.
-        named: whether the collection names its files for good; drawn ones are numbered anew in every folder.
+        named: whether the names of files are noted, too, which anybody can guess then.
 
     Returns:
-        `seen_pictures` and `seen_names`, sorted (N,) uint64. A name of digits alone, or one that images of the test
-        split bear as well, tells nothing, and is left out.
+        `seen_pictures` and `seen_names`, sorted (N,) uint64, the latter empty unless `named`. A name of digits alone,
+        or one that images of the test split bear as well, tells nothing, and is left out.
     """
     own = rows["split"].isin(MADE_WITH)
     names = rows["path"].map(_name)
@@ -39,10 +40,10 @@ def note_seen(rows: pd.DataFrame, named: bool = True) -> dict[str, np.ndarray]:
     }
 
 
-def find_seen(rows: pd.DataFrame, seen: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(N,) bool: which images a model was made with, as `note_seen` noted them."""
+def find_seen(rows: pd.DataFrame, seen: Mapping[str, np.ndarray], by_picture: bool = False) -> np.ndarray:
+    """(N,) bool: which images a model was made with, as `note_seen` noted them; `by_picture`: whatever their names."""
     pictures = np.isin(_number(rows["sha256"]), seen[PICTURES])
-    return pictures | np.isin(_number(rows["path"].map(_name)), seen[NAMES])
+    return pictures if by_picture else pictures | np.isin(_number(rows["path"].map(_name)), seen[NAMES])
 
 
 def _name(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,10 +46,10 @@ def draw_survey(survey: Survey, out: Path) -> None:
         draw_exposure(ends, labels, survey.measures)
         _save(figure, out / "exposure.png")
 
-        for label in survey.task.labels:
+        for label, name in name_sheets(survey.task.labels).items():
             own = survey.manifest.rows[labels == label]
             if len(own):
-                draw_sheet(own["path"], label).savefig(out / f"sheet_{_plain(label)}.png", dpi=_DOTS)
+                draw_sheet(own["path"], label).savefig(out / f"{name}.png", dpi=_DOTS)
         clusters = find_clusters(survey.manifest)
         if clusters:
             draw_clusters(survey.manifest.rows, clusters).savefig(out / "copies.png", dpi=_DOTS)
@@ -58,8 +59,14 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
 
 
-def _plain(label: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_").lower()
+def name_sheets(labels: Sequence[str]) -> dict[str, str]:
+    """A name of its own for each label's sheet: letters and digits of any script, a number where they do not tell."""
+    names: dict[str, str] = {}
+    for label in labels:
+        plain = "sheet_" + (re.sub(r"\W+", "_", label).strip("_").lower() or "label")
+        numbered = (f"{plain}_{number}" for number in itertools.count(2))
+        names[label] = next(name for name in itertools.chain([plain], numbered) if name not in names.values())
+    return names
 
 
 def draw_counts(axes: Axes, counts: pd.DataFrame) -> None:

@@ -55,6 +55,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=Path(weights) if weights else None,
         help="folder of ImageNet safetensors (default: $XRAY_WEIGHTS; without it, training starts from random weights)",
     )
+    parser.add_argument(
+        "--keep-names",
+        action="store_true",
+        help="keep hashes of the images' file names beside the weights, so that evaluations know copies at another "
+        "resolution; who gets the model can find out whether a name was among them, so for published collections only",
+    )
     parser.add_argument("--search", choices=("grid", "optuna"), help="compare rates, dropouts and batch sizes instead")
     parser.add_argument("--trials", type=int, default=12, help="trainings of a search, at most (default: 12)")
     parser.add_argument("--seed", type=parse_seed, default=0)
@@ -66,6 +72,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         kind = float if field.default is None else type(field.default)
         recipe.add_argument(option, type=kind, help=text.replace("`", "").replace("%", "%%"))
     options = parser.parse_args(argv)
+    if options.keep_names and options.task == "phantom":
+        parser.error("drawn images are numbered anew in every folder; leave out --keep-names")
     if options.arch and options.start:
         parser.error("--from brings its own architecture; leave out --arch")
     given = [f"--{name.replace('_', '-')}" for name in _SEARCHED if getattr(options, name) is not None]

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from scipy.special import log_softmax
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
@@ -29,7 +28,7 @@ from transformers import (
 from xray_models.architectures import split_model
 from xray_models.architectures.fusion import FusionForImageClassification
 from xray_models.averaging import AVERAGE, Average
-from xray_models.calibration import fit_temperature
+from xray_models.calibration import fit_temperature, log_loss
 from xray_models.callbacks import Epochs, Progress
 from xray_models.checkpoints import list_labels
 from xray_models.imagesets import BalancedSampler, ImageSet, class_weights, collate
@@ -284,11 +283,7 @@ def _validation_metrics(prediction: Any) -> dict[str, float]:
     logits, labels = prediction.predictions.astype(np.float64), prediction.label_ids
     calibrated = logits / fit_temperature(logits, labels)
     return {
-        "log_loss": _log_loss(logits, labels),
-        "calibrated_log_loss": _log_loss(calibrated, labels),
+        "log_loss": log_loss(logits, labels),
+        "calibrated_log_loss": log_loss(calibrated, labels),
         "accuracy": float((logits.argmax(axis=1) == labels).mean()),
     }
-
-
-def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())

@@ -50,7 +50,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
         task: the task.
         ref: one of its models, or a new one.
         recipe: how.
-        options: `out`, `data`, `flags`, `weights`, `seed`, `resume`, as the command line gives them.
+        options: `out`, `data`, `flags`, `weights`, `seed`, `resume`, `keep_names`, as the command line gives them.
     """
     set_seed(options.seed)
     weights = _find_weights(ref.architecture, options.weights, recipe.width)
@@ -74,7 +74,7 @@ def train(task: Task, ref: ModelRef, recipe: Recipe, options: argparse.Namespace
     fitted |= {"split": task.split.kind, "longer_side": measure_side(rows["path"])}
     if ref.architecture == "fusion":
         name_sources(model, task, options.out)
-    seen = note_seen(rows, named=task.dataset.layout != "phantom")
+    seen = note_seen(rows, named=options.keep_names)
     with _saving(options.out):
         save_checkpoint(model, spec, options.out, fitted, reference, seen)
         _write_card(task, model.config.second_read, options.out / "README.md")
