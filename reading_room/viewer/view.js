@@ -8,8 +8,8 @@ class View {
     this.root = root;
     this.stageBox = this.find(".vw-stage");
     this.stage = new Stage(this.find(".vw-base"));
-    this.heat = new Heat(this.find(".vw-heat"), readTables(tables));
-    this.beside = new Heat(this.heat.canvas, this.heat.tables); // the map that this one is compared with
+    this.heat = new Heat(this.find(".vw-heat"), readTables(tables), new Maps());
+    this.beside = new Heat(this.heat.canvas, this.heat.tables, this.heat.maps); // the map that this one is compared with
     this.panes = new Panes();
     this.marks = new Marks(this.find(".vw-marks"), (text) => this.say(text));
     this.geometry = new Geometry(1, 1);
@@ -44,14 +44,18 @@ class View {
     this.root.classList.toggle("vw-waiting", Boolean(text));
   }
 
+  /** Says what went wrong, at the image's upper edge; with "" nothing. */
+  complain(text) {
+    Object.assign(this.find(".vw-error"), { textContent: text, hidden: !text });
+  }
+
   // --- the case ---
 
   /** Shows a value from the server: nothing, an error or a case. */
   async show(value) {
     this.root.dataset.state = value.state;
     this.wait("");
-    this.find(".vw-error").hidden = value.state !== "error";
-    this.find(".vw-error").textContent = value.state === "error" ? `Not read. ${value.message}` : "";
+    this.complain(value.state === "error" ? `Not read. ${value.message}` : "");
     this.role("facts").textContent = value.facts ?? "";
     this.role("warnings").replaceChildren(...(value.warnings ?? []).map((text) => Object.assign(document.createElement("li"), { textContent: text })));
     const same = this.plate && value.pixels === this.case?.pixels;
