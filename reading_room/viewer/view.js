@@ -160,10 +160,7 @@ class View {
   recentre(before) {
     const size = this.size;
     if (this.fitted) this.geometry.fit(...size);
-    else {
-      this.geometry.left += (size[0] - before[0]) / 2;
-      this.geometry.top += (size[1] - before[1]) / 2;
-    }
+    else this.geometry.move((size[0] - before[0]) / 2, (size[1] - before[1]) / 2);
     this.redraw();
   }
 
@@ -203,15 +200,8 @@ class View {
 
   actual() {
     if (!this.plate) return;
-    const [x, y] = this.geometry.toImage(this.size[0] / 2, this.size[1] / 2);
     this.fitted = false;
-    this.geometry.setScale(1, ...this.size);
-    const [w, h] = this.geometry.turnedSize;
-    if (w > this.size[0] || h > this.size[1]) {
-      const [X, Y] = this.geometry.toScreen(x, y);
-      this.geometry.left = Math.round(this.geometry.left + this.size[0] / 2 - X);
-      this.geometry.top = Math.round(this.geometry.top + this.size[1] / 2 - Y);
-    }
+    this.geometry.showActual(...this.size);
     this.redraw();
     this.say(`Zoom ${this.percent} %`);
   }
@@ -227,8 +217,7 @@ class View {
 
   pan(dX, dY) {
     this.fitted = false;
-    this.geometry.left += dX;
-    this.geometry.top += dY;
+    this.geometry.move(dX, dY);
     this.geometry.hold(...this.size);
     this.redraw();
   }
@@ -301,9 +290,4 @@ class View {
     this.describe();
     this.say(this.find(`button[data-tool="${name}"]`).title);
   }
-}
-
-/** The direction of an arrow key on the screen. */
-function arrow(key) {
-  return { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
 }
