@@ -55,7 +55,7 @@ anything, is called with the page's tab, to wire what is done whenever that is c
 
 
 class ReadingRoom(gr.Blocks):
-    """The app: gradio's, and one route beside it that serves pixels.
+    """The app: gradio's, and beside it the routes that serve pixels and pictures.
 
     Args:
         room: what the pages act on.
@@ -68,7 +68,7 @@ class ReadingRoom(gr.Blocks):
         self.room = room
 
     def launch(self, *args: Any, names: Collection[str] = (), **options: Any) -> Any:
-        """Launches as `gr.Blocks.launch` does: with pixels' route, care for origins, streams, names, looks, uploads.
+        """Launches as `gr.Blocks.launch` does: with its own routes, care for origins, streams, names, looks, uploads.
 
         Args:
             *args: of `gr.Blocks.launch`.
@@ -79,7 +79,8 @@ class ReadingRoom(gr.Blocks):
         own = Middleware(OwnPages, find_names(options.get("server_name"), names))
         others = map(Middleware, (SettledStreams, NamedBrowsers, EarlyThemes, EarlyLanguages))
         extra["middleware"] = [*extra.get("middleware", ()), own, *others]
-        extra["routes"] = [*extra.get("routes", ()), self.room.plates.build_route()]
+        own_routes = [offers.build_route() for offers in (self.room.plates, self.room.prints)]
+        extra["routes"] = [*extra.get("routes", ()), *own_routes]
         extra["lifespan"] = lambda _: forgetting(self)
         if self.room.hub_copy:
             self.room.hub_copy.begin()

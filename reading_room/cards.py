@@ -25,8 +25,8 @@ class Layer(NamedTuple):
     """A heatmap on its way to the page.
 
     Attributes:
-        thumb: transparent layer for the card, as a data URI.
-        values: the map's own values as grey levels for the viewer, as a data URI.
+        thumb: address of the transparent layer for the card, from `prints.Prints.offer`.
+        values: address of the map's own values as grey levels for the viewer.
         method: a key of `attribution.METHODS`.
         signed: whether it has values against the label.
     """
@@ -78,15 +78,15 @@ def render_error(message: str, lead: str = "Not read.") -> str:
     return f'<div class="sr-error" role="alert"><b>{escape(lead)}</b> {escape(message)}</div>'
 
 
-def render_cards(cards: Sequence[Card], image_uri: str = "", aspect: float = 1.0) -> str:
+def render_cards(cards: Sequence[Card], image: str = "", aspect: float = 1.0) -> str:
     """All models side by side.
 
     Args:
         cards: one a model.
-        image_uri: the image, shown under each heatmap.
+        image: address of the image's thumbnail, shown under each heatmap.
         aspect: its width over its height.
     """
-    style = f"--image:url({image_uri});--aspect:{aspect:.4f}" if image_uri else ""
+    style = f"--image:url({image});--aspect:{aspect:.4f}" if image else ""
     return f'<div class="sr-cards" style="{style}">{"".join(_render_card(card) for card in cards)}</div>'
 
 
@@ -140,7 +140,8 @@ def _render_map(card: Card, name: str) -> str:
     about = f"Show this heatmap on the image. {escape(card.note.text if card.note else '')}".strip()
     return (
         f'<button type="button" class="sr-map sr-show" aria-pressed="false" title="{about}">'
-        f'<img class="sr-layer" alt="Heatmap of {name}: show it on the image" src="{card.layer.thumb}">{doubt}</button>'
+        f'<img class="sr-layer" alt="Heatmap of {name}: show it on the image" src="{escape(card.layer.thumb)}" '
+        f'decoding="sync">{doubt}</button>'
     )
 
 

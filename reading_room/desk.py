@@ -19,6 +19,7 @@ from reading_room.blinding import Commitment, SealedError
 from reading_room.cards import Card, Layer
 from reading_room.earlier import look_back
 from reading_room.intake import Case, IntakeError, take_in
+from reading_room.prints import Prints
 from reading_room.room import Room
 from reading_room.standing import NOTHING, Standing, find_standing
 from reading_room.turns import OvertakenError, Turns
@@ -191,7 +192,7 @@ class Desk:
         reading = panel.collect(image, opinions)
         self.room.cases.put(task.name, Case(image, case.name_hash, reading))
         known = find_standing(task, opinions, self.room.reports)
-        for index, card in _draw(panel, image, opinions, setting, features):
+        for index, card in _draw(self.room.prints, panel, image, opinions, setting, features):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield view(slots, reading, known=known)
 
@@ -201,6 +202,8 @@ class Desk:
         picture = viewer.show_case(image, self.room.plates.offer(image), shown.since) | {"task": shown.task}
         first = self.room.commitments.get(setting.who, shown.task, shown.sha256) if shown.blinded else None
         locked = cards.render_first(*first) if first else cards.SEEN if setting.blinded and not shown.blinded else ""
+        thumb = self.room.prints.offer(renders.draw_thumb(image))
+        height, width = image.pixels.shape
 
         def view(
             slots: Sequence[Card], reading: Reading | None = None, waiting: int = 0, known: Standing = NOTHING
@@ -208,7 +211,8 @@ class Desk:
             said = reading.consensus if reading else None
             place = known.place(said.disagreement) if said else None
             consensus = locked + cards.render_consensus(task, reading, waiting, place)
-            return View(picture, consensus, _render(slots, image), shown, earlier=None, own=None)
+            html = cards.render_cards(slots, thumb, width / height)
+            return View(picture, consensus, html, shown, earlier=None, own=None)
 
         return view
 
@@ -238,7 +242,7 @@ class Desk:
         panel = self.room.panels.get(shown.task)
         known = find_standing(panel.task, reading.opinions, self.room.reports)
         yield view(slots, reading, known=known)
-        for index, card in _draw(panel, case.image, reading.opinions, setting):
+        for index, card in _draw(self.room.prints, panel, case.image, reading.opinions, setting):
             slots[index] = card._replace(note=known.note(card.model, setting.method))
             yield view(slots, reading, known=known)
 
@@ -247,12 +251,8 @@ class Desk:
         return shown.blinded and self.room.commitments.get(who, shown.task, shown.sha256) is None
 
 
-def _render(slots: Sequence[Card], image: Radiograph) -> str:
-    height, width = image.pixels.shape
-    return cards.render_cards(slots, renders.show_thumb(image), width / height)
-
-
 def _draw(
+    prints: Prints,
     panel: Panel,
     image: Radiograph,
     opinions: Sequence[Opinion],
@@ -262,6 +262,7 @@ def _draw(
     """Each model's place and card with its heatmap, before that how far it is; one that fails takes no other with it.
 
     Args:
+        prints: where the heatmaps can be fetched.
         panel: the models.
         image: the image.
         opinions: what they said of it.
@@ -293,5 +294,6 @@ def _draw(
             _log.warning("no heatmap of %s: %s", opinion.model, error)
             yield index, Card(opinion.model, opinion, layer_note=f"no heatmap: {error}")
             continue
-        layer = Layer(renders.show_layer(heatmap), renders.show_map(heatmap), setting.method, heatmap.signed)
+        thumb, values = prints.offer(renders.draw_layer(heatmap)), prints.offer(renders.draw_map(heatmap))
+        layer = Layer(thumb, values, setting.method, heatmap.signed)
         yield index, Card(opinion.model, opinion, layer)

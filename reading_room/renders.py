@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from xray_models.images import Radiograph, to_display
-from xray_models.overlays import color_map, lay_over, to_uri
+from xray_models.overlays import color_map, encode, lay_over, to_uri
 
 if TYPE_CHECKING:
     from xray_models.attribution import Heatmap
@@ -20,9 +20,9 @@ _MAP = 320  # pixels of a heatmap for the viewer: maps are smooth, the browser e
 _CHOICE = ("inferno", "viridis", "cividis", "PuOr_r")  # perceptually uniform, but for the last, which is diverging
 
 
-def show_thumb(image: Radiograph) -> str:
-    """The image, small, as a data URI."""
-    return to_uri(Image.fromarray(to_display(image, _THUMB)), "JPEG")
+def draw_thumb(image: Radiograph, longest: int = _THUMB) -> bytes:
+    """The image, small, as a JPEG's bytes."""
+    return encode(Image.fromarray(to_display(image, longest)), "JPEG")
 
 
 def color_tables() -> dict[str, str]:
@@ -32,14 +32,14 @@ def color_tables() -> dict[str, str]:
     return {name: base64.b64encode(table.tobytes()).decode() for name, table in tables.items()}
 
 
-def show_layer(heatmap: Heatmap) -> str:
-    """A heatmap as a transparent layer of the image's aspect for a card, as a data URI."""
-    return to_uri(Image.fromarray(color_map(heatmap.lay(_fit(heatmap.shape, _THUMB)), heatmap.signed)))
+def draw_layer(heatmap: Heatmap) -> bytes:
+    """A heatmap as a transparent layer of the image's aspect for a card, as a PNG's bytes."""
+    return encode(Image.fromarray(color_map(heatmap.lay(_fit(heatmap.shape, _THUMB)), heatmap.signed)))
 
 
-def show_map(heatmap: Heatmap) -> str:
-    """A heatmap's own values for the viewer, made smaller, in the grey levels of `show_heatmap`."""
-    return _show_levels(heatmap.lay(_fit(heatmap.shape, _MAP)), heatmap.signed)
+def draw_map(heatmap: Heatmap) -> bytes:
+    """A heatmap's own values for the viewer, made smaller, as a PNG's bytes in the grey levels of `show_heatmap`."""
+    return encode(_grey(heatmap.lay(_fit(heatmap.shape, _MAP)), heatmap.signed))
 
 
 def show_overlay(image: Radiograph, heatmap: Heatmap) -> str:
@@ -49,12 +49,12 @@ def show_overlay(image: Radiograph, heatmap: Heatmap) -> str:
 
 def show_heatmap(heatmap: Heatmap) -> str:
     """A heatmap on the image's own grid as an opaque 8-bit PNG data URI: 0 to 255, or 128 ± 127 where signed."""
-    return _show_levels(heatmap.values, heatmap.signed)
+    return to_uri(_grey(heatmap.values, heatmap.signed))
 
 
-def _show_levels(values: np.ndarray, signed: bool) -> str:
+def _grey(values: np.ndarray, signed: bool) -> Image.Image:
     levels = 128 + 127 * values if signed else 255 * values
-    return to_uri(Image.fromarray(np.clip(levels, 0, 255).round().astype(np.uint8)))
+    return Image.fromarray(np.clip(levels, 0, 255).round().astype(np.uint8))
 
 
 def _fit(shape: tuple[int, int], longest: int) -> tuple[int, int]:

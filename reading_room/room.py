@@ -15,6 +15,7 @@ from reading_room.gathering import Gathering
 from reading_room.intake import Case, Cases, IntakeError, take_in
 from reading_room.panels import Panels
 from reading_room.plates import Plates
+from reading_room.prints import Prints
 from reading_room.withdrawals import Withdrawals
 from xray_models import flags
 from xray_models.images import ImageError
@@ -48,7 +49,7 @@ class Room:
         self.panels = Panels(engine)
         self.gathering = Gathering()
         self.cases = Cases()
-        self.plates = Plates()
+        self.plates, self.prints = Plates(), Prints()
         self.commitments = Commitments()
         self.ledger = flags.Ledger(flags_folder)
         self.history = History(flags_folder)

@@ -12,11 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from PIL import Image
-
 from reading_room import renders
 from reading_room.sources import Taken, unpack
-from xray_models.images import ImageError, Radiograph, read_image, to_display
+from xray_models.images import ImageError, Radiograph, read_image
 from xray_models.readings import Consensus, Reading
 from xray_models.tasks import choose
 from xray_models.workers import ahead
@@ -36,7 +34,7 @@ class Row:
     Attributes:
         number: its place among the files that came in, from 1: what it is called on the page.
         sha256: of its pixels; "" where it could not be read.
-        thumbnail: a small picture as a data URI, or "".
+        thumbnail: a small picture as a JPEG's bytes, or none.
         reading: the panel's, or None.
         twin: number of an earlier file with the same pixels, or 0.
         problem: why there is no reading, or "".
@@ -44,7 +42,7 @@ class Row:
 
     number: int
     sha256: str = ""
-    thumbnail: str = ""
+    thumbnail: bytes = b""
     reading: Reading | None = None
     twin: int = 0
     problem: str = ""
@@ -151,7 +149,7 @@ class Worklist:
                 continue
             twin = known.get(image.sha256)
             reading = twin.reading if twin else readings[image.sha256]
-            thumbnail = twin.thumbnail if twin else show_thumbnail(image)
+            thumbnail = twin.thumbnail if twin else renders.draw_thumb(image, _THUMB)
             row = Row(number, image.sha256, thumbnail, reading, twin.number if twin else 0)
             if row.consensus is None:
                 row = dataclasses.replace(row, problem="No model answered.")
@@ -171,11 +169,6 @@ def _batch(items: Iterable[tuple[int, Radiograph | str]]) -> Iterator[list[tuple
             batch, pixels = [], 0
     if batch:
         yield batch
-
-
-def show_thumbnail(image: Radiograph) -> str:
-    """A small picture as a data URI."""
-    return renders.to_uri(Image.fromarray(to_display(image, _THUMB)), "JPEG")
 
 
 def choose_rows(rows: Iterable[Row], flagged: Mapping[str, Sequence[str]], show: str, order: str) -> list[Row]:

@@ -102,7 +102,11 @@ def build_worklist_page(room: Room, shared: Shared, on_open: Callable[[gr.State]
         cancel = gr.Button("Cancel", elem_id="list-cancel", size="sm", interactive=False)
         clear = gr.Button("Clear the list", elem_id="list-clear", size="sm", interactive=False)
     message, progress = gr.HTML("", elem_id="list-message"), gr.HTML("", elem_id="list-progress")
-    table = gr.HTML(draw_list(None, "", {}, Choice(), False).table, elem_id="list-table", js_on_load=tables.ON_LOAD)
+    table = gr.HTML(
+        draw_list(None, "", {}, Choice(), False, room.prints.offer).table,
+        elem_id="list-table",
+        js_on_load=tables.ON_LOAD,
+    )
     with gr.Row(elem_classes="sr-pager"):
         before = gr.Button("Earlier rows", elem_id="list-before", size="sm")
         place = gr.HTML("", elem_id="list-place")
@@ -156,7 +160,8 @@ def _wire_table(room: Room, lists: Worklists, page: _Page, opens: bool) -> tuple
             return [gr.skip()] * 13 + [rest]
         flagged = list_readers(flags, found.task) if found else {}
         title = room.panels.tasks[found.task].title if found else ""
-        made = draw_list(found, title, flagged, Choice(show, order, number, opened.number if opened else 0), opens)
+        choice = Choice(show, order, number, opened.number if opened else 0)
+        made = draw_list(found, title, flagged, choice, opens, room.prints.offer)
         room.note_seen(name_reader(request), found.task if found else "", made.images)
         steps = _set_steps(list_steps(found, flagged, show, order) if opens else [], opened)
         kept = (*state[:3], made.page, *state[4:])

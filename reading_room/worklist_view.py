@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -73,7 +73,12 @@ ORDERS = [
 
 
 def draw_list(
-    found: Worklist | None, title: str, flagged: Mapping[str, Sequence[str]], choice: Choice, opens: bool
+    found: Worklist | None,
+    title: str,
+    flagged: Mapping[str, Sequence[str]],
+    choice: Choice,
+    opens: bool,
+    offer: Callable[[bytes], str],
 ) -> Drawn:
     """Draws a list.
 
@@ -83,6 +88,7 @@ def draw_list(
         flagged: readers who flagged an image, by sha256.
         choice: what to show of it.
         opens: whether rows have a button that opens the case.
+        offer: makes a thumbnail fetchable and returns its address, as `prints.Prints.offer` does.
     """
     if found is None:
         empty = '<p class="sr-none">No list yet. Send images, a folder of images, or a zip of them.</p>'
@@ -94,7 +100,7 @@ def draw_list(
     part = rows[page * PAGE : (page + 1) * PAGE]
     return Drawn(
         render_progress(found.progress(), title, found.aside),
-        _render_rows(part, flagged, opens, choice.opened) if rows else none,
+        _render_rows(part, flagged, opens, choice.opened, offer) if rows else none,
         tables.render_place(page, PAGE, len(rows)),
         page,
         tuple(row.sha256 for row in part if row.reading),
@@ -119,18 +125,21 @@ def _render_seconds(seconds: float) -> str:
     return f"about {round(seconds / 60)} min"
 
 
-def _render_rows(rows: Sequence[Row], flagged: Mapping[str, Sequence[str]], opens: bool, opened: int) -> str:
+def _render_rows(
+    rows: Sequence[Row], flagged: Mapping[str, Sequence[str]], opens: bool, opened: int, offer: Callable[[bytes], str]
+) -> str:
     columns = ["Image", "Case", "Consensus", "Disagreement", "Likeness", "Flagged by"] + ["Open"] * opens
     body = [
-        tables.Row(_render_cells(row, flagged.get(row.sha256, ()), opens), str(row.number), row.number == opened)
+        tables.Row(_render_cells(row, flagged.get(row.sha256, ()), opens, offer), str(row.number), row.number == opened)
         for row in rows
     ]
     return tables.render_table(columns, body, "Cases of this list", "sr-worklist")
 
 
-def _render_cells(row: Row, readers: Sequence[str], opens: bool) -> list[str]:
+def _render_cells(row: Row, readers: Sequence[str], opens: bool, offer: Callable[[bytes], str]) -> list[str]:
     said = row.consensus
-    picture = f'<img src="{row.thumbnail}" alt="case {row.number}">' if row.thumbnail else "–"
+    address = offer(row.thumbnail) if row.thumbnail else ""
+    picture = f'<img src="{escape(address)}" alt="case {row.number}" decoding="sync">' if address else "–"
     twin = f'<small class="sr-quiet">same picture as {row.twin}</small>' if row.twin else ""
     button = [tables.render_button("open", str(row.number), "Open", f"Open case {row.number}") if row.sha256 else "–"]
     if said is None:

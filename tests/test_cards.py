@@ -1,9 +1,12 @@
 """What the page shows: escaping, states, and out of distribution before any label."""
 
+import base64
 import dataclasses
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from reading_room import cards, renders
 from reading_room.cards import Card, Layer
@@ -53,14 +56,15 @@ def test_an_opinion_has_its_label_bars_and_set(reading):
 
 
 def test_a_heatmap_that_is_there_can_be_brought_onto_the_image(reading):
-    layer = Layer("data:thumb", "data:values", "integrated_gradients", signed=True)
+    layer = Layer("prints/thumb", "prints/values", "integrated_gradients", signed=True)
     opinion = dataclasses.replace(reading.opinions[1], label="Lung_Opacity")
     html = cards.render_cards([Card("resnet18", opinion, layer), Card("vit_tiny", reading.opinions[2])])
     assert html.count("data-map=") == html.count("sr-map sr-show") == 1
-    for fact in ('title="ResNet-18"', 'map="data:values"', 'signed="true"', 'method="Integrated Gradients"'):
+    for fact in ('title="ResNet-18"', 'map="prints/values"', 'signed="true"', 'method="Integrated Gradients"'):
         assert f"data-{fact}" in html
     assert 'data-label="Lung Opacity"' in html
     assert 'alt="Heatmap of ResNet-18' in html and 'aria-pressed="false"' in html
+    assert 'src="prints/thumb" decoding="sync"' in html  # else cards that are drawn anew would flash
 
 
 @pytest.mark.parametrize(
@@ -145,16 +149,33 @@ def test_pictures_have_the_images_aspect():
 
 
 def decode(uri):
-    import base64
-    import io
+    return open_picture(base64.b64decode(uri.split(",")[1]))
 
-    from PIL import Image
 
-    return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+def open_picture(data):
+    return Image.open(io.BytesIO(data))
+
+
+def test_pictures_for_the_page_are_small_and_have_the_images_aspect():
+    image = from_pixels(np.zeros((1000, 2500), np.uint8))
+    values = np.zeros((1000, 2500))
+    values[100:200, 2000:2100] = 1
+    thumb, layer, grey = (
+        open_picture(data)
+        for data in (
+            renders.draw_thumb(image),
+            renders.draw_layer(heatmap(values)),
+            renders.draw_map(heatmap(values, signed=True)),
+        )
+    )
+    assert [(each.format, each.size) for each in (thumb, layer)] == [("JPEG", (240, 96)), ("PNG", (240, 96))]
+    assert (grey.format, grey.mode, grey.size) == ("PNG", "L", (320, 128))
+    levels = np.asarray(grey)
+    assert (levels[19, 262], levels[60, 100]) == (255, 128)
 
 
 def test_a_map_says_what_it_was_found_to_be_worth(reading):
-    layer = Layer("data:thumb", "data:map", "hires_cam", signed=False)
+    layer = Layer("prints/thumb", "prints/map", "hires_cam", signed=False)
     opinion = reading.opinions[1]
     good = MapNote("hires_cam", True, "map follows the model", "On 24 images & more.")
     html = cards.render_cards([Card("resnet18", opinion, layer, note=good)])

@@ -1,6 +1,7 @@
 """The page's steps without a browser: what is sent, and what is not."""
 
 import dataclasses
+import re
 import threading
 
 import pytest
@@ -35,6 +36,26 @@ def test_cards_fill_one_after_the_other(desk, path):
     assert [view.cards.count("data-map") for view in views] == [0, 0, 0, 0, 0, 1, 2, 3]
     assert len({str(view.viewer) for view in views}) == 1  # the image is sent once
     assert not any(view.sealed for view in views)
+
+
+def test_pictures_are_told_by_address_and_sent_in_no_step(desk, path):
+    views = list(desk.read_upload(path, Setting("phantom")))
+    assert not any("data:image" in str(view) for view in views)
+    assert max(len(view.cards) for view in views) < 10_000
+    assert len(set(re.findall(r"--image:url\((prints/\w{64})\)", "".join(view.cards for view in views)))) == 1
+    told = set(re.findall(r"prints/\w{64}", views[-1].cards))
+    assert len(told) >= 3  # the image, and maps: some may be alike
+    again = list(desk.read_upload(path, Setting("phantom")))[-1]
+    assert set(re.findall(r"prints/\w{64}", again.cards)) == told
+
+
+def test_no_picture_is_offered_before_the_reader_has_committed(desk, path, monkeypatch):
+    list(desk.read_upload(path, Setting("phantom", who="bob")))  # whose pictures are at hand
+    monkeypatch.setattr(desk.room.prints, "offer", lambda _: pytest.fail("a picture was offered"))
+    setting = Setting("phantom", who="ann", blinded=True)
+    (view,) = desk.read_upload(path, setting)
+    views = [view, *desk.draw_maps(view.shown, setting)]
+    assert all(view.sealed and "prints/" not in str(view) for view in views)
 
 
 def test_sealed_until_committed(desk, path, image, monkeypatch):

@@ -86,7 +86,7 @@ def test_a_full_list_says_so_on_the_page(watch, inbox, monkeypatch):
     said, stop = [], threading.Event()
 
     def wait(pause):
-        said.append(draw_list(watch.made, "T", {}, Choice(), opens=False).progress)
+        said.append(draw_list(watch.made, "T", {}, Choice(), opens=False, offer=str).progress)
         return stop.set() if len(said) == 2 else None
 
     monkeypatch.setattr(stop, "wait", wait)

@@ -13,6 +13,7 @@ import pytest
 
 from reading_room import panels, sources, worklists
 from reading_room.intake import Cases, IntakeError
+from reading_room.prints import Prints
 from reading_room.room import Room
 from reading_room.sources import take_files, unpack
 from reading_room.wiring import Shared, Steps
@@ -192,10 +193,11 @@ def test_a_list_is_read_ranked_and_opened(lists, room, tmp_path):
     case = room.cases.get(task, sha256)
     assert case.image.sha256 == found.rows[2].sha256 == from_pixels(phantom.draw_phantom("Nodule", 2, 64).pixels).sha256
     assert case.reading is found.rows[2].reading
-    html = draw_list(found, "T", {sha256: ["A<B"]}, Choice(), opens=True).table
+    html = draw_list(found, "T", {sha256: ["A<B"]}, Choice(), opens=True, offer=Prints().offer).table
     assert "DOE" not in html
     assert "A&lt;B" in html
     assert html.count('data-action="open"') == 22
+    assert html.count('<img src="prints/') == 22 and "data:" not in html
 
 
 def test_the_readings_are_the_panels_own(lists, room, tmp_path):
@@ -318,7 +320,7 @@ def test_progress_says_how_long_and_what_was_left_aside():
 def test_a_page_holds_few_rows_and_one_too_far_is_mended():
     many = SimpleNamespace(rows=[row(k) for k in range(1, 101)], progress=lambda: Progress("done", 100, 100, None))
     many.aside, many.active = 0, False
-    drawn = draw_list(many, "T", {}, Choice(page=9), opens=False)
+    drawn = draw_list(many, "T", {}, Choice(page=9), opens=False, offer=str)
     assert drawn.page == 2
     assert drawn.table.count("<tr") == 1 + 20 == 1 + drawn.table.count("doubt 0.47<")
     assert "81 to 100 of 100" in drawn.place
@@ -328,7 +330,7 @@ def test_broken_files_are_rows_that_say_why():
     found = SimpleNamespace(
         rows=[Row(1, problem="<b>")], progress=lambda: Progress("done", 1, 1, None), aside=0, active=False
     )
-    html = draw_list(found, "T", {}, Choice(), opens=True).table
+    html = draw_list(found, "T", {}, Choice(), opens=True, offer=str).table
     assert "Not read</span> &lt;b&gt;" in html
     assert "data-action" not in html
 

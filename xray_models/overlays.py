@@ -20,11 +20,16 @@ _UNSIGNED, _SIGNED = colormaps["inferno"], colormaps["PuOr_r"]  # both told apar
 _UNSIGNED(0.0), _SIGNED(0.0)  # builds their tables now, before several threads ask at once
 
 
-def to_uri(picture: Image.Image, kind: str = "PNG") -> str:
-    """Encodes a picture as a data URI; nothing but pixels is in it."""
+def encode(picture: Image.Image, kind: str = "PNG") -> bytes:
+    """Encodes a picture as a file's bytes; nothing but pixels is in it."""
     file = io.BytesIO()
     picture.save(file, kind, **({"quality": 92} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+    return file.getvalue()
+
+
+def to_uri(picture: Image.Image, kind: str = "PNG") -> str:
+    """Encodes a picture as a data URI; nothing but pixels is in it."""
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(encode(picture, kind)).decode()}"
 
 
 def color_map(values: np.ndarray, signed: bool) -> np.ndarray:

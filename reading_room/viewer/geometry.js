@@ -57,6 +57,22 @@ class Geometry {
     this.top = Math.round((screenHeight - scale * h) / 2);
   }
 
+  /** A scale of 1; of an image that is larger than the screen, what is in the screen's middle stays there. */
+  showActual(screenWidth, screenHeight) {
+    const [x, y] = this.toImage(screenWidth / 2, screenHeight / 2);
+    this.setScale(1, screenWidth, screenHeight);
+    const [w, h] = this.turnedSize;
+    if (w <= screenWidth && h <= screenHeight) return;
+    const [X, Y] = this.toScreen(x, y);
+    this.left = Math.round(this.left + screenWidth / 2 - X);
+    this.top = Math.round(this.top + screenHeight / 2 - Y);
+  }
+
+  move(dX, dY) {
+    this.left += dX;
+    this.top += dY;
+  }
+
   /** Zooms by a factor; the place of the image under (X, Y) stays there. */
   zoom(factor, X, Y, least, most) {
     const scale = Math.min(Math.max(this.scale * factor, least), most);

@@ -12,29 +12,66 @@ function readTables(tables) {
   );
 }
 
-class Heat {
-  constructor(canvas, tables) {
-    this.canvas = canvas;
-    this.context = canvas.getContext("2d");
-    this.tables = tables;
-    this.levels = null; // {bytes, width, height, signed}
-    this.source = null; // of the map asked for last
-    this.layer = null; // the coloured map, on its own grid
+const MOST_MAPS = 16; // kept, 0.1 MiB each: whoever blinks between two, or steps through all, fetches each once
+
+/** Maps by address, each fetched when it is first wanted. */
+class Maps {
+  constructor() {
+    this.kept = new Map(); // promises, the one wanted last at the end
   }
 
-  /** Takes a map, unless another is asked for meanwhile: `source` is a data URI of a grey picture of the image's aspect. */
-  async load(source, signed) {
-    this.source = source;
-    const picture = new Image();
-    picture.src = source;
-    await picture.decode();
-    const { naturalWidth: width, naturalHeight: height } = picture;
+  /** A map as {bytes, width, height}; throws an Error with a sentence for the reader. */
+  get(source) {
+    const found = this.kept.get(source) ?? Maps.fetch(source);
+    this.kept.delete(source);
+    this.kept.set(source, found);
+    found.catch(() => this.kept.get(source) === found && this.kept.delete(source));
+    if (this.kept.size > MOST_MAPS) this.kept.delete(this.kept.keys().next().value);
+    return found;
+  }
+
+  static async fetch(source) {
+    const answer = await fetch(new URL(source, document.baseURI), { cache: "no-store" });
+    if (!answer.ok) throw new Error(await answer.text());
+    const picture = await createImageBitmap(await answer.blob(), { colorSpaceConversion: "none" });
+    const { width, height } = picture;
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
     context.drawImage(picture, 0, 0);
     const { data } = context.getImageData(0, 0, width, height);
     const bytes = new Uint8Array(width * height);
     for (let i = 0; i < bytes.length; i++) bytes[i] = data[4 * i];
-    if (this.source === source) this.levels = { bytes, width, height, signed };
+    return { bytes, width, height };
+  }
+}
+
+class Heat {
+  constructor(canvas, tables, maps) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d");
+    this.tables = tables;
+    this.maps = maps;
+    this.clearMap();
+  }
+
+  /** Has no map, and waits for none. */
+  clearMap() {
+    this.source = null; // of the map asked for last
+    this.levels = null; // {bytes, width, height, signed}
+    this.facts = null; // what the legend says of it
+    this.layer = null; // the coloured map, on its own grid
+  }
+
+  /**
+   * Takes a map, unless another is asked for meanwhile; says whether it has. Until then the one before stays.
+   *
+   * `source`: the address of a grey picture of the image's aspect; `facts`: of the map, `signed` among them.
+   */
+  async load(source, facts) {
+    this.source = source;
+    const map = await this.maps.get(source);
+    if (this.source !== source) return false;
+    Object.assign(this, { levels: { ...map, signed: facts.signed === "true" }, facts });
+    return true;
   }
 
   /** Colours the map: nothing up to the threshold, then ever more opaque, without an edge. */

@@ -94,3 +94,8 @@ function writeSheet(box) {
     box.append(table);
   }
 }
+
+/** The direction of an arrow key on the screen. */
+function arrow(key) {
+  return { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+}

@@ -11,17 +11,29 @@ class Overlay extends View {
     if (!card || !this.plate) return;
     if (this.map.model !== model) this.map.before = this.map.model;
     Object.assign(this.map, { model, on: true });
-    await this.heat.load(card.dataset.map, card.dataset.signed === "true");
-    if (this.heat.source !== card.dataset.map) return; // another one was chosen meanwhile
-    this.recolour();
+    await this.loadMap(this.heat, card);
     this.markCards();
+  }
+
+  /** Fetches a card's map; one that does not come is told of, and the image stays as it is, without any. */
+  async loadMap(heat, card) {
+    const source = card.dataset.map;
+    try {
+      if (!(await heat.load(source, { ...card.dataset }))) return; // another one was chosen meanwhile
+      this.recolour();
+    } catch (error) {
+      if (heat.source !== source) return;
+      this.endBeside();
+      this.hideMap();
+      this.complain(`Not shown. ${error.message}`);
+    }
   }
 
   recolour() {
     this.heat.colour(this.map);
     this.beside.colour(this.map);
-    this.writeLegend("map", this.heat, this.cardOf(this.map.model));
-    this.writeLegend("beside", this.beside, this.panes.split ? this.cardOf(this.map.beside) : null);
+    this.writeLegend("map", this.heat);
+    this.writeLegend("beside", this.beside);
     for (const name of ["opacity", "threshold"]) {
       this.role(name).value = this.map[name];
       this.role(name).setAttribute("aria-valuetext", `${Math.round(100 * this.map[name])} %`);
@@ -42,22 +54,23 @@ class Overlay extends View {
   }
 
   /** Says whose map it is, of what, and what its colours mean. */
-  writeLegend(name, heat, card) {
-    const legend = this.find(`[data-legend="${name}"]`);
-    legend.hidden = !this.map.on || !card;
+  writeLegend(name, heat) {
+    const legend = this.find(`[data-legend="${name}"]`), { facts } = heat;
+    legend.hidden = !this.map.on || !facts;
     if (legend.hidden) return;
-    const signed = card.dataset.signed === "true", [low, high] = legend.querySelectorAll("em");
-    legend.querySelector("b").textContent = `${card.dataset.title} · ${card.dataset.method}`;
+    const signed = facts.signed === "true", [low, high] = legend.querySelectorAll("em");
+    legend.querySelector("b").textContent = `${facts.title} · ${facts.method}`;
     legend.querySelector("i").style.background = heat.strip(this.map.colours);
     low.textContent = signed ? "against" : "0";
     high.textContent = signed ? "for" : "most";
-    const worth = card.dataset.note ? ` · ${card.dataset.note}` : "";
-    legend.querySelector("small").textContent = `what moved its score of “${card.dataset.label}”${worth}`;
+    const worth = facts.note ? ` · ${facts.note}` : "";
+    legend.querySelector("small").textContent = `what moved its score of “${facts.label}”${worth}`;
   }
 
   hideMap() {
     this.stopBlinking();
     this.map.on = false;
+    this.heat.clearMap();
     for (const legend of this.root.querySelectorAll(".vw-legend")) legend.hidden = true;
     this.markCards();
     this.redraw();
@@ -66,6 +79,7 @@ class Overlay extends View {
   /** The reader asked for a model's map, or for none: says what is on the image now. */
   chooseMap(model) {
     if (!this.plate) return;
+    this.complain("");
     if (!model) this.hideMap();
     else this.showMap(model);
     this.say(model ? `Heatmap on the image: ${this.titleOf(model)}` : "No heatmap on the image.");
@@ -143,14 +157,13 @@ class Overlay extends View {
     this.useTwo(true);
     this.say(`Side by side: ${this.titleOf(pair[0])} and ${this.titleOf(pair[1])}`);
     await this.loadBeside();
-    await this.showMap(pair[1]);
+    if (this.panes.split) await this.showMap(pair[1]);
   }
 
   async loadBeside() {
     const card = this.cardOf(this.map.beside);
     if (!card) return this.endBeside();
-    await this.beside.load(card.dataset.map, card.dataset.signed === "true");
-    this.recolour();
+    await this.loadMap(this.beside, card);
   }
 
   endBeside() {
@@ -158,6 +171,7 @@ class Overlay extends View {
     this.say("One view.");
     this.useTwo(false);
     this.map.beside = null;
+    this.beside.clearMap();
     this.markCards();
     this.recolour();
   }

@@ -74,9 +74,17 @@ function joinCards(viewer) {
     const { top, bottom } = viewer.stageBox.getBoundingClientRect();
     if (bottom < 0.5 * (bottom - top)) bring(viewer.stageBox, "start"); // a phone
   });
+  document.addEventListener("error", ({ target }) => {
+    if (target.matches?.("#cards .sr-layer")) target.replaceWith(noteGone());
+  }, true);
   whenThere("#cards", (cards) => {
     new MutationObserver(() => viewer.followCards()).observe(cards, { subtree: true, childList: true, attributes: true });
   });
+}
+
+/** What a card says in the place of a heatmap that the server does not keep any more. */
+function noteGone() {
+  return Object.assign(document.createElement("span"), { className: "sr-layer-note", textContent: "heatmap not at hand any more" });
 }
 
 /** Scrolls the page to one of its parts, at once for whom motion is too much. */

@@ -8,8 +8,8 @@ class View {
     this.root = root;
     this.stageBox = this.find(".vw-stage");
     this.stage = new Stage(this.find(".vw-base"));
-    this.heat = new Heat(this.find(".vw-heat"), readTables(tables));
-    this.beside = new Heat(this.heat.canvas, this.heat.tables); // the map that this one is compared with
+    this.heat = new Heat(this.find(".vw-heat"), readTables(tables), new Maps());
+    this.beside = new Heat(this.heat.canvas, this.heat.tables, this.heat.maps); // the map that this one is compared with
     this.panes = new Panes();
     this.marks = new Marks(this.find(".vw-marks"), (text) => this.say(text));
     this.geometry = new Geometry(1, 1);
@@ -44,14 +44,18 @@ class View {
     this.root.classList.toggle("vw-waiting", Boolean(text));
   }
 
+  /** Says what went wrong, at the image's upper edge; with "" nothing. */
+  complain(text) {
+    Object.assign(this.find(".vw-error"), { textContent: text, hidden: !text });
+  }
+
   // --- the case ---
 
   /** Shows a value from the server: nothing, an error or a case. */
   async show(value) {
     this.root.dataset.state = value.state;
     this.wait("");
-    this.find(".vw-error").hidden = value.state !== "error";
-    this.find(".vw-error").textContent = value.state === "error" ? `Not read. ${value.message}` : "";
+    this.complain(value.state === "error" ? `Not read. ${value.message}` : "");
     this.role("facts").textContent = value.facts ?? "";
     this.role("warnings").replaceChildren(...(value.warnings ?? []).map((text) => Object.assign(document.createElement("li"), { textContent: text })));
     const same = this.plate && value.pixels === this.case?.pixels;
@@ -156,10 +160,7 @@ class View {
   recentre(before) {
     const size = this.size;
     if (this.fitted) this.geometry.fit(...size);
-    else {
-      this.geometry.left += (size[0] - before[0]) / 2;
-      this.geometry.top += (size[1] - before[1]) / 2;
-    }
+    else this.geometry.move((size[0] - before[0]) / 2, (size[1] - before[1]) / 2);
     this.redraw();
   }
 
@@ -199,15 +200,8 @@ class View {
 
   actual() {
     if (!this.plate) return;
-    const [x, y] = this.geometry.toImage(this.size[0] / 2, this.size[1] / 2);
     this.fitted = false;
-    this.geometry.setScale(1, ...this.size);
-    const [w, h] = this.geometry.turnedSize;
-    if (w > this.size[0] || h > this.size[1]) {
-      const [X, Y] = this.geometry.toScreen(x, y);
-      this.geometry.left = Math.round(this.geometry.left + this.size[0] / 2 - X);
-      this.geometry.top = Math.round(this.geometry.top + this.size[1] / 2 - Y);
-    }
+    this.geometry.showActual(...this.size);
     this.redraw();
     this.say(`Zoom ${this.percent} %`);
   }
@@ -223,8 +217,7 @@ class View {
 
   pan(dX, dY) {
     this.fitted = false;
-    this.geometry.left += dX;
-    this.geometry.top += dY;
+    this.geometry.move(dX, dY);
     this.geometry.hold(...this.size);
     this.redraw();
   }
@@ -297,9 +290,4 @@ class View {
     this.describe();
     this.say(this.find(`button[data-tool="${name}"]`).title);
   }
-}
-
-/** The direction of an arrow key on the screen. */
-function arrow(key) {
-  return { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
 }

@@ -1,6 +1,8 @@
 """The viewer in a real browser: its greys, its places, its speed."""
 
 import base64
+import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from reading_room import viewer
 from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, give_file, opened, wait_for_maps
 from tests.dicom_samples import read
+from xray_models import attribution
 from xray_models.images import from_pixels, to_display
 
 pytestmark = NEEDS_CHROMIUM
@@ -282,7 +285,7 @@ def test_no_word_of_waiting_stays_when_another_file_is_refused_meanwhile(room):
 
 
 LATE = """async () => {
-  const { heat } = secondRead, decode = Image.prototype.decode;
+  const { heat } = secondRead, send = window.fetch;
   const draw = (grey) => {
     const canvas = Object.assign(document.createElement('canvas'), { width: 2, height: 2 });
     const context = canvas.getContext('2d');
@@ -291,19 +294,129 @@ LATE = """async () => {
     return canvas.toDataURL();
   };
   let answer;
-  Image.prototype.decode = async function () {
+  window.fetch = async (...asked) => {
     await new Promise((resolve) => { answer = resolve; });
-    return decode.call(this);
+    return send(...asked);
   };
-  const first = heat.load(draw(50), false), late = answer;
-  Image.prototype.decode = decode;
-  await heat.load(draw(200), false);
+  const first = heat.load(draw(50), { title: 'A' }), late = answer;
+  window.fetch = send;
+  const taken = [await heat.load(draw(200), { title: 'B' })];
   late();
-  await first;
-  return heat.levels.bytes[0];
+  return [...taken, await first, heat.levels.bytes[0], heat.facts.title];
 }"""
 
 
 def test_a_map_that_comes_late_does_not_stand_under_anothers_name(room):
     with opened(room[1], DESK) as page:
-        assert page.evaluate(LATE) == 200
+        assert page.evaluate(LATE) == [True, False, 200, "B"]
+
+
+MODELS = ["simple_cnn", "resnet18", "vit_tiny"]
+
+
+@pytest.fixture
+def own_maps(monkeypatch):
+    """Each model has another map."""
+    explain = attribution.explain
+
+    def shift(model, *rest):
+        found = explain(model, *rest)
+        return dataclasses.replace(found, plane=np.roll(found.plane, 9 * MODELS.index(model.name), 0))
+
+    monkeypatch.setattr(attribution, "explain", shift)
+
+
+def watch_prints(page):
+    """Counts how often each address of a picture is asked for, from now on."""
+    asked = Counter()
+    page.on("request", lambda request: asked.update([request.url] if "/prints/" in request.url else []))
+    return asked
+
+
+def test_a_reading_sends_little_and_each_picture_once(room, file, own_maps):
+    options = {"extra_http_headers": {"Accept-Encoding": "identity"}}
+    with opened(room[1], DESK, **options) as page:
+        session, streams, sent = page.context.new_cdp_session(page), set(), Counter()
+        session.send("Network.enable")
+        session.on(
+            "Network.requestWillBeSent",
+            lambda said: streams.add(said["requestId"]) if "/queue/data" in said["request"]["url"] else None,
+        )
+        session.on("Network.dataReceived", lambda said: sent.update({said["requestId"]: said["dataLength"]}))
+        asked = watch_prints(page)
+        page.evaluate(FLASHES)
+        give_file(page, file)
+        wait_for_maps(page)
+        page.wait_for_function("() => [...document.querySelectorAll('.sr-layer')].every(layer => layer.naturalWidth)")
+        page.wait_for_timeout(1000)  # the stream ends
+        assert streams and 0 < sum(sent[stream] for stream in streams) < 100_000
+        thumbs = page.eval_on_selector_all(".sr-layer", "all => all.map(layer => layer.src)")
+        assert len(set(thumbs)) == 3
+        assert set(thumbs) < set(asked) and len(asked) == 3 + 1  # the image's own is below them
+        assert set(asked.values()) == {1}
+        assert page.evaluate("() => [globalThis.cardsDrawn > 3, globalThis.flashed]") == [True, []]
+
+        asked.clear()
+        page.locator(".sr-card").nth(1).click()
+        page.wait_for_function("() => secondRead.map.on && secondRead.heat.layer")
+        page.locator(".vw-stage").focus()
+        for key in ("ArrowRight", "ArrowRight", "ArrowRight", "Space", "Space", "s"):
+            page.keyboard.press(key)
+            page.wait_for_function("() => !secondRead.map.on || secondRead.heat.facts?.model === secondRead.map.model")
+        page.wait_for_function("() => secondRead.beside.layer")
+        maps = page.eval_on_selector_all(
+            "#cards .sr-card", "all => all.map(card => new URL(card.dataset.map, location).href)"
+        )
+        assert set(asked) == set(maps) and set(asked.values()) == {1}
+
+
+# Pictures that were there before the cards were drawn anew, and are not, the moment after.
+FLASHES = """() => {
+  const there = new Set();
+  Object.assign(globalThis, { cardsDrawn: 0, flashed: [] });
+  const look = () => {
+    for (const layer of document.querySelectorAll('#cards .sr-layer')) {
+      if (layer.complete && layer.naturalWidth) there.add(layer.src);
+      else if (there.has(layer.src)) flashed.push(layer.src);
+    }
+  };
+  const frame = () => { look(); requestAnimationFrame(frame); };
+  frame();
+  new MutationObserver(() => { cardsDrawn++; look(); })
+    .observe(document.querySelector('#cards'), { subtree: true, childList: true });
+}"""
+
+
+def test_maps_that_are_gone_are_sentences_and_the_image_stays(room, file, own_maps):
+    held, url = room
+    with opened(url, DESK) as page:
+        give_file(page, file)
+        wait_for_maps(page)
+        page.wait_for_function("() => [...document.querySelectorAll('.sr-layer')].every(layer => layer.naturalWidth)")
+        page.locator(".sr-card").nth(1).click()
+        page.wait_for_function("() => secondRead.map.on && secondRead.heat.layer")
+        with held.prints._lock:  # as many other readings would have it
+            held.prints._kept.clear()
+        page.locator(".vw-stage").focus()
+        page.keyboard.press("Space")
+        page.keyboard.press("Space")  # this one the page has still
+        page.wait_for_function("() => secondRead.map.on && secondRead.heat.layer")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector(".vw-error", state="visible")
+        said = "Not shown. This heatmap is not at hand any more. Open the image again."
+        assert page.locator(".vw-error").inner_text() == said
+        assert page.evaluate("() => [secondRead.case.state, secondRead.map.on, secondRead.plate !== null]") == [
+            *("case", False, True)
+        ]
+        assert page.locator(".vw-legend:visible, .sr-show[aria-pressed=true]").count() == 0
+        page.keyboard.press("s")  # the one that it would stand beside is there, it is not
+        page.wait_for_selector(".vw-error", state="visible")
+        assert page.evaluate("() => secondRead.panes.frames.length") == 1
+        page.locator(".sr-card").nth(1).click()
+        page.wait_for_selector(".vw-error", state="hidden")
+        assert page.evaluate("() => secondRead.map.model") == "resnet18"
+
+        cards = page.locator("#cards .sr-cards")
+        cards.evaluate("cards => cards.querySelectorAll('.sr-layer').forEach(layer => { layer.src += '?' })")
+        page.wait_for_function("() => !document.querySelector('#cards .sr-layer')")
+        assert page.locator(".sr-show .sr-layer-note").all_inner_texts() == ["heatmap not at hand any more"] * 3

@@ -18,6 +18,8 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
         Image.fromarray(pixels).save(tmp_path / f"Doe_John_{number}.png")
     (tmp_path / "Doe_Jane.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     with opened(url, DESK) as page:
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
         page.get_by_role("tab", name="Worklist").click()
         cancel, clear = page.locator("#list-cancel"), page.locator("#list-clear")
         assert cancel.is_disabled() and clear.is_disabled()
@@ -37,6 +39,11 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
             "() => { const shown = [...document.querySelectorAll('#list-table tbody tr')].slice(0, 5)"
             ".map(row => parseFloat(row.cells[3].innerText)); return shown.every((d, k) => !k || shown[k - 1] >= d) }"
         )
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('#list-table img')].filter(each => each.naturalWidth === 96).length === 5"
+        )
+        prints = [address for address in asked if "/prints/" in address]
+        assert len(prints) == len(set(prints)) == 5  # however often the table was drawn
 
         page.get_by_role("button", name="Open").first.click()
         page.wait_for_selector(".vw-stage", state="visible")
