@@ -77,7 +77,7 @@ class ReadingRoom(gr.Blocks):
         """
         extra = dict(options.pop("app_kwargs", None) or {})
         own = Middleware(OwnPages, find_names(options.get("server_name"), names))
-        others = map(Middleware, (SettledStreams, NamedBrowsers, EarlyThemes, EarlyLanguages))
+        others = [Middleware(each) for each in (SettledStreams, NamedBrowsers, EarlyThemes, EarlyLanguages)]
         extra["middleware"] = [*extra.get("middleware", ()), own, *others]
         own_routes = [offers.build_route() for offers in (self.room.plates, self.room.prints)]
         extra["routes"] = [*extra.get("routes", ()), *own_routes]

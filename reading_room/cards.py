@@ -15,7 +15,7 @@ from xray_models.tasks import Task
 GUEST = " (not signed in)"
 """After the name of a reader who only typed it, where readers can sign in: anybody can type a colleague's."""
 LIKE, UNLIKE = "like the training images", "unlike the training images"
-_OF_SET = "On 9 of 10 images like those it was calibrated on, the right one is among them."
+_OF_SET = "Set so that on 9 of 10 validation images the right one is among them; for test images see the model’s card."
 _OF_SETS = "Labels that at least one model does not rule out."
 _OF_METER = "How far the models’ probabilities lie apart: 0 where all agree, 1 where each is sure of another label."
 SEEN = '<p class="sr-first">Read openly: you have seen what the panel says of this image.</p>'

@@ -20,7 +20,7 @@ from reading_room.readers import show_login, sign
 from reading_room.review import Wanted
 from reading_room.review_outcomes import build_outcomes
 from reading_room.room import Room
-from reading_room.wiring import FROM_LINK, QUIET
+from reading_room.wiring import FROM_LINK, QUIET, Reopened
 from xray_models import flags as ledgers
 from xray_models.fields import choose
 
@@ -36,28 +36,14 @@ watch('value', () => {
   last = shown;
 });
 """.replace("BELOW", _BELOW)  # only to another flag: what decided one, and what came of it, stay in sight
-_IN_SIGHT = """
-watch('value', () => setTimeout(() => element.querySelector('[role]')?.scrollIntoView({block: 'nearest'})));
-"""
+_IN_SIGHT = (
+    "watch('value', () => setTimeout(() => element.querySelector('[role]')?.scrollIntoView({block: 'nearest'})));"
+)
 _WHAT_IS_SHOWN = """(_, ...sent) => {
   const {flag, verdict} = document.querySelector('#review-detail [data-flag]')?.dataset ?? {};
   return [`${flag ?? ''} ${verdict ?? ''}`, ...sent];
 }"""  # and not what is chosen: that can be another flag by the time that a decision has its turn
 _BACK_TO_IT = f"() => {{ if ({_BELOW}) document.querySelector('#review-detail')?.scrollIntoView(); }}"
-
-
-class Reopened(NamedTuple):
-    """A flagged image that its reader opens in the viewer.
-
-    Attributes:
-        task: the flag's task.
-        sha256: of its image; `room.cases.get(task, sha256)` has it.
-        times: how often one was opened, so that opening one twice is a change as well.
-    """
-
-    task: str
-    sha256: str
-    times: int
 
 
 class _Filters(NamedTuple):
@@ -225,7 +211,7 @@ def _wire_detail(room: Room, table: gr.HTML, states: tuple, outputs: tuple) -> N
 
 
 def _wire_opening(room: Room, detail: gr.HTML, message: gr.HTML, on_open: Callable[[gr.State], None]) -> None:
-    def reopen(last: Reopened | None, event: gr.EventData) -> tuple:
+    def offer_case(last: Reopened | None, event: gr.EventData) -> tuple:
         try:
             row = review.find_flag(review.load_flags(room.ledger.root, withdrawn=True), event.key)
             choose("task", row["task"], room.panels.tasks)
@@ -236,7 +222,7 @@ def _wire_opening(room: Room, detail: gr.HTML, message: gr.HTML, on_open: Callab
         return Reopened(row["task"], case.image.sha256, last.times + 1 if last else 1), ""
 
     opened = gr.State(None)
-    detail.click(reopen, opened, [opened, message], **QUIET)
+    detail.click(offer_case, opened, [opened, message], **QUIET)
     on_open(opened)
 
 

@@ -62,6 +62,20 @@ class Shared(NamedTuple):
     cards: gr.HTML
 
 
+class Reopened(NamedTuple):
+    """A flagged image that its reader opens in the viewer.
+
+    Attributes:
+        task: the flag's task.
+        sha256: of its image; `room.cases.get(task, sha256)` has it.
+        times: how often one was opened, so that opening one twice is a change as well.
+    """
+
+    task: str
+    sha256: str
+    times: int
+
+
 def build_tasks(room: Room, task: str, **options: Any) -> gr.Dropdown:
     """A list of the room's tasks, by their titles."""
     return gr.Dropdown(room.panels.offer(), value=task, label="Task", filterable=False, **options)

@@ -41,7 +41,7 @@ class Opened(NamedTuple):
     Attributes:
         task: name of its task.
         sha256: of its image; `room.cases.get(task, sha256)` has it, with its reading.
-        count: how often a case was opened, so that opening one twice is a change as well.
+        times: how often a case was opened, so that opening one twice is a change as well.
         key: of its list.
         number: of the case in that list.
         place: where it stood among the cases to step through, from 0.
@@ -49,7 +49,7 @@ class Opened(NamedTuple):
 
     task: str
     sha256: str
-    count: int
+    times: int
     key: str
     number: int
     place: int
@@ -112,8 +112,9 @@ def build_worklist_page(room: Room, shared: Shared, on_open: Callable[[gr.State]
         place = gr.HTML("", elem_id="list-place")
         after = gr.Button("Further rows", elem_id="list-after", size="sm")
     gr.HTML(_NOTE)
-    states, places = (gr.State(0), gr.State(None)), (message, progress, table, place, intake, controls, cancel, clear)
-    page = _Page(task, show, order, *states, *places, gr.State(None), shared.blinded, shared.steps)
+    said, rows = (message, progress, table, place), (intake, controls)
+    states, opened = (gr.State(0), gr.State(None)), gr.State(None)
+    page = _Page(task, show, order, *states, *said, *rows, cancel, clear, opened, shared.blinded, shared.steps)
     redraw = _wire_table(room, lists, page, opens=on_open is not None)
     _wire_intake(room, lists, page, (files, folder), redraw)
     if room.watch is not None:
@@ -204,11 +205,9 @@ def _keep_open(opened: Opened | None, key: str | None) -> Opened | None:
 
 def _set_steps(numbers: Sequence[int], opened: Opened | None) -> list:
     """Values for the components of `Steps`."""
-    here = (opened.number, opened.place) if opened else (None, 0)
-    return [
-        render_step(numbers, opened and opened.number, opened.sha256 if opened else ""),
-        *(gr.Button(interactive=find_step(numbers, *here, step) is not None) for step in (-1, 1)),
-    ]
+    number, place, sha256 = (opened.number, opened.place, opened.sha256) if opened else (None, 0, "")
+    steps = (find_step(numbers, number, place, step) for step in (-1, 1))
+    return [render_step(numbers, number, sha256), *(gr.Button(interactive=found is not None) for found in steps)]
 
 
 def _wire_intake(
@@ -241,7 +240,7 @@ def _wire_opening(room: Room, lists: Worklists, page: _Page, redraw: tuple) -> N
         except SAYING as error:
             return [gr.skip(), render_error(str(error)), gr.skip()]
         place = numbers.index(number) if number in numbers else 0
-        return [Opened(task, sha256, last.count + 1 if last else 1, key or "", number, place), "", place // PAGE]
+        return [Opened(task, sha256, last.times + 1 if last else 1, key or "", number, place), "", place // PAGE]
 
     def open_row(key: str | None, show: str, order: str, last: Opened | None, event: gr.EventData) -> list:
         return open_case(key, int(event.key), list_cases(key, show, order), last)

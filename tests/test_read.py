@@ -111,7 +111,7 @@ def test_a_report_says_what_is_not_known(panel, phantoms, tmp_path, monkeypatch,
     good, report = str(sorted(phantoms.glob("Effusion/*.png"))[0]), tmp_path / "readings.html"
     assert read.main([good, "--task", "phantom", "--report", str(report)]) == 0
     page = report.read_text(encoding="utf-8")
-    assert page.count("Not known if in distribution") == len(panel.task.models)
+    assert page.count("Likeness to the training images not known") == len(panel.task.models)
     assert "ruled out" not in page and "No label is clear enough" not in page
 
 

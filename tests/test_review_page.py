@@ -49,7 +49,7 @@ def test_a_flagged_image_is_opened_in_the_viewer_as_often_as_it_is_asked_for(tmp
     flag_id = add(room.ledger, IMAGES[0], "Normal", source_name_hash="a" * 16)
     with gr.Blocks() as app:
         build_review_page(room, gr.Checkbox(), opened.append)
-    show, reopen = (next(fn.fn for fn in app.fns.values() if fn.name == name) for name in ("show", "reopen"))
+    show, reopen = (next(fn.fn for fn in app.fns.values() if fn.name == name) for name in ("show", "offer_case"))
     assert f'data-action="open" data-key="{flag_id}"' in show(flag_id, 0, False)[0]
     asked = SimpleNamespace(key=flag_id)
     first, said = reopen(None, asked)

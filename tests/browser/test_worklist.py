@@ -40,7 +40,7 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
             ".map(row => parseFloat(row.cells[3].innerText)); return shown.every((d, k) => !k || shown[k - 1] >= d) }"
         )
         page.wait_for_function(
-            "() => [...document.querySelectorAll('#list-table img')].filter(each => each.naturalWidth === 96).length === 5"
+            "() => [...document.querySelectorAll('#list-table img')].filter(e => e.naturalWidth === 96).length === 5"
         )
         prints = [address for address in asked if "/prints/" in address]
         assert len(prints) == len(set(prints)) == 5  # however often the table was drawn
