@@ -12,6 +12,7 @@
       sha256: shown.sha256,
       label: [...document.querySelectorAll("#flag-label input")].findIndex((input) => input.checked),
       comment: document.querySelector("#flag-comment textarea")?.value ?? "",
+      boxes: globalThis.secondRead.marks.regions,
     };
     sessionStorage.setItem(NAME, JSON.stringify(draft));
   });

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from reading_room.room import Room
+from xray_models.flag_record import read_regions
 from xray_models.tasks import Task
 
 TAKE = "() => globalThis.secondReadDraft()"
@@ -21,12 +22,14 @@ class Draft(NamedTuple):
         sha256: the image's.
         label: of the flag form; None where none was chosen.
         comment: as it was typed.
+        boxes: drawn on the image, as a flag takes them.
     """
 
     task: str
     sha256: str
     label: str | None
     comment: str
+    boxes: list[dict[str, float]]
 
 
 def read_draft(text: str, tasks: Mapping[str, Task]) -> Draft | None:
@@ -39,7 +42,8 @@ def read_draft(text: str, tasks: Mapping[str, Task]) -> Draft | None:
         return None
     if not isinstance(sha256, str) or not isinstance(comment, str) or not isinstance(label, int):
         return None
-    return Draft(task, sha256, labels[label] if 0 <= label < len(labels) else None, comment)
+    boxes = read_regions(json.dumps(kept.get("boxes")))
+    return Draft(task, sha256, labels[label] if 0 <= label < len(labels) else None, comment, boxes)
 
 
 def find_draft(room: Room, text: str, who: str) -> Draft | None:

@@ -243,7 +243,7 @@ def _wire_draft(desk: Desk, controls: Controls, stand: Stand) -> gr.Textbox:
         for values in _show(desk, views, setting, shown, [draft.task]):
             filled = dict(zip(("task", *Stand._fields), values, strict=True))
             if isinstance(filled["shown"], Shown):  # and not overtaken by another image, or gone
-                filled |= said
+                filled |= said | {"viewer": filled["viewer"] | {"boxes": draft.boxes}}
                 said = {}
             yield list(filled.values())
 

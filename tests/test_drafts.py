@@ -15,7 +15,7 @@ def read(**changes):
 
 
 def test_what_was_kept_is_read_with_its_label_by_name():
-    assert read() == Draft("phantom", "aa", "Nodule", "blurred")
+    assert read() == Draft("phantom", "aa", "Nodule", "blurred", [])
     assert read(label=-1).label is None and read(label=9).label is None
 
 
@@ -25,6 +25,12 @@ def test_what_was_kept_is_read_with_its_label_by_name():
 )
 def test_what_is_no_draft_is_nothing(text):
     assert read_draft(text, load_tasks()) is None
+
+
+def test_boxes_are_boxes():
+    box = {"x": 1, "y": 2, "width": 3, "height": 4}
+    assert read(boxes=[box, {"x": "<"}, 3]).boxes == [box]
+    assert read(boxes=box).boxes == read(boxes=None).boxes == []
 
 
 def test_texts_are_texts():

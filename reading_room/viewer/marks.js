@@ -7,8 +7,9 @@ class Marks {
     Object.assign(this, { svg, say, boxes: [], rulers: [], chosen: -1, spacing: null, detector: false, size: [0, 0], ratio: 1 });
   }
 
-  reset({ width, height, spacing, detector }) {
-    Object.assign(this, { boxes: [], rulers: [], chosen: -1, spacing: spacing ?? null, detector: Boolean(detector), size: [width, height] });
+  /** Begins anew for another image: with the boxes that were on it before a reload, if any. */
+  reset({ width, height, spacing, detector, boxes = [] }) {
+    Object.assign(this, { boxes: boxes.map((box) => ({ ...box })), rulers: [], chosen: -1, spacing: spacing ?? null, detector: Boolean(detector), size: [width, height] });
   }
 
   /** The boxes as the flag takes them. */

@@ -211,13 +211,15 @@ def test_a_reload_keeps_the_image_and_what_was_said_of_it(room, file):
         give_file(page, file)
         wait_for_maps(page)
         page.keyboard.press("3")
+        page.keyboard.press("n")
         page.locator("#flag-comment textarea").fill('blurred & "odd"')
-        shown = page.evaluate("() => secondRead.case.sha256")
+        shown, boxes = (page.evaluate(f"() => secondRead.{part}") for part in ("case.sha256", "marks.regions"))
         leave(page)
         wait_for_maps(page)
         assert page.evaluate("() => secondRead.case.sha256") == shown
         assert page.locator("#flag-comment textarea").input_value() == 'blurred & "odd"'
         assert page.locator("#flag-label input").nth(2).is_checked()
+        assert len(boxes) == 1 and page.evaluate("() => secondRead.marks.regions") == boxes
         page.context.clear_cookies()  # another reader, as after a log-out
         leave(page)
         page.wait_for_selector("#cards .sr-card", state="attached")
