@@ -13,7 +13,17 @@ from reading_room import app as app_module
 from reading_room import models, panels, streams
 from reading_room.desk import Shown
 from reading_room.intake import Case
-from tests.browser.chromium import DESK, NEEDS_CHROMIUM, PHONE, WIDE, choose_method, give_file, opened, wait_for_maps
+from tests.browser.chromium import (
+    DESK,
+    NEEDS_CHROMIUM,
+    PHONE,
+    WIDE,
+    choose_method,
+    give_file,
+    leave,
+    opened,
+    wait_for_maps,
+)
 from tests.browser.wire import tapped
 from xray_models import attribution
 from xray_models.images import encode_png, from_pixels
@@ -318,7 +328,7 @@ def test_back_and_forward_go_from_page_to_page_and_a_reload_stays(room, file):
         assert page.locator("#cards .sr-layer").count() == 3  # the reading is still there
         page.go_forward()
         shows("models")
-        page.reload()
+        leave(page)
         shows("models")
         page.locator("#models-table tbody tr").first.wait_for()
         page.get_by_role("tab", name="Worklist").click()

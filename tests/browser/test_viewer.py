@@ -410,8 +410,8 @@ def test_maps_that_are_gone_are_sentences_and_the_image_stays(room, file, own_ma
         ]
         assert page.locator(".vw-legend:visible, .sr-show[aria-pressed=true]").count() == 0
         page.keyboard.press("s")  # the one that it would stand beside is there, it is not
-        page.wait_for_selector(".vw-error", state="visible")
-        assert page.evaluate("() => secondRead.panes.frames.length") == 1
+        page.wait_for_function("() => secondRead.panes.frames.length === 1")
+        assert page.locator(".vw-error").inner_text() == said
         page.locator(".sr-card").nth(1).click()
         page.wait_for_selector(".vw-error", state="hidden")
         assert page.evaluate("() => secondRead.map.model") == "resnet18"

@@ -85,8 +85,10 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
         page.set_viewport_size(UPRIGHT)
         page.get_by_role("tab", name="Review").click()
         page.get_by_role("button", name="Look").first.click()  # nothing lies over it
-        above, below = (page.locator(part).bounding_box() for part in ("#review-table", "#review-detail"))
-        assert above["y"] + above["height"] <= below["y"]
+        page.wait_for_function(
+            "() => { const [above, below] = ['#review-table', '#review-detail'].map("
+            "part => document.querySelector(part).getBoundingClientRect()); return above.bottom <= below.top }"
+        )  # at one moment: the page may be scrolling
         page.get_by_role("tab", name="Models").click()
         card = page.locator("#models-table .sr-small").first.bounding_box()
         assert card["x"] + card["width"] < UPRIGHT["width"]
