@@ -19,10 +19,11 @@ _BRING = """() => {
   const look = tries => {
     const shown = [...document.querySelectorAll('#models-message [role], #models-card, #models-frame iframe')];
     const found = shown.find(one => one.checkVisibility());
-    if (!found && tries) setTimeout(look, 50, tries - 1);
-    else if (found?.getBoundingClientRect().top > innerHeight * 0.6) found.scrollIntoView({behavior: 'auto'});
+    const low = !found || found.getBoundingClientRect().top > innerHeight * 0.6;
+    if (found && low) found.scrollIntoView({behavior: 'auto'}); // as far as the page goes: it may still grow
+    if (low && tries) setTimeout(look, 50, tries - 1);
   };
-  look(40);
+  look(30);
 }"""
 """Script that brings what was opened into sight where it stands below the window."""
 
