@@ -59,14 +59,19 @@ def test_a_receipt_is_taken_once_the_end_of_the_last_stream_was(room):
       await receipt;
       headers["x-stream"] = "8";
       reading = new AbortController();
-      await open();
+      const stream = await open();
       await join(); // which waits for no stream that is newer
+      headers["x-ended-stream"] = "8";
+      const late = join().then(() => taken.push("late"));
+      await new Promise(resolve => setTimeout(resolve, 300));
+      taken.push(await stream.text()); // read to its end, of which no abort tells
+      await Promise.race([late, new Promise(resolve => setTimeout(resolve, 5000))]);
       return [...taken, ...sent];
     }"""
     with opened(room[1], DESK) as page:
         blank = page.context.new_page()  # where gradio has no requests of its own
         found = blank.evaluate(script, Path(streams.__file__).with_suffix(".js").read_text(encoding="utf-8"))
-    assert found == ["end", "held", None, "1", None, "1"]
+    assert found == ["end", "held", "{}", "late", None, "1", None, "1", "1"]
 
 
 def test_the_keyboard_alone_flags_with_boxes(room, file):

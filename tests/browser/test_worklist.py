@@ -33,7 +33,6 @@ def test_a_case_goes_from_the_worklist_to_a_flag_and_its_review(room, tmp_path):
         assert rows.count() == 6
         assert "Not read" in rows.nth(5).inner_text()
         assert page.locator("#list-order input").input_value() == "Doubt, most first"
-        page.wait_for_timeout(1500)  # the last look at a list that is read is over: a choice during it may be lost
         page.locator("#list-order input").click()
         page.get_by_role("option", name="Disagreement, most first").click()
         page.wait_for_function(
